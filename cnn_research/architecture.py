@@ -1,0 +1,314 @@
+"""An architecture is data: numbered layers of stages. Shapes, receptive fields, counts and surgery are plain Python on that data.
+
+A layer is numbered as in the papers: it opens with its learned linear map and owns the stages up to the next one. Layers keep their
+numbers after surgery, so `without(net, 3, 4)` still has a layer 5 and its taps, filters and table rows keep their names.
+
+A tap names an intermediate array: 'layer5' is what leaves layer 5, 'layer5.convolution' or 'layer6.relu' what leaves that stage
+(a second stage of one kind in a layer is 'layer1.scaled_tanh_2').
+"""
+
+import dataclasses
+import functools
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cnn_research.errors import ArchitectureError, nearest
+from cnn_research.stages import *  # the stages are part of this module's vocabulary
+from cnn_research.stages import STAGES, Shape, Stage
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A numbered layer: stages in the order in which an image passes them."""
+
+    number: int
+    stages: tuple[Stage, ...]
+
+    @property
+    def name(self) -> str:
+        return f'layer{self.number}'
+
+    def named_stages(self) -> tuple[tuple[str, Stage], ...]:
+        """(name, stage) pairs; repeated kinds are numbered from the second on."""
+        seen, named = {}, []
+        for stage in self.stages:
+            seen[stage.name] = seen.get(stage.name, 0) + 1
+            named.append((stage.name if seen[stage.name] == 1 else f'{stage.name}_{seen[stage.name]}', stage))
+        return tuple(named)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One stage on an image's way up: what `describe` prints. Receptive field and stride in input pixels; field 0 = the whole image."""
+
+    layer: int
+    stage: str
+    settings: str
+    input: Shape
+    output: Shape
+    receptive_field: int
+    effective_stride: int
+    parameters: int
+    multiply_adds: int
+    connections: int
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network as data. Hashable, equal by value; one that cannot exist raises ArchitectureError naming the layer.
+
+    input_shape: (H, W, C) of the images it reads.
+    """
+
+    name: str
+    input_shape: tuple[int, int, int]
+    layers: tuple[Layer, ...]
+
+    def __post_init__(self):
+        numbers = [layer.number for layer in self.layers]
+        if not numbers or numbers != sorted(set(numbers)):
+            raise ArchitectureError(f'{self.name}: layer numbers must rise and not repeat; got {numbers}.')
+        for layer in self.layers:
+            if [stage.role for stage in layer.stages].count('map') != 1 or layer.stages[0].role != 'map':
+                raise ArchitectureError(f'{self.name}: {layer.name} must open with its one learned linear map.')
+        _ = self.rows  # an architecture whose shapes do not work is refused where it is made
+
+    @functools.cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """One Row for each stage, from the image up."""
+        rows, shape, field, jump = [], self.input_shape, 1, 1
+        for layer in self.layers:
+            for name, stage in layer.named_stages():
+                try:
+                    output = stage.output(shape)
+                except ArchitectureError as error:
+                    raise ArchitectureError(f'{self.name}: {layer.name}: {error}') from None
+                kernel, stride, _ = stage.reach
+                if len(output) == 3 and field:
+                    field, jump = field + (kernel - 1) * jump, jump * stride
+                elif len(shape) == 3:
+                    field, jump = 0, 0
+                settings = ', '.join(
+                    f'{f.name}={getattr(stage, f.name)}'
+                    for f in dataclasses.fields(stage)
+                    if getattr(stage, f.name) != f.default and f.name != 'table'
+                )
+                counts = (
+                    sum(math.prod(size) for size in stage.parameters(shape).values()),
+                    stage.multiply_adds(shape),
+                    stage.connections(shape),
+                )
+                rows.append(Row(layer.number, name, settings, shape, output, field, jump, *counts))
+                shape = output
+        return tuple(rows)
+
+    @property
+    def parameters(self) -> int:
+        """Learned numbers, biases included."""
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Products of the learned linear maps for one image."""
+        return sum(row.multiply_adds for row in self.rows)
+
+    @property
+    def connections(self) -> int:
+        """As LeCun et al. 1998 count: products, biases, trainable subsampling and radial basis units."""
+        return sum(row.connections for row in self.rows)
+
+    @property
+    def num_classes(self) -> int:
+        return self.rows[-1].output[0]
+
+    def taps(self) -> dict[str, Shape]:
+        """{tap: shape without B}, from the image up; a layer's own name stands after its last stage."""
+        taps, by_layer = {}, {}
+        for row in self.rows:
+            by_layer.setdefault(row.layer, []).append(row)
+        for number, rows in by_layer.items():
+            taps |= {f'layer{number}.{row.stage}': row.output for row in rows}
+            taps[f'layer{number}'] = rows[-1].output
+        return taps
+
+    def layer(self, number: int) -> Layer:
+        for layer in self.layers:
+            if layer.number == number:
+                return layer
+        have = ', '.join(str(layer.number) for layer in self.layers)
+        raise ArchitectureError(f'{self.name} has no layer {number}; its layers are {have}.')
+
+    def to_json(self) -> str:
+        """Canonical JSON, from which `from_json` makes an equal value."""
+        layers = [
+            {'number': layer.number, 'stages': [{'stage': type(s).__name__, **dataclasses.asdict(s)} for s in layer.stages]}
+            for layer in self.layers
+        ]
+        return json.dumps({'name': self.name, 'input_shape': self.input_shape, 'layers': layers}, sort_keys=True)
+
+
+def from_json(text: str) -> Architecture:
+    """The Architecture that `to_json` wrote; unknown stages and fields are refused with ArchitectureError."""
+
+    def take(record, fields, what):
+        if set(record) != set(fields):
+            odd = sorted(set(record) ^ set(fields))
+            raise ArchitectureError(
+                f'{what} in the architecture JSON must have the fields {", ".join(fields)}; differs in {", ".join(odd)}.'
+            )
+        return [record[name] for name in fields]
+
+    def stage(record):
+        kind = STAGES.get(record.get('stage'))
+        if kind is None:
+            raise ArchitectureError(f'unknown stage {record.get("stage")!r} in the architecture JSON; the stages are {", ".join(STAGES)}.')
+        names = [f.name for f in dataclasses.fields(kind)]
+        values = dict(zip(['stage', *names], take(record, ['stage', *names], kind.__name__), strict=True))
+        del values['stage']
+        if values.get('table') is not None:
+            values['table'] = tuple(map(tuple, values['table']))
+        return kind(**values)
+
+    name, input_shape, layers = take(json.loads(text), ['name', 'input_shape', 'layers'], 'a network')
+    built = []
+    for record in layers:
+        number, stages = take(record, ['number', 'stages'], 'a layer')
+        built.append(Layer(number, tuple(map(stage, stages))))
+    return Architecture(name, tuple(input_shape), tuple(built))
+
+
+# Surgery: each returns a new Architecture, or raises ArchitectureError saying why it cannot.
+
+
+def _rebuilt(net: Architecture, layers, note: str) -> Architecture:
+    return Architecture(f'{net.name} {note}', net.input_shape, tuple(layers))
+
+
+def without(net: Architecture, *numbers: int) -> Architecture:
+    """The network with whole layers taken out; what remains keeps its numbers (Zeiler & Fergus 2013, Table 3)."""
+    for number in numbers:
+        net.layer(number)
+    if net.layers[-1].number in numbers:
+        raise ArchitectureError(f'{net.name}: layer {net.layers[-1].number} is the classifier and cannot be removed.')
+    kept = [layer for layer in net.layers if layer.number not in numbers]
+    return _rebuilt(net, kept, f'without({",".join(map(str, numbers))})')
+
+
+def resized(net: Architecture, features: Mapping[int, int]) -> Architecture:
+    """The network with other numbers of maps or units: {layer number: features}."""
+    for number, count in features.items():
+        if net.layer(number).stages[0].name == 'radial_basis' or getattr(net.layer(number).stages[0], 'table', None):
+            raise ArchitectureError(f'{net.name}: layer {number} has a fixed number of features and cannot be resized.')
+        if not isinstance(count, int) or count < 1:
+            raise ArchitectureError(f'{net.name}: layer {number} needs a whole number of features above 0, not {count!r}.')
+    layers = [
+        dataclasses.replace(layer, stages=(dataclasses.replace(layer.stages[0], features=features[layer.number]), *layer.stages[1:]))
+        if layer.number in features
+        else layer
+        for layer in net.layers
+    ]
+    return _rebuilt(net, layers, f'resized({",".join(f"{k}={v}" for k, v in features.items())})')
+
+
+_ROLES = ('nonlinearity', 'pooling', 'normalization', 'dropout')
+
+
+def _stage_named(word: str, role: str) -> Stage | None:
+    if word in ('none', None):
+        return None
+    kinds = {kind.name: kind for kind in STAGES.values() if kind.role == role}
+    if word not in kinds:
+        raise ArchitectureError(f'no {role} is called {word!r}; choose from {", ".join([*kinds, "none"])}.{nearest(word, kinds)}')
+    try:
+        return kinds[word]()
+    except TypeError:
+        raise ArchitectureError(f'{word} needs settings of its own; give a stage instead of a name.') from None
+
+
+def replaced(net: Architecture, number: int, **changes) -> Architecture:
+    """The network with one layer changed. Each change is one of
+
+    FIELD=value            a field of the learned map: kernel, stride, padding, groups, ...
+    ROLE=stage             other stages in that role: nonlinearity='tanh', normalization='none' (a name, None, or a Stage)
+    ROLE_FIELD=value       a field of the stages in that role: pooling_kernel=2, dropout_rate=0.3
+    stages=(...)           all stages of the layer
+    """
+    layer = net.layer(number)
+    stages = list(changes.pop('stages', layer.stages))
+    text = ','.join(f'{key}={getattr(value, "name", value)}' for key, value in changes.items())
+    for key, value in changes.items():
+        role = next((role for role in _ROLES if key == role or key.startswith(role + '_')), 'map')
+        members = [stage for stage in stages if stage.role == role]
+        field = key if role == 'map' else key[len(role) + 1 :]
+        if not members and (field or value not in ('none', None)):
+            raise ArchitectureError(f'{net.name}: layer {number} has no {role} to change.')
+        if not field:
+            new = value if isinstance(value, Stage) else _stage_named(value, role)
+            stages = [new if stage.role == role else stage for stage in stages if not (stage.role == role and new is None)]
+            continue
+        for stage in members:
+            known = [f.name for f in dataclasses.fields(stage)]
+            if field not in known:
+                choices = known if role == 'map' else [f'{role}_{name}' for name in known]
+                offer = ', '.join([*choices, *(r for r in _ROLES if any(s.role == r for s in stages))])
+                raise ArchitectureError(f'{net.name}: layer {number} has no {key!r}; choose from {offer}.{nearest(key, choices)}')
+        stages = [dataclasses.replace(stage, **{field: value}) if stage.role == role else stage for stage in stages]
+    changed = [dataclasses.replace(one, stages=tuple(stages)) if one.number == number else one for one in net.layers]
+    return _rebuilt(net, changed, f'replaced({number},{text or "stages"})')
+
+
+# The notation of command lines: a name, then operations. 'zfnet without(3,4) resized(6=2048,7=2048) replaced(1,kernel=11,stride=4)'
+
+_OPERATION = re.compile(r'\s+([a-z_]+)\(([^()]*)\)')
+_OPERATIONS = ('without', 'resized', 'replaced')
+
+
+def _value(word: str):
+    for kind in (int, float):
+        try:
+            return kind(word)
+        except ValueError:
+            pass
+    return {'true': True, 'false': False}.get(word.lower(), word)
+
+
+def parse(text: str) -> tuple[str, tuple[tuple[str, tuple[int, ...], dict], ...]]:
+    """(name, ((operation, numbers, {key: value}), ...)) of an architecture's notation; ArchitectureError where it cannot be read."""
+    head = re.match(r'\s*([A-Za-z0-9_]+)', text)
+    form = 'NAME without(3,4) resized(6=2048) replaced(1,kernel=7,stride=2)'
+    if head is None:
+        raise ArchitectureError(f'cannot read the architecture {text!r}; write {form}.')
+    operations, place = [], head.end()
+    while text[place:].strip():
+        found = _OPERATION.match(text, place)
+        if found is None:
+            raise ArchitectureError(f'cannot read {text[place:].strip()!r} in the architecture {text!r}; write {form}.')
+        operation, place = found.group(1), found.end()
+        if operation not in _OPERATIONS:
+            raise ArchitectureError(
+                f'unknown operation {operation!r}; choose from {", ".join(_OPERATIONS)}.{nearest(operation, _OPERATIONS)}'
+            )
+        words = [word.strip() for word in found.group(2).split(',') if word.strip()]
+        numbers = [word for word in words if '=' not in word]
+        pairs = [tuple(part.strip() for part in word.split('=', 1)) for word in words if '=' in word]
+        if not words or not all(n.isdigit() for n in numbers) or (operation == 'resized' and not all(k.isdigit() for k, _ in pairs)):
+            raise ArchitectureError(f'cannot read {operation}({found.group(2)}); write {form}.')
+        if (operation == 'without' and pairs) or (operation == 'resized' and numbers) or (operation == 'replaced' and len(numbers) != 1):
+            raise ArchitectureError(f'cannot read {operation}({found.group(2)}); write {form}.')
+        operations.append((operation, tuple(map(int, numbers)), {key: _value(value) for key, value in pairs}))
+    return head.group(1), tuple(operations)
+
+
+def operated(net: Architecture, operations) -> Architecture:
+    """The network after the operations that `parse` returned, in their order."""
+    for operation, numbers, pairs in operations:
+        if operation == 'without':
+            net = without(net, *numbers)
+        elif operation == 'resized':
+            net = resized(net, {int(key): value for key, value in pairs.items()})
+        else:
+            net = replaced(net, *numbers, **pairs)
+    return net

@@ -1,0 +1,142 @@
+"""What is saved, verified, restored. A checkpoint is a folder WORKDIR/checkpoints/STEP of arrays.npz and manifest.json.
+
+It is written beside its final name, synced to the disk, given a SHA-256 manifest and renamed, so that a name that exists is whole;
+reading verifies the manifest, so that a flipped bit is an error and never a wrong number.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+
+from cnn_research import config as configs
+from cnn_research.architecture import Architecture
+from cnn_research.errors import CheckpointError
+
+
+class Trained(NamedTuple):
+    """A trained network: variables {'params', 'preprocessing'} go to Network.apply and evaluate."""
+
+    architecture: Architecture
+    variables: dict
+    config: ml_collections.ConfigDict
+    step: int
+
+
+def _folder(workdir) -> pathlib.Path:
+    return pathlib.Path(workdir) / 'checkpoints'
+
+
+def _synced(path: pathlib.Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """The file, whole or not at all."""
+    partial = path.with_name(f'.{path.name}.partial')
+    partial.write_text(text)
+    _synced(partial)
+    partial.replace(path)
+
+
+def _names(tree) -> dict[str, Any]:
+    """{path with slashes: leaf} of a tree of dicts, tuples and named tuples."""
+    return {'/'.join(str(getattr(k, 'key', getattr(k, 'name', getattr(k, 'idx', k)))) for k in path): leaf for path, leaf in _leaves(tree)}
+
+
+def _leaves(tree):
+    return jax.tree_util.tree_flatten_with_path(tree)[0]
+
+
+def steps(workdir) -> list[int]:
+    """Steps of the checkpoints that are there, rising."""
+    folder = _folder(workdir)
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else []
+
+
+def save(workdir, step: int, tree, keep: int) -> None:
+    """Saves a tree of arrays as the checkpoint of `step`, and deletes all but the newest `keep`."""
+    folder = _folder(workdir)
+    final, partial = folder / f'{step:09d}', folder / f'.{step:09d}.partial'
+    for old in (partial, final):
+        shutil.rmtree(old, ignore_errors=True)
+    partial.mkdir(parents=True)
+    np.savez(partial / 'arrays.npz', **{name: np.asarray(leaf) for name, leaf in _names(tree).items()})
+    write_text(partial / 'manifest.json', json.dumps({'step': step, 'sha256': _digest(partial / 'arrays.npz')}))
+    for path in (partial / 'arrays.npz', partial):
+        _synced(path)
+    partial.rename(final)
+    _synced(folder)
+    for old in steps(workdir)[:-keep]:
+        shutil.rmtree(folder / f'{old:09d}')
+
+
+def _digest(path: pathlib.Path) -> str:
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def read(workdir, step: int) -> dict[str, np.ndarray]:
+    """{path: array} of a checkpoint; CheckpointError where it is missing or not what was written."""
+    folder = _folder(workdir) / f'{step:09d}'
+    try:
+        manifest = json.loads((folder / 'manifest.json').read_text())
+        if manifest['sha256'] != _digest(folder / 'arrays.npz') or manifest['step'] != step:
+            raise CheckpointError(f'the checkpoint {folder} is damaged: it does not match its manifest.')
+        with np.load(folder / 'arrays.npz', allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        have = ', '.join(map(str, steps(workdir))) or 'none'
+        raise CheckpointError(f'the checkpoint {folder} cannot be read ({type(error).__name__}); steps that are there: {have}.') from None
+
+
+def restore(workdir, template) -> tuple[Any, list[str]]:
+    """(the newest checkpoint that verifies, in the template's structure, or None; what was wrong with newer ones)."""
+    problems = []
+    for step in reversed(steps(workdir)):
+        try:
+            arrays = read(workdir, step)
+        except CheckpointError as error:
+            problems.append(str(error))
+            continue
+        names = _names(template)
+        wrong = [name for name in names if name not in arrays or arrays[name].shape != np.shape(names[name])] or set(arrays) - set(names)
+        if wrong:
+            raise CheckpointError(
+                f'the checkpoint of step {step} in {workdir} is of another network or optimizer: {sorted(wrong)[0]} differs.'
+            )
+        return jax.tree.unflatten(jax.tree.structure(template), [arrays[name] for name in names]), problems
+    return None, problems
+
+
+def load(workdir, step: int | None = None) -> Trained:
+    """The trained network of a workdir, at its newest checkpoint that verifies or at `step`; CheckpointError where there is none."""
+    path = pathlib.Path(workdir) / 'config.json'
+    if not path.is_file():
+        raise CheckpointError(f'{workdir} holds no run: there is no config.json in it.')
+    config = configs.update(configs.default(), configs.flat(json.loads(path.read_text())))
+    problems = []
+    for candidate in [step] if step is not None else reversed(steps(workdir)):
+        try:
+            arrays = read(workdir, candidate)
+        except CheckpointError as error:
+            problems.append(str(error))
+            continue
+        variables: dict = {}
+        for name, array in arrays.items():
+            root, *inner, leaf = name.removeprefix('state/').split('/')
+            if root in ('params', 'preprocessing'):
+                place = variables.setdefault(root, {})
+                for part in inner:
+                    place = place.setdefault(part, {})
+                place[leaf] = array
+        return Trained(configs.network(config), variables, config, candidate)
+    raise CheckpointError(problems[0] if problems else f'{workdir} has no checkpoint yet.')

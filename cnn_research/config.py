@@ -1,0 +1,279 @@
+"""The fields of a training: each one's type, default, unit and meaning, the checking of a config, and the key of a trial."""
+
+import hashlib
+import importlib.util
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ml_collections
+
+from cnn_research import architecture as arch
+from cnn_research.data.augment import NORMALIZATIONS
+from cnn_research.errors import ConfigError, nearest
+from cnn_research.models import zoo
+from cnn_research.models.initialization import KERNELS
+
+NUMERICS = 1  # raised by hand when the same config comes to mean other numbers; part of every trial's key
+
+LOSSES = {
+    'softmax': 'multinomial logistic loss on the logits',
+    'squared_error': 'sum over classes of (output - one-hot target)^2',
+    'radial_basis': "LeNet-5's eq. 9 on minus the squared distances",
+}
+SCHEDULES = {
+    'constant': 'learning_rate throughout',
+    'steps': 'times the factors in schedule.drops, from the epochs that they name',
+    'plateau': 'times schedule.factor when the holdout error has not fallen for schedule.patience evaluations',
+    'cosine': 'linear over schedule.warmup, then half a cosine to 0',
+    'trapezoid': 'linear over schedule.warmup, flat, linear to 0 over schedule.cooldown',
+}
+OPTIMIZERS = {
+    'momentum': 'v <- momentum v - rate (gradient + decay w); w <- w + v (Krizhevsky et al. 2012)',
+    'adam': 'Adam (Kingma & Ba 2015), decay added to the gradient',
+    'adamw': 'Adam with decoupled decay (Loshchilov & Hutter 2019)',
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field: its dotted name, default (whose type is the field's type), meaning with unit, and what is valid."""
+
+    name: str
+    default: Any
+    meaning: str
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+
+
+def _duration(name: str, meaning: str, **default) -> tuple[Field, ...]:
+    return (
+        Field(f'{name}.epochs', float(default.get('epochs', 0)), f'{meaning}, in passes over the training examples; 0 = not set', low=0),
+        Field(f'{name}.steps', default.get('steps', 0), f'{meaning}, in steps; 0 = not set', low=0),
+        Field(f'{name}.examples', default.get('examples', 0), f'{meaning}, in examples; 0 = not set', low=0),
+    )
+
+
+FIELDS = (
+    Field('architecture', 'alexnet_32', "a name of the zoo, then surgery: 'zfnet without(3,4) resized(6=2048,7=2048)'"),
+    Field('architecture_json', '', 'the same, resolved; filled in by check, and what a saved config is restored from'),
+    Field('seed', 0, 'of the initial weights, the order of examples and all randomness', low=0),
+    Field('dtype', 'float32', 'of the computation; weights are float32', ('float32', 'bfloat16')),
+    Field('initialization.kernel', 'he', 'how kernels begin', tuple(KERNELS)),
+    Field('initialization.std', 0.01, "standard deviation of 'normal' kernels", low=0),
+    Field('initialization.stds', '', "other standard deviations by layer: '1=0.0001,4=0.1'"),
+    Field('initialization.biases', '', "biases that do not begin at 0, by layer: '2=1,4=1'"),
+    Field('data.name', 'clutter', "a source: 'clutter', 'digits', 'folder:DIR' or a TFDS set such as 'mnist', 'cifar10', 'imagenet2012'"),
+    Field('data.dir', '', "folder of the TFDS sets; '' = $CNN_RESEARCH_DATA, $TFDS_DATA_DIR or ~/tensorflow_datasets"),
+    Field('data.train', 'train', 'split whose examples gradients see, less the holdout'),
+    Field('data.test', 'test', 'split that is read only to report'),
+    Field('data.examples', 0, 'train on this many examples only; 0 = all', low=0),
+    Field('data.test_examples', 0, 'report on the first this many of the test split only; 0 = all', low=0),
+    Field('data.holdout', 0.1, 'share of the training split that choices look at instead of the test split', low=0, high=0.9),
+    Field('data.batch_size', 128, 'examples in a step, over all devices', low=1),
+    Field('data.resize', 0, 'short side in px that images are scaled to before a centre crop; 0 = as they are', low=0),
+    Field('data.normalization', 'mean_image', 'what becomes of uint8 pixels', tuple(NORMALIZATIONS)),
+    Field('data.statistics_examples', 50000, 'training examples, evenly spaced, that means and covariances come from', low=1),
+    Field('data.resident_gb', 4.0, 'a split up to this many GB of pixels lives on the device; a larger one is streamed', low=0),
+    Field('data.workers', 4, 'processes that decode a streamed split', low=0),
+    Field('augment.crop', False, 'random instead of centre crops of images larger than the network reads'),
+    Field('augment.flip', False, 'mirror half of the training images'),
+    Field('augment.colour', 0.0, 'standard deviation of the PCA colour noise (0.1 in Krizhevsky et al. 2012)', low=0),
+    Field('augment.shift', 0.0, 'largest shift, as a share of the side', low=0, high=1),
+    Field('augment.scale', 0.0, 'largest relative change of size', low=0, high=0.9),
+    Field('augment.rotation', 0.0, 'largest rotation, in degrees', low=0, high=180),
+    Field('augment.shear', 0.0, 'largest horizontal shear, as a ratio', low=0, high=1),
+    Field('augment.elastic', 0.0, 'elastic distortion (Simard et al. 2003): its alpha, in px', low=0),
+    Field('augment.elastic_sigma', 8.0, 'smoothness of the elastic distortion, in px', low=0),
+    Field('loss.name', 'softmax', 'what is minimised', tuple(LOSSES)),
+    Field('loss.j', 1.0, "the constant j of the 'radial_basis' loss; the paper calls it positive and gives no value", low=0),
+    Field('optimizer.name', 'momentum', 'the update rule', tuple(OPTIMIZERS)),
+    Field('optimizer.learning_rate', 0.01, 'per step, for the mean gradient over the batch', low=0),
+    Field('optimizer.momentum', 0.9, "of 'momentum', and the first decay of Adam", low=0, high=1),
+    Field('optimizer.weight_decay', 0.0, 'multiplied by the learning rate', low=0),
+    Field('optimizer.bias_rate', 1.0, 'learning rate of biases, relative (2 in Caffe and cuda-convnet)', low=0),
+    Field('optimizer.bias_decay', 1.0, 'weight decay of biases, relative (0 in Caffe and cuda-convnet)', low=0),
+    Field('optimizer.rates', '', "relative learning rates by layer: '5=10'"),
+    Field('optimizer.decays', '', "relative weight decays by layer: '1=0,5=250'"),
+    Field(
+        'optimizer.max_rms', 0.0, 'convolution filters of larger RMS are scaled back to it (0.1 in Zeiler & Fergus 2013); 0 = off', low=0
+    ),
+    *_duration('schedule', 'length of the training', epochs=5),
+    Field('schedule.kind', 'constant', 'how the learning rate moves', tuple(SCHEDULES)),
+    Field('schedule.drops', '', "for 'steps': factor from an epoch on, '120=0.1,130=0.01'"),
+    Field('schedule.factor', 0.1, "for 'plateau': what the rate is multiplied by", low=0, high=1),
+    Field('schedule.patience', 5, "for 'plateau': evaluations without a lower holdout error", low=1),
+    *_duration('schedule.warmup', 'length of the rise'),
+    *_duration('schedule.cooldown', 'length of the fall'),
+    *_duration('evaluate.every', 'between looks at the holdout', epochs=1),
+    Field('evaluate.batch_size', 500, 'examples at once, over all devices', low=1),
+    Field('evaluate.views', 'centre', 'of a test image', ('centre', 'ten')),
+    *_duration('checkpoint.every', 'between saved states', epochs=1),
+    Field('checkpoint.keep', 2, 'saved states that stay', low=1),
+    *_duration('log.every', 'between lines of metrics.jsonl', epochs=0.1),
+    Field('log.stuck_after', 1000, 'steps after which a loss still at ln(classes) is said aloud; 0 = never', low=0),
+    Field('log.tensorboard', False, 'also write the metrics for TensorBoard (pip install tensorboardX)'),
+    Field('log.profile_steps', 0, 'steps that are traced into WORKDIR/profile, from the eleventh on', low=0),
+)
+BY_NAME = {field.name: field for field in FIELDS}
+
+# What does not change the numbers of a run, or is measured after it.
+_NOT_IN_KEY = ('architecture', 'data.dir', 'data.name', 'data.resident_gb', 'data.workers', 'evaluate.views', 'evaluate.batch_size')
+_NOT_IN_KEY_SECTIONS = ('log.', 'checkpoint.')
+DECISIVE = tuple(field.name for field in FIELDS if field.name not in _NOT_IN_KEY and not field.name.startswith(_NOT_IN_KEY_SECTIONS))
+
+
+def default() -> ml_collections.ConfigDict:
+    """Every field at its default, locked."""
+    nested: dict = {}
+    for field in FIELDS:
+        *sections, leaf = field.name.split('.')
+        place = nested
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[leaf] = field.default
+    return ml_collections.ConfigDict(nested, convert_dict=True).lock()
+
+
+def flat(config) -> dict[str, Any]:
+    """{dotted name: value} of a nested config or mapping."""
+    values = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping | ml_collections.ConfigDict):
+            values |= {f'{name}.{rest}': inner for rest, inner in flat(value).items()}
+        else:
+            values[name] = value
+    return values
+
+
+def _read(field: Field, text: str):
+    kind = type(field.default)
+    if kind is bool:
+        return {'true': True, 'false': False}[text.lower()]
+    return kind(text)
+
+
+def update(config: ml_collections.ConfigDict, values: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """A copy with {dotted name: value}; text is read as the field's type. Setting one unit of a duration clears its other units.
+
+    Raises ConfigError for a field that does not exist or a text that cannot be read.
+    """
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        for name, value in values.items():
+            field = BY_NAME.get(name)
+            if field is None:
+                raise unknown_field(name)
+            if isinstance(value, str) and not isinstance(field.default, str):
+                try:
+                    value = _read(field, value)
+                except (ValueError, KeyError):
+                    raise ConfigError(f'{name}={value} is not a {type(field.default).__name__}: {field.meaning}.') from None
+            section, _, leaf = name.rpartition('.')
+            for unit in ('epochs', 'steps', 'examples') if f'{section}.epochs' in BY_NAME and value else ():
+                if leaf in ('epochs', 'steps', 'examples'):
+                    config[section][unit] = type(BY_NAME[f'{section}.{unit}'].default)(0)
+            place = config[section] if section else config
+            place[leaf] = float(value) if isinstance(field.default, float) and type(value) is int else value
+    return config.lock()
+
+
+def unknown_field(name: str) -> ConfigError:
+    """The refusal of a field that does not exist, with the nearest names."""
+    section = name.rpartition('.')[0]
+    siblings = [f.removeprefix(section + '.') for f in BY_NAME if section and f.startswith(section + '.')]
+    offer = f'the fields of {section} are {", ".join(siblings)}' if siblings else '--help lists the fields'
+    return ConfigError(f'there is no field {name}; {offer}.{nearest(name, BY_NAME)}')
+
+
+def by_layer(text: str, name: str = 'a table by layer') -> dict[float, float]:
+    """{layer or epoch: value} of '1=0.0001,4=0.1'; ConfigError where it cannot be read. `name` is the field, for the message."""
+    try:
+        pairs = [part.split('=') for part in text.split(',') if part.strip()]
+        return {float(key) if '.' in key else int(key): float(value) for key, value in pairs}
+    except ValueError:
+        raise ConfigError(f"{name}={text!r} cannot be read; write pairs such as '1=0.0001,4=0.1'.") from None
+
+
+def steps(duration, batch_size: int, num_examples: int) -> int:
+    """Steps of a duration {'epochs': n}, {'steps': n} or {'examples': n}; 0 when nothing is set."""
+    if duration.get('steps'):
+        return int(duration['steps'])
+    examples = duration.get('examples') or (duration.get('epochs') or 0) * num_examples
+    return max(1, math.ceil(round(examples / batch_size, 6))) if examples else 0
+
+
+def network(config) -> arch.Architecture:
+    """The architecture of a config: from its resolved JSON where there is one, else from the zoo."""
+    return arch.from_json(config.architecture_json) if config.architecture_json else zoo.architecture(config.architecture)
+
+
+def check(config) -> ml_collections.ConfigDict:
+    """The config with its architecture resolved, checked field by field and in combination; ConfigError or ArchitectureError."""
+    given = flat(config)
+    for name in given:
+        if name not in BY_NAME:
+            raise unknown_field(name)
+    for field in FIELDS:
+        if field.name not in given:
+            raise ConfigError(f'the field {field.name} is missing; start from cnn_research.config.default().')
+        _check_value(field, given[field.name])
+    checked = ml_collections.ConfigDict(json.loads(json.dumps(config.to_dict())), convert_dict=True)
+    net = network(checked)
+    checked.architecture_json = net.to_json()
+    _check_combination(checked, net)
+    return checked.lock()
+
+
+def _check_value(field: Field, value) -> None:
+    kind = type(field.default)
+    fits = isinstance(value, int | float) and not isinstance(value, bool) if kind is float else type(value) is kind
+    if not fits or (kind is float and not math.isfinite(value)):
+        raise ConfigError(f'{field.name}={value!r} is not a {kind.__name__}: {field.meaning}.')
+    if field.choices and value not in field.choices:
+        raise ConfigError(f'{field.name}={value!r} is not valid; choose from {", ".join(field.choices)}.{nearest(value, field.choices)}')
+    if (field.low is not None and value < field.low) or (field.high is not None and value > field.high):
+        span = f'at least {field.low:g}' if field.high is None else f'from {field.low:g} to {field.high:g}'
+        raise ConfigError(f'{field.name}={value!r} is out of range; it must be {span}: {field.meaning}.')
+
+
+def _check_combination(config, net) -> None:
+    durations = [name.removesuffix('.epochs') for name in BY_NAME if name.endswith('.epochs')]
+    values = flat(config)
+    for name in durations:
+        units = [unit for unit in ('epochs', 'steps', 'examples') if values[f'{name}.{unit}']]
+        if len(units) > 1:
+            both = ' and '.join(f'{name}.{unit}={values[f"{name}.{unit}"]}' for unit in units)
+            raise ConfigError(f'{both} are both set; keep one and set the others to 0.')
+        if not units and name not in ('schedule.warmup', 'schedule.cooldown'):
+            raise ConfigError(f'{name} has no length; set one of {name}.epochs, {name}.steps, {name}.examples.')
+    numbers = [layer.number for layer in net.layers]
+    for name in ('initialization.stds', 'initialization.biases', 'optimizer.rates', 'optimizer.decays'):
+        for number in by_layer(values[name], name):
+            if number not in numbers:
+                raise ConfigError(
+                    f'{name}={values[name]!r} names layer {number}; {net.name} has the layers {", ".join(map(str, numbers))}.'
+                )
+    drops = by_layer(config.schedule.drops, 'schedule.drops')
+    if bool(drops) != (config.schedule.kind == 'steps'):
+        raise ConfigError(f"schedule.drops={config.schedule.drops!r} and schedule.kind={config.schedule.kind!r}: drops belong to 'steps'.")
+    if config.schedule.kind == 'plateau' and not config.data.holdout:
+        raise ConfigError("schedule.kind='plateau' looks at the holdout, but data.holdout=0; give it a share such as 0.1.")
+    if (net.layers[-1].stages[0].name == 'radial_basis') != (config.loss.name == 'radial_basis'):
+        raise ConfigError(
+            f"loss.name='radial_basis' goes with a network that ends in radial basis units, such as lenet5; {net.name} and "
+            f'{config.loss.name!r} do not fit.'
+        )
+    if config.log.tensorboard and importlib.util.find_spec('tensorboardX') is None:
+        raise ConfigError('log.tensorboard=True needs tensorboardX: pip install tensorboardX.')
+
+
+def key(config, fingerprints: Mapping[str, str]) -> str:
+    """First 12 hex digits of the SHA-256 of what decides a run's numbers. fingerprints: {role: source fingerprint}."""
+    content = {name: value for name, value in flat(config).items() if name in DECISIVE}
+    content['architecture_json'] = {k: v for k, v in json.loads(content['architecture_json']).items() if k != 'name'}
+    text = json.dumps({'numerics': NUMERICS, 'task': 'classification', 'data': dict(fingerprints), **content}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

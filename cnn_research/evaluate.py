@@ -1,0 +1,133 @@
+"""Every example exactly once: loss, errors, confusion; single networks and committees."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnn_research import parallel
+from cnn_research.data import augment, stream
+from cnn_research.data.sources import Source
+from cnn_research.errors import ConfigError, nearest
+from cnn_research.losses import LOSSES
+from cnn_research.models.network import Network
+
+VIEWS = {'centre': lambda *args: augment.prepare(*args)[None], 'ten': augment.ten_crops}
+
+
+class Predictions(NamedTuple):
+    """probabilities (N, classes): softmax of the logits, averaged over the views; losses (N,), averaged alike; labels (N,)."""
+
+    probabilities: np.ndarray
+    losses: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a network does on a split. Errors and accuracies are shares of 1; top5_error is None where there are at most 5 classes.
+
+    confusion[i][j] counts examples of class i called j. A class without examples has accuracy None and does not count in the mean.
+    """
+
+    examples: int
+    loss: float
+    top1_error: float
+    top5_error: float | None
+    mean_class_accuracy: float
+    class_accuracy: tuple[float | None, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+def predictor(network: Network, views: str = 'centre', loss: str = 'softmax', j: float = 1.0, devices: Sequence | None = None):
+    """A compiled function (variables, feed) -> Predictions; variables as in `evaluate`. Reuse it: it compiles once for each batch shape."""
+    if views not in VIEWS:
+        raise ConfigError(f'evaluation has no views {views!r}; choose from {", ".join(VIEWS)}.{nearest(views, VIEWS)}')
+    devices = devices or parallel.local_devices()
+
+    def forward(variables, placed, batch):
+        images, labels, _ = stream.fetch(placed, batch)
+        seen = VIEWS[views](images, variables['preprocessing'], network.architecture.input_shape)
+        logits, _ = network.apply({'params': variables['params']}, seen.reshape(-1, *seen.shape[2:]))
+        logits = logits.reshape(*seen.shape[:2], -1)
+        losses = jnp.mean(jax.vmap(lambda one: LOSSES[loss](one, labels, j))(logits), axis=0)
+        return jnp.mean(jax.nn.softmax(logits), axis=0), losses, labels
+
+    run = parallel.spread_map(forward, devices)
+    placed: dict[int, tuple] = {}  # a feed's images stay on the device between evaluations
+
+    def predict(variables, feed) -> Predictions:
+        if id(feed) not in placed:
+            placed[id(feed)] = (feed, parallel.replicated(feed.store, devices))
+        variables = parallel.replicated(variables, devices)
+        parts = []
+        for step in range(feed.steps):
+            batch = feed.batch(step)
+            counted = batch.pop('mask')
+            parts.append([a[counted] for a in run(variables, placed[id(feed)][1], batch)])
+        return Predictions(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    return predict
+
+
+def summarize(predictions: Predictions, num_examples: int) -> Result:
+    """The Result of predictions that must hold every one of num_examples examples."""
+    probabilities, losses, labels = predictions
+    assert len(labels) == num_examples, f'{len(labels)} examples were counted, but the split has {num_examples}'
+    classes = probabilities.shape[1]
+    own = probabilities[np.arange(len(labels)), labels][:, None]
+    earlier = np.arange(classes) < labels[:, None]  # of equal outputs the first counts as higher, as argmax has it
+    rank = np.sum((probabilities > own) | ((probabilities == own) & earlier), axis=1)
+    confusion = np.zeros((classes, classes), np.int64)
+    np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)
+    counts = confusion.sum(axis=1)
+    accuracy = np.diag(confusion)[counts > 0] / counts[counts > 0]
+    by_class = iter(accuracy.tolist())
+    return Result(
+        examples=len(labels),
+        loss=float(np.mean(losses, dtype=np.float64)),
+        top1_error=float(np.mean(rank > 0)),
+        top5_error=float(np.mean(rank > 4)) if classes > 5 else None,
+        mean_class_accuracy=float(accuracy.mean()),
+        class_accuracy=tuple(next(by_class) if count else None for count in counts),
+        confusion=tuple(map(tuple, confusion.tolist())),
+    )
+
+
+def _feed(source, batch_size, resize):
+    return stream.evaluation_feed(source, batch_size, resize, resident_gb=4.0, workers=0)
+
+
+def evaluate(
+    network: Network, variables: dict, source: Source, views: str = 'centre', loss: str = 'softmax', batch_size: int = 500, resize: int = 0
+) -> Result:
+    """A network on every example of a source.
+
+    variables: {'params': ..., 'preprocessing': {'mean', 'scale'}} as `checkpoints.load` returns them; without 'preprocessing' the network
+    sees grey levels 0 to 255. views: 'centre', or 'ten': the average over corners, centre and their mirrors (Krizhevsky et al. 2012, 4.1).
+    resize: short side in px that images are scaled to first; 0 = as they are.
+    """
+    return committee([(network, variables)], source, views, loss, batch_size, resize)
+
+
+def committee(
+    members: Sequence[tuple[Network, dict]],
+    source: Source,
+    views: str = 'centre',
+    loss: str = 'softmax',
+    batch_size: int = 500,
+    resize: int = 0,
+) -> Result:
+    """The average of the members' softmax outputs (Krizhevsky's 5 CNNs; Ciresan et al. 2012); the loss is the mean of theirs."""
+    feed = _feed(source, batch_size, resize)
+    raw = {'mean': np.zeros(1, np.float32), 'scale': np.ones(1, np.float32)}
+    told = [predictor(network, views, loss)({'preprocessing': raw, **variables}, feed) for network, variables in members]
+    feed.close()
+    mean = Predictions(np.mean([p.probabilities for p in told], axis=0), np.mean([p.losses for p in told], axis=0), told[0].labels)
+    return summarize(mean, source.num_examples)

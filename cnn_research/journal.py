@@ -1,0 +1,66 @@
+"""What a training writes down while it runs: numbers that a second run must repeat, and times that it need not."""
+
+import json
+import pathlib
+import time
+
+from cnn_research import checkpoints
+
+
+class Journal:
+    """WORKDIR/metrics.jsonl and timing.jsonl, cut back to `step` on opening; `history` is what metrics.jsonl holds."""
+
+    def __init__(self, workdir: pathlib.Path, step: int, tensorboard: bool):
+        self.history: list[dict] = []
+        self._files = {}
+        for name in ('metrics', 'timing'):
+            path = workdir / f'{name}.jsonl'
+            whole = path.read_text().split('\n')[:-1] if path.is_file() else []  # what follows the last line end was never finished
+            kept = [line for line in whole if json.loads(line)['step'] <= step]
+            checkpoints.write_text(path, ''.join(f'{line}\n' for line in kept))
+            if name == 'metrics':
+                self.history = [json.loads(line) for line in kept]
+            self._files[name] = path.open('a')
+        self._board = None
+        if tensorboard:
+            import tensorboardX  # wanted by nobody who does not ask for it
+
+            self._board = tensorboardX.SummaryWriter(str(workdir / 'tensorboard'))
+
+    def write(self, name: str, record: dict) -> None:
+        """Appends a record, with its 'step', to 'metrics' or 'timing'."""
+        self._files[name].write(json.dumps(record) + '\n')
+        self._files[name].flush()
+        if name == 'metrics':
+            self.history.append(record)
+            if self._board:
+                for key, value in record.items():
+                    if isinstance(value, float):
+                        self._board.add_scalar(f'{record["role"]}/{key}', value, record['step'])
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+        if self._board:
+            self._board.close()
+
+
+class Clock:
+    """Seconds spent in steps. rate: examples per second since the last lap; eta: seconds until `total` at that rate."""
+
+    def __init__(self, first: int, total: int, batch_size: int):
+        self.rate = self.eta = 0.0
+        self._step, self._total, self._batch_size = first, total, batch_size
+        self._mark = time.perf_counter()
+
+    def lap(self, step: int) -> dict:
+        """Closes a stretch of steps: {'seconds', 'examples_per_second'}."""
+        seconds, self._mark = time.perf_counter() - self._mark, time.perf_counter()
+        self.rate = (step - self._step) * self._batch_size / max(seconds, 1e-9)
+        self.eta = (self._total - step) * self._batch_size / max(self.rate, 1e-9)
+        self._step = step
+        return {'seconds': round(seconds, 3), 'examples_per_second': round(self.rate, 1)}
+
+    def skip(self) -> None:
+        """Leaves out what has passed since the last lap: evaluation and saving."""
+        self._mark = time.perf_counter()

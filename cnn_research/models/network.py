@@ -1,0 +1,121 @@
+"""The one Flax module that runs any architecture, and its taps."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cnn_research import stages
+from cnn_research.architecture import Architecture, Layer
+from cnn_research.errors import ArchitectureError, nearest
+from cnn_research.models import layers
+from cnn_research.models.initialization import Initialization, initial
+
+# What each stage does to x (B H W C, or B F after a dense stage): (stage, x, its parameters, per-example keys or None while not training).
+_APPLY = {
+    stages.Convolution: lambda s, x, p, keys: layers.convolution(
+        x,
+        p['kernel'] if s.table is None else layers.partial_kernel(p['kernel'], s.table, x.shape[-1]),
+        p['bias'],
+        s.stride,
+        s.padding,
+        s.ceil,
+        s.groups,
+    ),
+    stages.LocallyConnected: lambda s, x, p, keys: layers.locally_connected(x, p['kernel'], p['bias'], s.kernel, s.stride, s.padding),
+    stages.Dense: lambda s, x, p, keys: layers.dense(x, p['kernel'], p['bias']),
+    stages.DropConnect: lambda s, x, p, keys: layers.dropconnect(x, p['kernel'], p['bias'], keys, s.rate),
+    stages.RadialBasis: lambda s, x, p, keys: layers.rbf(x, jnp.asarray(layers.DIGIT_CODES, x.dtype)),
+    stages.ReLU: lambda s, x, p, keys: layers.relu(x),
+    stages.Tanh: lambda s, x, p, keys: layers.tanh(x),
+    stages.ScaledTanh: lambda s, x, p, keys: layers.scaled_tanh(x),
+    stages.Sigmoid: lambda s, x, p, keys: layers.sigmoid(x),
+    stages.Absolute: lambda s, x, p, keys: layers.absolute(x),
+    stages.MaxPool: lambda s, x, p, keys: layers.max_pool(x, s.kernel, s.stride, s.padding, s.ceil),
+    stages.AveragePool: lambda s, x, p, keys: layers.average_pool(x, s.kernel, s.stride, s.padding, s.ceil),
+    stages.SumPool: lambda s, x, p, keys: layers.sum_pool(x, s.kernel, s.stride, s.padding, s.ceil),
+    stages.Subsampling: lambda s, x, p, keys: layers.subsampling(x, p['coefficient'], p['bias'], s.kernel, s.stride),
+    stages.Response: lambda s, x, p, keys: layers.response(x, s.size, s.alpha, s.beta, s.k, s.divided, s.across),
+    stages.Subtractive: lambda s, x, p, keys: layers.subtractive_normalization(x, s.size, s.across),
+    stages.Divisive: lambda s, x, p, keys: layers.divisive_normalization(x, s.size, s.across),
+    stages.Dropout: lambda s, x, p, keys: layers.dropout(x, keys, s.rate),
+}
+_RANDOM = (stages.Dropout, stages.DropConnect)
+
+
+class _Stage(nn.Module):
+    """One stage with its parameters, so that they are named layer1/convolution/kernel."""
+
+    number: int
+    stage: stages.Stage
+    initialization: Initialization
+
+    @nn.compact
+    def __call__(self, x, train, examples):
+        shape = x.shape[1:]
+        parameters = {
+            name: self.param(name, lambda key, name=name: initial(self.initialization, key, self.number, self.stage, name, shape)).astype(
+                x.dtype
+            )
+            for name in self.stage.parameters(shape)
+        }
+        keys = None
+        if train and isinstance(self.stage, _RANDOM):
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(self.make_rng('dropout'), examples)
+        return _APPLY[type(self.stage)](self.stage, x, parameters, keys)
+
+
+class _Layer(nn.Module):
+    layer: Layer
+    initialization: Initialization
+
+    @nn.compact
+    def __call__(self, x, train, examples, kept):
+        for name, stage in self.layer.named_stages():
+            x = _Stage(self.layer.number, stage, self.initialization, name=name)(x, train, examples)
+            kept[f'{self.layer.name}.{name}'] = x
+        kept[self.layer.name] = x
+        return x
+
+
+class Network(nn.Module):
+    """Runs `architecture`. init(key, images) -> {'params': ...}; no mutable state.
+
+    apply(variables, images, train=False, taps=(), rngs=None) -> (logits (B, classes) float32, {tap: array (B H W C) or (B F)}).
+    images: float, (B H W C) of architecture.input_shape, already preprocessed. Training needs rngs={'dropout': key}; `examples`
+    (B,) uint32 names each example's own random stream (default: its place in the batch), so that masks do not depend on how a batch
+    is split. dtype is that of the computation; parameters are float32.
+    """
+
+    architecture: Architecture
+    initialization: Initialization = Initialization()
+    dtype: str = 'float32'
+
+    def __call__(self, images, train: bool = False, taps: Sequence[str] = (), examples=None):
+        top = self.architecture.layers[-1].name
+        kept = self.features(images, tuple(dict.fromkeys((*taps, top))), train, examples)
+        return kept[top].astype(jnp.float32), {tap: kept[tap] for tap in taps}
+
+    @nn.compact
+    def features(self, images, taps: Sequence[str], train: bool = False, examples=None):
+        """{tap: array} alone, running no layer above the highest tap: apply(variables, images, taps=(...), method='features')."""
+        check_taps(self.architecture, taps)
+        if images.shape[1:] != self.architecture.input_shape:
+            raise ArchitectureError(f'{self.architecture.name} reads {self.architecture.input_shape} images, not {images.shape[1:]}.')
+        if examples is None:
+            examples = jnp.arange(images.shape[0], dtype=jnp.uint32)
+        x, kept = images.astype(self.dtype), {}
+        for layer in self.architecture.layers:
+            if not set(taps) - set(kept):
+                break
+            x = _Layer(layer, self.initialization, name=layer.name)(x, train, examples, kept)
+        return {tap: kept[tap] for tap in taps}
+
+
+def check_taps(architecture: Architecture, taps: Sequence[str]) -> None:
+    """ArchitectureError where a tap names nothing in the architecture."""
+    known = architecture.taps()
+    for tap in taps:
+        if tap not in known:
+            raise ArchitectureError(f'{architecture.name} has no tap {tap!r}; choose from {", ".join(known)}.{nearest(tap, known)}')

@@ -1,0 +1,110 @@
+"""optax chains and schedules from a config, in the papers' forms."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from cnn_research import config as configs
+from cnn_research.errors import ConfigError
+
+
+def _by_parameter(params, value):
+    """A tree like params of value(layer number, parameter name)."""
+    return {
+        layer: {stage: {name: value(int(layer.removeprefix('layer')), name) for name in own} for stage, own in stages.items()}
+        for layer, stages in params.items()
+    }
+
+
+def _multiplied(factors) -> optax.GradientTransformation:
+    """Updates times a tree of Python numbers; a factor of 0 freezes."""
+    return optax.stateless(lambda updates, params: jax.tree.map(lambda u, f: u * f, updates, factors))
+
+
+def _decayed(factors) -> optax.GradientTransformation:
+    """Adds factor x parameter to the gradient."""
+    return optax.stateless(lambda updates, params: jax.tree.map(lambda u, p, f: u + f * p, updates, params, factors))
+
+
+def _scaled_by_rate() -> optax.GradientTransformationExtraArgs:
+    """Times minus the learning rate that the caller passes as `learning_rate`, since a plateau schedule decides it from outside."""
+
+    def update(updates, state, params=None, *, learning_rate, **_):
+        return jax.tree.map(lambda u: -learning_rate * u, updates), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+
+
+def _renormalised(largest: float) -> optax.GradientTransformation:
+    """Convolution filters whose RMS would exceed `largest` come back to it after the update (Zeiler & Fergus 2013, section 3)."""
+
+    def shortened(stage, name, update, value):
+        if (stage, name) != ('convolution', 'kernel'):
+            return update
+        new = value + update
+        rms = jnp.sqrt(jnp.mean(jnp.square(new), axis=tuple(range(new.ndim - 1)), keepdims=True))
+        # Filters below the bound take the update itself, untouched by rounding.
+        return jnp.where(rms > largest, new * (largest / rms) - value, update)
+
+    def renormalise(updates, params):
+        return {
+            layer: {
+                stage: {name: shortened(stage, name, own[name], params[layer][stage][name]) for name in own}
+                for stage, own in stages.items()
+            }
+            for layer, stages in updates.items()
+        }
+
+    return optax.stateless(renormalise)
+
+
+def optimizer(config, params) -> optax.GradientTransformationExtraArgs:
+    """The update rule of config.optimizer; `update(gradients, state, params, learning_rate=rate)`.
+
+    'momentum' is v <- m v - rate (g + decay w), w <- w + v: decay inside the learning-rate product and inside the momentum buffer
+    (Krizhevsky et al. 2012, section 5). Rates and decays by layer, and of biases, multiply as in Caffe and cuda-convnet.
+    """
+    given = config.optimizer
+    rates, decays = configs.by_layer(given.rates), configs.by_layer(given.decays)
+    rate = _by_parameter(params, lambda layer, name: rates.get(layer, 1.0) * (given.bias_rate if name == 'bias' else 1.0))
+    decay = _by_parameter(
+        params,
+        lambda layer, name: given.weight_decay * decays.get(layer, 1.0) * (given.bias_decay if name == 'bias' else 1.0),
+    )
+    decayed = [_decayed(decay)] if given.weight_decay else []
+    adam = optax.scale_by_adam(b1=given.momentum)
+    stepped = [_multiplied(rate), _scaled_by_rate()]
+    chains = {
+        'momentum': [*decayed, *stepped, optax.trace(decay=given.momentum)],
+        'adam': [*decayed, adam, *stepped],
+        'adamw': [adam, *decayed, *stepped],
+    }
+    renormalised = [_renormalised(given.max_rms)] if given.max_rms else []
+    return optax.chain(*chains[given.name], *renormalised)
+
+
+def schedule(config, total: int, batch_size: int, num_examples: int) -> optax.Schedule:
+    """Learning rate at a step, before any plateau factor; `total` is the number of steps of the training."""
+    given, peak = config.schedule, config.optimizer.learning_rate
+    warmup = configs.steps(given.warmup, batch_size, num_examples)
+    cooldown = configs.steps(given.cooldown, batch_size, num_examples)
+    if given.kind == 'steps':
+        drops = {configs.steps({'epochs': epoch}, batch_size, num_examples): f for epoch, f in configs.by_layer(given.drops).items()}
+        return optax.join_schedules([optax.constant_schedule(peak * factor) for factor in (1, *drops.values())], list(drops))
+    if given.kind == 'cosine':
+        return optax.warmup_cosine_decay_schedule(0.0 if warmup else peak, peak, warmup, total)
+    if given.kind == 'trapezoid':
+        if warmup + cooldown > total:
+            raise ConfigError(
+                f'schedule.warmup ({warmup} steps) and schedule.cooldown ({cooldown}) are longer than the training ({total}).'
+            )
+        pieces = [optax.linear_schedule(0.0, peak, warmup), optax.constant_schedule(peak), optax.linear_schedule(peak, 0.0, cooldown)]
+        return optax.join_schedules(pieces, [warmup, total - cooldown])
+    return optax.constant_schedule(peak)
+
+
+def plateau(config) -> optax.GradientTransformationExtraArgs | None:
+    """For schedule.kind 'plateau': optax's part, to be updated with each holdout error; its state's `scale` multiplies the rate."""
+    if config.schedule.kind != 'plateau':
+        return None
+    return optax.contrib.reduce_on_plateau(factor=config.schedule.factor, patience=config.schedule.patience, rtol=1e-6)

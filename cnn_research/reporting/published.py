@@ -1,0 +1,249 @@
+"""The papers' and the deck's numbers, as printed, each with its source and with how surely the source was read.
+
+In:
+- 'mnist': LeCun's table of test errors (LeCun et al. 1998, Fig. 9, and later additions to the MNIST page).
+- 'cifar10': cuda-convnet's nets (its wiki; two of them in Krizhevsky et al. 2012, Sec. 3.3) and the results of that era.
+- 'krizhevsky table 1', 'krizhevsky table 2': ILSVRC-2010 and ILSVRC-2012 errors (Krizhevsky et al. 2012).
+- 'krizhevsky effects': what single choices gain there, and the factor of Fig. 1.
+- 'zf table 2', 'zf table 3', 'zf table 7': ILSVRC-2012 errors, depth and width, features of each layer (Zeiler and Fergus 2013).
+- 'deck': the claims of the lecture deck 'A CNN for image classification', which disagree with the papers in places.
+
+Confidence: 'verified' (the source's own text was read), 'verified-2nd' (a second-hand text was read), 'memory' (neither).
+What the deck says and what a paper says are separate records: they are never merged.
+"""
+
+from typing import NamedTuple
+
+from cnn_research.errors import ResearchError, nearest
+
+
+class Published(NamedTuple):
+    """One printed number. `key` is 'table/row'; `spread` is the printed +- or None; `unit` is '%', 'percentage points' or
+    'times'."""
+
+    key: str
+    quantity: str
+    value: float
+    spread: float | None
+    unit: str
+    source: str
+    confidence: str
+
+
+def published(table: str, row: str, quantity: str | None = None) -> Published:
+    """The number of a row, as in published('mnist', 'lenet5') or published('zf table 3', 'removed layer 7', 'val top-5').
+
+    `quantity` may be left out where the row has only one. ResearchError, naming the choices, for what is not there.
+    """
+    in_row = [record for record in rows(table) if record.key == f'{table}/{row}']
+    if not in_row:
+        labels = list(dict.fromkeys(record.key.partition('/')[2] for record in rows(table)))
+        raise ResearchError(f'{table!r} has no row {row!r}; it has {", ".join(map(repr, labels))}.{nearest(row, labels)}')
+    if quantity is None and len(in_row) == 1:
+        return in_row[0]
+    for record in in_row:
+        if record.quantity == quantity:
+            return record
+    quantities = [record.quantity for record in in_row]
+    problem = f'has no quantity {quantity!r}' if quantity is not None else 'has several quantities'
+    raise ResearchError(f'{table}/{row} {problem}; choose {", ".join(map(repr, quantities))}.{nearest(quantity or "", quantities)}')
+
+
+def rows(table: str) -> tuple[Published, ...]:
+    """All numbers of a table, in the order of print. ResearchError, naming the tables, for one that is not there."""
+    if table not in TABLES:
+        raise ResearchError(f'no published table {table!r}; there are {", ".join(map(repr, TABLES))}.{nearest(table, TABLES)}')
+    return TABLES[table]
+
+
+def _records(table, quantities, source, numbers, confidence='verified', unit='%') -> tuple[Published, ...]:
+    """`numbers`: {row: one entry per quantity}; an entry is a value, (value, spread), or None for an empty cell."""
+    records = []
+    for row, entries in numbers.items():
+        for quantity, entry in zip(quantities, entries, strict=True):
+            if entry is not None:
+                value, spread = entry if isinstance(entry, tuple) else (entry, None)
+                records.append(Published(f'{table}/{row}', quantity, value, spread, unit, source, confidence))
+    return tuple(records)
+
+
+def _mnist(source, numbers, confidence='verified') -> tuple[Published, ...]:
+    return _records('mnist', ('test error',), source, {row: (entry,) for row, entry in numbers.items()}, confidence)
+
+
+def _cifar10(source, numbers, confidence) -> tuple[Published, ...]:
+    return _records('cifar10', ('test error', 'test error, augmented'), source, numbers, confidence)
+
+
+_LECUN = 'LeCun et al. 1998, Fig. 9, and the MNIST page'
+_KRIZHEVSKY = 'Krizhevsky et al. 2012'
+_ZF = 'Zeiler and Fergus 2013'
+_DECK = "lecture deck 'A CNN for image classification'"
+_TOP = ('top-1', 'top-5')
+_ILSVRC = ('val top-1', 'val top-5', 'test top-5')
+
+TABLES: dict[str, tuple[Published, ...]] = {
+    'mnist': (
+        *_mnist(
+            _LECUN,
+            {
+                'linear': 12.0,
+                'linear, deskewed': 8.4,
+                'pairwise linear, deskewed': 7.6,
+                'k-nn': 5.0,
+                'k-nn, deskewed': 2.4,
+                'tangent distance, 16x16': 1.1,
+                '40 pca + quadratic': 3.3,
+                '1000 rbf + linear': 3.6,
+                'svm poly 4, deskewed': 1.1,
+                'reduced-set svm poly 5, deskewed': 1.0,
+                'virtual svm poly 9, distortions': 0.8,
+                '300': 4.7,
+                '300, distortions': 3.6,
+                '300, deskewed': 1.6,
+                '1000': 4.5,
+                '1000, distortions': 3.8,
+                '300-100': 3.05,
+                '300-100, distortions': 2.5,
+                '500-150': 2.95,
+                '500-150, distortions': 2.45,
+                'lenet1, 16x16': 1.7,
+                'lenet4': 1.1,
+                'lenet4 with k-nn': 1.1,
+                'lenet4 with local learning': 1.1,
+                'boosted lenet4, distortions': 0.7,
+                'lenet5': 0.95,
+                'lenet5, distortions': 0.8,
+                'lenet5, huge distortions': 0.85,
+            },
+        ),
+        *_mnist('MNIST page', {'svm gaussian': 1.4}),
+        *_mnist(
+            'Simard et al. 2003, on the MNIST page',
+            {
+                '800, cross-entropy': 1.6,
+                '800, cross-entropy, affine distortions': 1.1,
+                '800, cross-entropy, elastic distortions': 0.7,
+                'simard convnet, affine distortions': 0.6,
+                'simard convnet, elastic distortions': 0.4,
+            },
+        ),
+        *_mnist('Jarrett et al. 2009, on the MNIST page', {'convnet, unsupervised pre-training': 0.53}),
+        *_mnist('Ciresan et al. 2011, on the MNIST page', {'ciresan convnet, distortions': 0.35}),
+        *_mnist('Ciresan et al. 2011 (ICDAR), on the MNIST page', {'committee of 7, distortions': (0.27, 0.02)}),
+        *_mnist('Ciresan et al. 2012, on the MNIST page', {'committee of 35, distortions': 0.23}),
+        *_mnist('Wan et al. 2013', {'dropconnect vote': 0.21}, 'verified-2nd'),
+    ),
+    'cifar10': (
+        *_cifar10(
+            'cuda-convnet wiki',
+            {'layers-80sec': (26.0, None), 'layers-18pct': (18.0, None), 'layers-13pct': (None, 13.0), 'layers-11pct': (None, 11.0)},
+            'verified',
+        ),
+        *_records(
+            'cifar10', ('test error',), f'{_KRIZHEVSKY}, Sec. 3.3', {'four layers without lrn': (13.0,), 'four layers with lrn': (11.0,)}
+        ),
+        *_cifar10('Zeiler and Fergus 2013 (stochastic pooling)', {'stochastic pooling': (15.13, None)}, 'verified-2nd'),
+        *_cifar10('Snoek et al. 2012', {'spearmint': (14.98, 9.50)}, 'verified-2nd'),
+        *_cifar10('Goodfellow et al. 2013', {'maxout': (11.68, 9.38)}, 'verified-2nd'),
+        *_cifar10('Wan et al. 2013', {'dropconnect, 12 nets': (None, 9.32)}, 'verified-2nd'),
+        *_cifar10('Lin et al. 2013', {'network in network': (10.41, 8.81)}, 'verified-2nd'),
+        *_cifar10('Ciresan et al. 2012', {'mcdnn': (None, 11.21)}, 'memory'),
+    ),
+    'krizhevsky table 1': _records(
+        'krizhevsky table 1',
+        _TOP,
+        f'{_KRIZHEVSKY}, Table 1 (one centre crop: in the text)',
+        {'sparse coding': (47.1, 28.2), 'sift + fvs': (45.7, 25.7), 'cnn': (37.5, 17.0), 'cnn, one centre crop': (39.0, 18.3)},
+    ),
+    'krizhevsky table 2': _records(
+        'krizhevsky table 2',
+        _ILSVRC,
+        f'{_KRIZHEVSKY}, Table 2',
+        {
+            'sift + fvs': (None, None, 26.2),
+            '1 cnn': (40.7, 18.2, None),
+            '5 cnns': (38.1, 16.4, 16.4),
+            '1 cnn*': (39.0, 16.6, None),
+            '7 cnns*': (36.7, 15.4, 15.3),
+        },
+    ),
+    'krizhevsky effects': (
+        *_records(
+            'krizhevsky effects',
+            ('epochs to 25 % training error, tanh over relu',),
+            f'{_KRIZHEVSKY}, Fig. 1',
+            {'relu': (6.0,)},
+            unit='times',
+        ),
+        *_records(
+            'krizhevsky effects',
+            ('top-1 gain', 'top-5 gain'),
+            f'{_KRIZHEVSKY}, Sec. 3',
+            {'two towers': (1.7, 1.2), 'local response normalization': (1.4, 1.2), 'overlapping pooling': (0.4, 0.3)},
+            unit='percentage points',
+        ),
+    ),
+    'zf table 2': _records(
+        'zf table 2',
+        _ILSVRC,
+        f'{_ZF}, Table 2',
+        {
+            'replication of krizhevsky, 1 convnet': (40.5, 18.1, None),
+            '1 convnet as per fig. 3': (38.4, 16.5, None),
+            '5 convnets as per fig. 3 (a)': (36.7, 15.3, 15.3),
+            '1 convnet, layers 3,4,5: 512,1024,512 maps (b)': (37.5, 16.0, 16.1),
+            '6 convnets, (a) and (b) combined': (36.0, 14.7, 14.8),
+        },
+    ),
+    'zf table 3': _records(
+        'zf table 3',
+        ('train top-1', 'val top-1', 'val top-5'),
+        f'{_ZF}, Table 3',
+        {
+            'replication of krizhevsky, 1 convnet': (35.1, 40.5, 18.1),
+            'removed layers 3,4': (41.8, 45.4, 22.1),
+            'removed layer 7': (27.4, 40.0, 18.4),
+            'removed layers 6,7': (27.4, 44.8, 22.4),
+            'removed layers 3,4,6,7': (71.1, 71.3, 50.1),
+            'layers 6,7: 2048 units': (40.3, 41.7, 18.8),
+            'layers 6,7: 8192 units': (26.8, 40.0, 18.1),
+            'our model': (33.1, 38.4, 16.5),
+            'our model, layers 6,7: 2048 units': (38.2, 40.2, 17.6),
+            'our model, layers 6,7: 8192 units': (22.0, 38.8, 17.0),
+            'our model, layers 3,4,5: 512,1024,512 maps': (18.8, 37.5, 16.0),
+            'our model, layers 6,7: 8192 units and layers 3,4,5: 512,1024,512 maps': (10.0, 38.3, 16.9),
+        },
+    ),
+    'zf table 7': _records(
+        'zf table 7',
+        ('caltech-101, 30 per class', 'caltech-256, 60 per class'),
+        f'{_ZF}, Table 7 (mean accuracy per class)',
+        {
+            'svm (1)': ((44.8, 0.7), (24.6, 0.4)),
+            'svm (2)': ((66.2, 0.5), (39.6, 0.3)),
+            'svm (3)': ((72.3, 0.4), (46.0, 0.3)),
+            'svm (4)': ((76.6, 0.4), (51.3, 0.1)),
+            'svm (5)': ((86.2, 0.8), (65.6, 0.3)),
+            'svm (7)': ((85.5, 0.4), (71.7, 0.2)),
+            'softmax (5)': ((82.9, 0.4), (65.7, 0.5)),
+            'softmax (7)': ((85.4, 0.4), (72.6, 0.1)),
+        },
+    ),
+    'deck': (
+        *_records('deck', ('top-5 error',), f'{_DECK}, depth', {'full model': (18.1,)}),
+        *_records(
+            'deck',
+            ('top-5 drop',),
+            f'{_DECK}, depth',
+            {
+                'without layer 7': (1.1,),
+                'without layers 6,7': (5.7,),
+                'without layers 3,4': (3.0,),
+                'without layers 3,4,6,7': (33.5,),
+            },
+            unit='percentage points',
+        ),
+        *_records('deck', ('test error',), f'{_DECK}, results', {'mnist': (0.17,), 'cifar-10': (9.3,), 'traffic signs': (0.56,)}),
+    ),
+}

@@ -1,0 +1,152 @@
+"""What there is to learn. A task gives the loop its examples, loss and first state; the loop knows nothing of images."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnn_research import config as configs
+from cnn_research import evaluate, parallel
+from cnn_research.data import augment, stream
+from cnn_research.data.sources import Source, open_source, subset
+from cnn_research.errors import ConfigError
+from cnn_research.losses import LOSSES
+from cnn_research.models.initialization import Initialization
+from cnn_research.models.network import Network
+
+
+@dataclass(frozen=True)
+class Task:
+    """What `fit` is asked to learn.
+
+    feed: its batches by step; num_examples make an epoch. constants: arrays that evaluation needs beside the parameters, saved with them.
+    initialize(key) -> params.
+    loss(params, placed, batch, key) -> (losses (B,), {name: (B,) for each of `metrics`}); placed, on the device, is
+    {'store': feed.store, 'constants': constants}.
+    evaluate(params, role) -> {name: value}, with 'error' to choose by; roles: the splits that are there ('train', 'holdout', 'test').
+    first_bad(params, placed, batch, key) -> where on an image's way up the first number that is not finite stands.
+    chance_loss: what a network that knows nothing scores, or None. fingerprints: {role: fingerprint of its source}, for the key.
+    """
+
+    feed: Any
+    num_examples: int
+    constants: dict
+    roles: tuple[str, ...]
+    metrics: tuple[str, ...]
+    initialize: Callable
+    loss: Callable
+    evaluate: Callable
+    first_bad: Callable
+    chance_loss: float | None
+    fingerprints: Mapping[str, str]
+
+
+def sources(config) -> dict[str, Source]:
+    """{'train', 'holdout' where there is one, 'test'} of a checked config, opened and held against its network, nothing read yet."""
+    data, net = config.data, configs.network(config)
+    whole = open_source(data.name, data.train, data.dir or None)
+    held = stream.holdout_mask(whole.fingerprint, whole.num_examples, data.holdout)
+    train = np.flatnonzero(~held)
+    if data.examples:  # evenly spaced, since a folder lists its classes one after the other
+        if data.examples > len(train):
+            raise ConfigError(f'data.examples={data.examples}, but {data.name} ({data.train}) has {len(train)} beside the holdout.')
+        train = train[np.linspace(0, len(train) - 1, data.examples).astype(int)]
+    test = open_source(data.name, data.test, data.dir or None)
+    if data.test_examples:
+        test = subset(test, np.arange(min(data.test_examples, test.num_examples)))
+    found = {'train': subset(whole, train), 'test': test}
+    if held.any():
+        found['holdout'] = subset(whole, np.flatnonzero(held))
+    last, channels = net.layers[-1].number, net.input_shape[-1]
+    if whole.num_classes != net.num_classes:
+        fix = f'resized({last}={whole.num_classes})'
+        raise ConfigError(
+            f'{data.name} has {whole.num_classes} classes, but {net.name} ends in {net.num_classes}; append {fix} to architecture.'
+        )
+    if whole.image_shape and whole.image_shape[-1] not in (1, channels):
+        raise ConfigError(
+            f'{data.name} has {whole.image_shape[-1]} channels, but {net.name} reads {channels}; choose another architecture.'
+        )
+    return found
+
+
+def network(config) -> Network:
+    """The Flax network of a checked config, with its initialization and dtype."""
+    given = config.initialization
+    pairs = [tuple(sorted(configs.by_layer(text).items())) for text in (given.stds, given.biases)]
+    return Network(configs.network(config), Initialization(given.kernel, given.std, *pairs), config.dtype)
+
+
+def _statistics(config, train: Source, feed) -> dict:
+    """The preprocessing measured on at most data.statistics_examples training images, evenly spaced."""
+    count = min(config.data.statistics_examples, train.num_examples)
+    chosen = np.linspace(0, train.num_examples - 1, count).astype(int)
+    if feed.store:
+        return augment.statistics(feed.store['images'][chosen], config.data.normalization)
+    parts = (stream.store(subset(train, part), config.data.resize)['images'] for part in np.array_split(chosen, max(1, count // 1000)))
+    return augment.statistics(parts, config.data.normalization)
+
+
+def classification(config, devices=None, log: Callable[[str], None] | None = None) -> Task:
+    """The task of a checked config: name the class of an image. `log` is given a line where reading takes long."""
+    net, found, data = network(config), sources(config), config.data
+    settings = augment.Augmentation(**config.augment)
+    shape = net.architecture.input_shape
+    index, count = parallel.process()
+    feed = stream.open_feed(found['train'], config.seed, data.batch_size, data.resize, data.resident_gb, data.workers, index, count, log)
+    constants = {'preprocessing': _statistics(config, found['train'], feed)}
+
+    def views(placed, batch, key):
+        images, labels, positions = stream.fetch(placed['store'], batch)
+        keys = augment.example_keys(jax.random.fold_in(key, 0), positions)
+        return augment.augmented(images, placed['constants']['preprocessing'], shape, keys, settings), labels, positions
+
+    def apply(params, placed, batch, key, taps=()):
+        images, labels, positions = views(placed, batch, key)
+        rngs = {'dropout': jax.random.fold_in(key, 1)}
+        return *net.apply({'params': params}, images, train=True, taps=taps, examples=positions, rngs=rngs), labels
+
+    def loss(params, placed, batch, key):
+        logits, _, labels = apply(params, placed, batch, key)
+        wrong = jnp.argmax(logits, axis=-1) != labels
+        return LOSSES[config.loss.name](logits, labels, config.loss.j), {'error': wrong.astype(jnp.float32)}
+
+    def first_bad(params, placed, batch, key):
+        for name in params:
+            if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params[name])):
+                return f'the parameters of {name}'
+        taps = tuple(net.architecture.taps())
+        _, kept, _ = apply(params, placed, batch, key, taps)
+        return next((f'the output of {tap}' for tap in taps if not bool(jnp.isfinite(kept[tap]).all())), 'the loss itself')
+
+    feeds: dict = {}  # a role's images are read when they are first asked for
+    predict = evaluate.predictor(net, 'centre', config.loss.name, config.loss.j, devices)
+
+    def measure(params, role):
+        if role not in feeds:
+            feeds[role] = stream.evaluation_feed(
+                found[role], config.evaluate.batch_size, data.resize, data.resident_gb, data.workers, log=log
+            )
+        view = config.evaluate.views if role == 'test' else 'centre'
+        chosen = predict if view == 'centre' else evaluate.predictor(net, view, config.loss.name, config.loss.j, devices)
+        told = chosen({'params': params, **constants}, feeds[role])
+        result = evaluate.summarize(told, found[role].num_examples).to_dict()
+        return {'error': result['top1_error'], **result}
+
+    return Task(
+        feed=feed,
+        num_examples=found['train'].num_examples,
+        constants=constants,
+        roles=tuple(found),
+        metrics=('error',),
+        initialize=lambda key: jax.jit(net.init)(key, jnp.zeros((1, *shape), jnp.float32))['params'],
+        loss=loss,
+        evaluate=measure,
+        first_bad=first_bad,
+        chance_loss=math.log(net.architecture.num_classes) if config.loss.name == 'softmax' else None,
+        fingerprints={role: source.fingerprint for role, source in found.items()},
+    )

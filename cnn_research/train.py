@@ -1,0 +1,235 @@
+"""fit(config, workdir, task) -> Run: the only training loop."""
+
+import collections
+import json
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from cnn_research import checkpoints, optimizers, parallel, tasks
+from cnn_research import config as configs
+from cnn_research.errors import ConfigError, TrialError
+from cnn_research.journal import Clock, Journal
+
+
+class TrainState(NamedTuple):
+    """All that a step changes; arrays only, and all that a checkpoint needs. window: sums since the last line of metrics.jsonl."""
+
+    step: jax.Array
+    params: Any
+    optimizer_state: Any
+    schedule_state: Any
+    rng: jax.Array
+    window: dict[str, jax.Array]
+
+
+class Run(NamedTuple):
+    """A finished training: result[role] holds what `evaluate` found at the end; history is metrics.jsonl."""
+
+    workdir: pathlib.Path
+    config: ml_collections.ConfigDict
+    step: int
+    result: dict
+    history: list[dict]
+
+
+class Stopped(Exception):
+    """The training was asked to stop and has saved its state at `step`; the same call goes on from there."""
+
+    def __init__(self, step: int):
+        super().__init__(f'stopped and saved at step {step}')
+        self.step = step
+
+
+def train_step(task: tasks.Task, optimizer, schedule, total=parallel.all_sum):
+    """The pure step(state, placed, batch) -> (state, {'loss', 'step'}); total(tree) adds over devices what each has summed."""
+
+    def step(state: TrainState, placed, batch):
+        key = jax.random.wrap_key_data(state.rng)
+        mask = batch.pop('mask').astype(jnp.float32)
+
+        def objective(params):
+            losses, metrics = task.loss(params, placed, batch, key)
+            sums = {name: jnp.sum(values * mask) for name, values in {'loss': losses, **metrics, 'examples': mask}.items()}
+            return sums['loss'], sums
+
+        (_, sums), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
+        sums, gradients = total((sums, gradients))
+        gradients = jax.tree.map(lambda g: g / sums['examples'], gradients)
+        rate = schedule(state.step)
+        if state.schedule_state is not None:
+            rate = rate * state.schedule_state.scale
+
+        def updated():
+            updates, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.params, learning_rate=rate)
+            return jax.tree.map(jnp.add, state.params, updates), optimizer_state
+
+        # A loss that is not finite leaves the parameters as they were, so that the loop can look for its cause.
+        finite = jnp.isfinite(sums['loss'])
+        params, optimizer_state = jax.lax.cond(finite, updated, lambda: (state.params, state.optimizer_state))
+        window = {name: state.window[name] + jnp.where(finite, value, 0) for name, value in sums.items()}
+        window['bad_step'] = jnp.where(finite | (state.window['bad_step'] >= 0), state.window['bad_step'], state.step)
+        new = TrainState(state.step + 1, params, optimizer_state, state.schedule_state, state.rng, window)
+        return new, {'loss': sums['loss'] / sums['examples'], 'step': new.step}
+
+    return step
+
+
+def _initial(config, task, plateau) -> TrainState:
+    key = jax.random.key(config.seed)
+    params = task.initialize(jax.random.fold_in(key, 0))
+    return TrainState(
+        step=jnp.int32(0),
+        params=params,
+        optimizer_state=optimizers.optimizer(config, params).init(params),
+        schedule_state=plateau.init(params) if plateau else None,
+        rng=jax.random.key_data(jax.random.fold_in(key, 1)),
+        window=_empty_window(task),
+    )
+
+
+def _empty_window(task) -> dict:
+    return {name: jnp.float32(0) for name in ('loss', 'examples', *task.metrics)} | {'bad_step': jnp.int32(-1)}
+
+
+def _claim(workdir: pathlib.Path, config) -> None:
+    """Writes config.json, or refuses a workdir that holds a run with other numbers."""
+    path = workdir / 'config.json'
+    if path.is_file():
+        old, new = configs.flat(json.loads(path.read_text())), configs.flat(config)
+        odd = [name for name in new if (name in configs.DECISIVE or name == 'data.name') and old.get(name) != new[name]]
+        if odd:
+            name = odd[0]
+            raise ConfigError(f'{workdir} holds a run with {name}={old.get(name)!r}, not {new[name]!r}; choose another workdir.')
+    workdir.mkdir(parents=True, exist_ok=True)
+    checkpoints.write_text(path, json.dumps(config.to_dict(), indent=1))
+
+
+def _explain(task, state, placed, step):
+    """Raises TrialError for the step whose loss was not finite; the parameters are those before it."""
+    batch = jax.tree.map(jnp.asarray, task.feed.batch(step))
+    where = task.first_bad(state.params, placed, batch, jax.random.wrap_key_data(state.rng))
+    raise TrialError(f'the loss is not finite at step {step}; the first bad numbers are in {where}. Try a lower optimizer.learning_rate.')
+
+
+def finished(workdir, key: str) -> dict | None:
+    """The result.json of a finished run with this key, or None."""
+    try:
+        result = json.loads((pathlib.Path(workdir) / 'result.json').read_text())
+    except (OSError, ValueError):
+        return None
+    return result if result.get('key') == key else None
+
+
+def fit(
+    config,
+    workdir,
+    task: tasks.Task | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    watch: Callable[[dict], None] = lambda event: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Run:
+    """Trains what the config says in `workdir`, going on from its newest checkpoint; a finished run is only read.
+
+    task: what to learn, by default the classification that the config describes. devices: of this process, by default all.
+    watch: is told {'step', 'total', 'loss', ...} at each log line and {'note': text} of what should be said aloud. stop: asked at every
+    step; when it says True the state is saved and Stopped raised. Raises ResearchError before any work for what cannot be run, and
+    TrialError with step and place when the loss is no longer finite.
+    """
+    config, workdir = configs.check(config), pathlib.Path(workdir)
+    devices = devices or parallel.local_devices()
+    task = task or tasks.classification(config, devices, lambda line: watch({'note': line}))
+    key = configs.key(config, task.fingerprints)
+    _claim(workdir, config)
+    batch_size = config.data.batch_size
+    total = configs.steps(config.schedule, batch_size, task.num_examples)
+    plateau, schedule = optimizers.plateau(config), optimizers.schedule(config, total, batch_size, task.num_examples)
+    every = {name: configs.steps(config[name].every, batch_size, task.num_examples) for name in ('log', 'evaluate', 'checkpoint')}
+
+    state = _initial(config, task, plateau)
+    saved, problems = checkpoints.restore(workdir, {'state': state, **task.constants})
+    for problem in problems:
+        watch({'note': problem})
+    first = 0
+    if saved:
+        state = saved['state']
+        first = int(state.step)
+        watch({'note': f'going on from step {first}'})
+    journal = Journal(workdir, first, config.log.tensorboard)
+    result = finished(workdir, key)
+    if result and first == total:
+        journal.close()
+        return Run(workdir, config, total, result, journal.history)
+
+    state = parallel.replicated(state, devices)
+    placed = parallel.replicated({'store': task.feed.store, 'constants': task.constants}, devices)
+    run = parallel.spread_step(train_step(task, optimizers.optimizer(config, state.params), schedule), devices)
+    in_flight: collections.deque = collections.deque()
+    profiled = config.log.profile_steps if total > first + 10 else 0
+    clock = Clock(first, total, batch_size)
+
+    def line(step, role, values):
+        journal.write('metrics', {'step': step, 'epoch': step * batch_size / task.num_examples, 'role': role, **values})
+
+    def log(state):
+        """Writes the window's means and empties it; raises TrialError when the loss was not finite in it."""
+        step, window = int(state.step), jax.device_get(state.window)
+        if window['bad_step'] >= 0:
+            _explain(task, state, placed, int(window['bad_step']))
+        count = float(window['examples'])
+        if not count:
+            return state
+        means = {name: float(window[name]) / count for name in ('loss', *task.metrics)}
+        scale = float(state.schedule_state.scale) if plateau else 1.0
+        line(step, 'train', {**means, 'learning_rate': float(schedule(step - 1)) * scale})
+        journal.write('timing', {'step': step, **clock.lap(step)})
+        watch({'step': step, 'total': total, **means, 'rate': clock.rate, 'eta': clock.eta})
+        stuck = config.log.stuck_after
+        known = task.chance_loss
+        if known and stuck and step >= stuck > step - round(count / batch_size) and abs(means['loss'] - known) < 0.01 * known:
+            watch({'note': f'after {step} steps the loss is still ln(classes) = {known:.3f}: the network has not begun to learn'})
+        return state._replace(window=parallel.replicated(_empty_window(task), devices))
+
+    def save(state):
+        checkpoints.save(workdir, int(state.step), {'state': state, **task.constants}, config.checkpoint.keep)
+
+    try:
+        for step in range(first, total):
+            if stop():
+                save(state)
+                raise Stopped(step)
+            if profiled and step == first + 10:
+                jax.profiler.start_trace(str(workdir / 'profile'))
+            state, metrics = run(state, placed, task.feed.batch(step))
+            in_flight.append(metrics)
+            if len(in_flight) > 2:  # the host stays near the devices, so that rates are true and a stop is prompt
+                jax.block_until_ready(in_flight.popleft())
+            done = step + 1
+            if profiled and done == min(first + 10 + profiled, total):
+                jax.block_until_ready(metrics)
+                jax.profiler.stop_trace()
+            due = {name: done % count == 0 or done == total for name, count in every.items()}
+            if any(due.values()):
+                state = log(state)
+            if due['evaluate'] and 'holdout' in task.roles:
+                held = task.evaluate(state.params, 'holdout')
+                line(done, 'holdout', {name: held[name] for name in ('loss', 'error')})
+                watch({'step': done, 'total': total, 'role': 'holdout', 'loss': held['loss'], 'error': held['error']})
+                if plateau:
+                    _, schedule_state = plateau.update({}, jax.device_get(state.schedule_state), value=held['error'])
+                    state = state._replace(schedule_state=parallel.replicated(schedule_state, devices))
+            if due['checkpoint']:
+                save(state)
+            if due['evaluate'] or due['checkpoint']:
+                clock.skip()
+        roles = {role: task.evaluate(state.params, role) for role in task.roles if role != 'train'}
+        result = {'key': key, 'step': total, 'architecture': json.loads(config.architecture_json)['name'], **roles}
+        checkpoints.write_text(workdir / 'result.json', json.dumps(result))
+        return Run(workdir, config, total, json.loads(json.dumps(result)), journal.history)
+    finally:
+        journal.close()
+        task.feed.close()
