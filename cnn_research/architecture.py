@@ -56,6 +56,10 @@ class Row:
     connections: int
 
 
+# Settings that go without saying in a description.
+_UNSAID = (('stride', 1), ('padding', 0), ('ceil', False), ('groups', 1), ('divided', False))
+
+
 @dataclass(frozen=True)
 class Architecture:
     """A network as data. Hashable, equal by value; one that cannot exist raises ArchitectureError naming the layer.
@@ -63,11 +67,13 @@ class Architecture:
     input_shape: (H, W, C) of the images it reads.
     """
 
-    name: str
+    name: str = dataclasses.field(compare=False)  # the same layers are the same network, however it was written
     input_shape: tuple[int, int, int]
     layers: tuple[Layer, ...]
 
     def __post_init__(self):
+        if len(self.input_shape) != 3 or not all(type(side) is int and side >= 1 for side in self.input_shape):
+            raise ArchitectureError(f'{self.name}: input_shape must be (H, W, C) of whole numbers from 1 up, not {self.input_shape!r}.')
         numbers = [layer.number for layer in self.layers]
         if not numbers or numbers != sorted(set(numbers)):
             raise ArchitectureError(f'{self.name}: layer numbers must rise and not repeat; got {numbers}.')
@@ -94,7 +100,7 @@ class Architecture:
                 settings = ', '.join(
                     f'{f.name}={getattr(stage, f.name)}'
                     for f in dataclasses.fields(stage)
-                    if getattr(stage, f.name) != f.default and f.name != 'table'
+                    if f.name != 'table' and (f.name, getattr(stage, f.name)) not in _UNSAID
                 )
                 counts = (
                     sum(math.prod(size) for size in stage.parameters(shape).values()),
@@ -122,6 +128,8 @@ class Architecture:
 
     @property
     def num_classes(self) -> int:
+        if len(self.rows[-1].output) != 1:
+            raise ArchitectureError(f'{self.name} ends in maps {self.rows[-1].output}, not in a classifier.')
         return self.rows[-1].output[0]
 
     def taps(self) -> dict[str, Shape]:
@@ -151,9 +159,11 @@ class Architecture:
 
 
 def from_json(text: str) -> Architecture:
-    """The Architecture that `to_json` wrote; unknown stages and fields are refused with ArchitectureError."""
+    """The Architecture that `to_json` wrote; anything else, unknown stages and fields too, is refused with ArchitectureError."""
 
     def take(record, fields, what):
+        if not isinstance(record, dict):
+            raise ArchitectureError(f'{what} in architecture JSON must be an object, not {record!r}.')
         if set(record) != set(fields):
             odd = sorted(set(record) ^ set(fields))
             raise ArchitectureError(
@@ -162,9 +172,9 @@ def from_json(text: str) -> Architecture:
         return [record[name] for name in fields]
 
     def stage(record):
-        kind = STAGES.get(record.get('stage'))
+        kind = STAGES.get(record.get('stage')) if isinstance(record, dict) else None
         if kind is None:
-            raise ArchitectureError(f'unknown stage {record.get("stage")!r} in the architecture JSON; the stages are {", ".join(STAGES)}.')
+            raise ArchitectureError(f'unknown stage {record!r} in architecture JSON; the stages are {", ".join(STAGES)}.')
         names = [f.name for f in dataclasses.fields(kind)]
         values = dict(zip(['stage', *names], take(record, ['stage', *names], kind.__name__), strict=True))
         del values['stage']
@@ -172,7 +182,11 @@ def from_json(text: str) -> Architecture:
             values['table'] = tuple(map(tuple, values['table']))
         return kind(**values)
 
-    name, input_shape, layers = take(json.loads(text), ['name', 'input_shape', 'layers'], 'a network')
+    try:
+        whole = json.loads(text)
+    except ValueError:
+        raise ArchitectureError('this is not architecture JSON: it cannot be read as JSON.') from None
+    name, input_shape, layers = take(whole, ['name', 'input_shape', 'layers'], 'a network')
     built = []
     for record in layers:
         number, stages = take(record, ['number', 'stages'], 'a layer')
@@ -189,6 +203,7 @@ def _rebuilt(net: Architecture, layers, note: str) -> Architecture:
 
 def without(net: Architecture, *numbers: int) -> Architecture:
     """The network with whole layers taken out; what remains keeps its numbers (Zeiler & Fergus 2013, Table 3)."""
+    numbers = sorted(set(numbers))
     for number in numbers:
         net.layer(number)
     if net.layers[-1].number in numbers:
@@ -199,11 +214,9 @@ def without(net: Architecture, *numbers: int) -> Architecture:
 
 def resized(net: Architecture, features: Mapping[int, int]) -> Architecture:
     """The network with other numbers of maps or units: {layer number: features}."""
-    for number, count in features.items():
+    for number in features:
         if net.layer(number).stages[0].name == 'radial_basis' or getattr(net.layer(number).stages[0], 'table', None):
             raise ArchitectureError(f'{net.name}: layer {number} has a fixed number of features and cannot be resized.')
-        if not isinstance(count, int) or count < 1:
-            raise ArchitectureError(f'{net.name}: layer {number} needs a whole number of features above 0, not {count!r}.')
     layers = [
         dataclasses.replace(layer, stages=(dataclasses.replace(layer.stages[0], features=features[layer.number]), *layer.stages[1:]))
         if layer.number in features
@@ -216,16 +229,14 @@ def resized(net: Architecture, features: Mapping[int, int]) -> Architecture:
 _ROLES = ('nonlinearity', 'pooling', 'normalization', 'dropout')
 
 
-def _stage_named(word: str, role: str) -> Stage | None:
+def _stage_named(word: str, old: Stage) -> Stage | None:
+    """The stage of that name in the old one's role, with the settings that both have; None for 'none'."""
     if word in ('none', None):
         return None
-    kinds = {kind.name: kind for kind in STAGES.values() if kind.role == role}
+    kinds = {kind.name: kind for kind in STAGES.values() if kind.role == old.role}
     if word not in kinds:
-        raise ArchitectureError(f'no {role} is called {word!r}; choose from {", ".join([*kinds, "none"])}.{nearest(word, kinds)}')
-    try:
-        return kinds[word]()
-    except TypeError:
-        raise ArchitectureError(f'{word} needs settings of its own; give a stage instead of a name.') from None
+        raise ArchitectureError(f'no {old.role} is called {word!r}; choose from {", ".join([*kinds, "none"])}.{nearest(word, kinds)}')
+    return kinds[word](**{f.name: getattr(old, f.name) for f in dataclasses.fields(kinds[word]) if hasattr(old, f.name)})
 
 
 def replaced(net: Architecture, number: int, **changes) -> Architecture:
@@ -237,8 +248,8 @@ def replaced(net: Architecture, number: int, **changes) -> Architecture:
     stages=(...)           all stages of the layer
     """
     layer = net.layer(number)
+    text = ','.join(f'{key}={getattr(value, "name", value or "none")}' for key, value in changes.items() if key != 'stages')
     stages = list(changes.pop('stages', layer.stages))
-    text = ','.join(f'{key}={getattr(value, "name", value)}' for key, value in changes.items())
     for key, value in changes.items():
         role = next((role for role in _ROLES if key == role or key.startswith(role + '_')), 'map')
         members = [stage for stage in stages if stage.role == role]
@@ -246,11 +257,11 @@ def replaced(net: Architecture, number: int, **changes) -> Architecture:
         if not members and (field or value not in ('none', None)):
             raise ArchitectureError(f'{net.name}: layer {number} has no {role} to change.')
         if not field:
-            new = value if isinstance(value, Stage) else _stage_named(value, role)
-            stages = [new if stage.role == role else stage for stage in stages if not (stage.role == role and new is None)]
+            new = {stage: value if isinstance(value, Stage) else _stage_named(value, stage) for stage in members}
+            stages = [new.get(stage, stage) for stage in stages if new.get(stage, stage) is not None]
             continue
         for stage in members:
-            known = [f.name for f in dataclasses.fields(stage)]
+            known = [f.name for f in dataclasses.fields(stage) if f.name != 'table']
             if field not in known:
                 choices = known if role == 'map' else [f'{role}_{name}' for name in known]
                 offer = ', '.join([*choices, *(r for r in _ROLES if any(s.role == r for s in stages))])
@@ -294,9 +305,11 @@ def parse(text: str) -> tuple[str, tuple[tuple[str, tuple[int, ...], dict], ...]
         words = [word.strip() for word in found.group(2).split(',') if word.strip()]
         numbers = [word for word in words if '=' not in word]
         pairs = [tuple(part.strip() for part in word.split('=', 1)) for word in words if '=' in word]
-        if not words or not all(n.isdigit() for n in numbers) or (operation == 'resized' and not all(k.isdigit() for k, _ in pairs)):
-            raise ArchitectureError(f'cannot read {operation}({found.group(2)}); write {form}.')
-        if (operation == 'without' and pairs) or (operation == 'resized' and numbers) or (operation == 'replaced' and len(numbers) != 1):
+        keys = [key for key, _ in pairs]
+        whole = [*numbers, *(keys if operation == 'resized' else [])]
+        readable = all(re.fullmatch('[0-9]+', word) for word in whole) and all(re.fullmatch('[a-z0-9_]+', key) for key in keys)
+        fits = {'without': numbers and not pairs, 'resized': pairs and not numbers, 'replaced': pairs and len(numbers) == 1}[operation]
+        if not readable or not fits or len(set(keys)) < len(keys) or {'stages', 'table', 'net', 'number'} & set(keys):
             raise ArchitectureError(f'cannot read {operation}({found.group(2)}); write {form}.')
         operations.append((operation, tuple(map(int, numbers)), {key: _value(value) for key, value in pairs}))
     return head.group(1), tuple(operations)

@@ -132,11 +132,11 @@ def load(workdir, step: int | None = None) -> Trained:
             continue
         variables: dict = {}
         for name, array in arrays.items():
-            root, *inner, leaf = name.removeprefix('state/').split('/')
+            root, *inner = name.removeprefix('state/').split('/')
             if root in ('params', 'preprocessing'):
                 place = variables.setdefault(root, {})
-                for part in inner:
+                for part in inner[:-1]:
                     place = place.setdefault(part, {})
-                place[leaf] = array
+                place[inner[-1]] = array
         return Trained(configs.network(config), variables, config, candidate)
     raise CheckpointError(problems[0] if problems else f'{workdir} has no checkpoint yet.')

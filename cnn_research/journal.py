@@ -1,26 +1,34 @@
 """What a training writes down while it runs: numbers that a second run must repeat, and times that it need not."""
 
 import json
+import math
 import pathlib
 import time
 
 from cnn_research import checkpoints
 
 
+def _lines(path: pathlib.Path, last_step: float = math.inf) -> list[str]:
+    whole = path.read_text().split('\n')[:-1] if path.is_file() else []  # what follows the last line end was never finished
+    return [line for line in whole if json.loads(line)['step'] <= last_step]
+
+
+def read_history(workdir) -> list[dict]:
+    """The records of WORKDIR/metrics.jsonl."""
+    return [json.loads(line) for line in _lines(pathlib.Path(workdir) / 'metrics.jsonl')]
+
+
 class Journal:
     """WORKDIR/metrics.jsonl and timing.jsonl, cut back to `step` on opening; `history` is what metrics.jsonl holds."""
 
     def __init__(self, workdir: pathlib.Path, step: int, tensorboard: bool):
-        self.history: list[dict] = []
         self._files = {}
         for name in ('metrics', 'timing'):
             path = workdir / f'{name}.jsonl'
-            whole = path.read_text().split('\n')[:-1] if path.is_file() else []  # what follows the last line end was never finished
-            kept = [line for line in whole if json.loads(line)['step'] <= step]
+            kept = _lines(path, step)
             checkpoints.write_text(path, ''.join(f'{line}\n' for line in kept))
-            if name == 'metrics':
-                self.history = [json.loads(line) for line in kept]
             self._files[name] = path.open('a')
+        self.history = read_history(workdir)
         self._board = None
         if tensorboard:
             import tensorboardX  # wanted by nobody who does not ask for it

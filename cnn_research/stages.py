@@ -12,7 +12,7 @@ and a `role`: 'map' (the learned linear map that opens a layer), 'nonlinearity',
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from cnn_research.errors import ArchitectureError
@@ -39,12 +39,41 @@ def _picture(shape: Shape, stage: str) -> Shape:
     return shape
 
 
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
+def _is_table(value) -> bool:
+    rows = value or ()
+    return isinstance(rows, tuple) and all(isinstance(row, tuple) and row and all(type(i) is int and i >= 0 for i in row) for row in rows)
+
+
+# What a field of a stage may be, and how that is said.
+_WHOLE = (lambda value: type(value) is int and value >= 1, 'a whole number from 1 up')
+_SWITCH = (lambda value: type(value) is bool, 'true or false')
+_NUMBER = (_is_number, 'a number from 0 up')
+_VALID = {
+    **dict.fromkeys(('features', 'kernel', 'stride', 'groups', 'size'), _WHOLE),
+    **dict.fromkeys(('ceil', 'divided', 'across'), _SWITCH),
+    **dict.fromkeys(('alpha', 'beta', 'k'), _NUMBER),
+    'padding': (lambda value: type(value) is int and value >= 0, 'a whole number from 0 up'),
+    'rate': (lambda value: _is_number(value) and value < 1, 'a share from 0 to below 1'),
+    'table': (_is_table, 'a tuple of tuples of map numbers'),
+}
+
+
 @dataclass(frozen=True)
 class Stage:
     """A stage that keeps the shape and learns nothing, unless it says otherwise."""
 
     role: ClassVar[str]
     name: ClassVar[str]
+
+    def __post_init__(self):
+        for field in fields(self):
+            value, (valid, meaning) = getattr(self, field.name), _VALID[field.name]
+            if not valid(value):
+                raise ArchitectureError(f'{self.name} cannot have {field.name}={value!r}; it is {meaning}.')
 
     def output(self, shape: Shape) -> Shape:
         return shape

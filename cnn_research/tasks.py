@@ -74,6 +74,11 @@ def sources(config) -> dict[str, Source]:
     return found
 
 
+def fingerprints(config) -> dict[str, str]:
+    """{role: fingerprint} of the sources of a checked config, for its key."""
+    return {role: source.fingerprint for role, source in sources(config).items()}
+
+
 def network(config) -> Network:
     """The Flax network of a checked config, with its initialization and dtype."""
     given = config.initialization

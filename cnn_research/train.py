@@ -13,7 +13,7 @@ import ml_collections
 from cnn_research import checkpoints, optimizers, parallel, tasks
 from cnn_research import config as configs
 from cnn_research.errors import ConfigError, TrialError
-from cnn_research.journal import Clock, Journal
+from cnn_research.journal import Clock, Journal, read_history
 
 
 class TrainState(NamedTuple):
@@ -136,15 +136,18 @@ def fit(
     """Trains what the config says in `workdir`, going on from its newest checkpoint; a finished run is only read.
 
     task: what to learn, by default the classification that the config describes. devices: of this process, by default all.
-    watch: is told {'step', 'total', 'loss', ...} at each log line and {'note': text} of what should be said aloud. stop: asked at every
-    step; when it says True the state is saved and Stopped raised. Raises ResearchError before any work for what cannot be run, and
-    TrialError with step and place when the loss is no longer finite.
+    watch: is told {'step', 'total', 'loss', ...} at each log line, {'reading': text} while data are read and {'note': text} of what
+    should be said aloud. stop: asked at every step; when it says True the state is saved and Stopped raised. Raises ResearchError before
+    any work for what cannot be run, and TrialError with step and place when the loss is no longer finite.
     """
     config, workdir = configs.check(config), pathlib.Path(workdir)
     devices = devices or parallel.local_devices()
-    task = task or tasks.classification(config, devices, lambda line: watch({'note': line}))
-    key = configs.key(config, task.fingerprints)
+    key = configs.key(config, task.fingerprints if task else tasks.fingerprints(config))
     _claim(workdir, config)
+    result = finished(workdir, key)
+    if result:
+        return Run(workdir, config, result['step'], result, read_history(workdir))
+    task = task or tasks.classification(config, devices, lambda line: watch({'reading': line}))
     batch_size = config.data.batch_size
     total = configs.steps(config.schedule, batch_size, task.num_examples)
     plateau, schedule = optimizers.plateau(config), optimizers.schedule(config, total, batch_size, task.num_examples)
@@ -160,10 +163,6 @@ def fit(
         first = int(state.step)
         watch({'note': f'going on from step {first}'})
     journal = Journal(workdir, first, config.log.tensorboard)
-    result = finished(workdir, key)
-    if result and first == total:
-        journal.close()
-        return Run(workdir, config, total, result, journal.history)
 
     state = parallel.replicated(state, devices)
     placed = parallel.replicated({'store': task.feed.store, 'constants': task.constants}, devices)

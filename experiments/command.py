@@ -87,11 +87,11 @@ class Progress:
     """Shows a training's events: one moving line on a terminal, and a line a minute (and every note) in WORKDIR/log.txt."""
 
     def __init__(self, workdir: pathlib.Path):
-        self._path, self._last = workdir / 'log.txt', 0.0
+        self._path, self._last = workdir / 'log.txt', time.monotonic() - 50  # the first moving line after ten seconds
 
     def __call__(self, event: dict) -> None:
         moving = 'note' not in event and 'role' not in event
-        text = event.get('note') or self._line(event)
+        text = event.get('note') or event.get('reading') or self._line(event)
         if sys.stderr.isatty():
             print(f'\r\033[K{text}', end='' if moving else '\n', file=sys.stderr, flush=True)
         if not moving or time.monotonic() - self._last >= 60:

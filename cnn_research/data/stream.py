@@ -175,7 +175,7 @@ class Feed:
         self.steps = steps
         self._source, self._plan, self._resize, self._workers = source, plan, resize, workers
         self._reading, self._next = [], None  # a list of at most one iterator, which outlives the feed until it is stopped
-        # Also when never closed, after an error say. At exit it must come before Grain's own clean-up (priorities 1 and 15), which is noisy.
+        # Also when never closed, after an error say; at exit before Grain's own clean-up (priorities 1 and 15), which is noisy.
         multiprocessing_util.Finalize(self, _stop, args=(self._reading,), exitpriority=100)
         self._shape = _example_shape(source, resize)
         self.resident = source.num_examples * int(np.prod(self._shape)) <= resident_gb * 1e9
@@ -189,6 +189,7 @@ class Feed:
             self.close()
             batches = _Batches(self._source, self._resize, self._shape, self._plan, step, self.steps)
             self._reading.append(iter(_prefetched(batches, self._workers)))
+        self._next = None  # an iterator that raises has ended: start anew after it
         # Copied, because Grain hands over shared memory that is unmapped with its array, and a device may still be reading then.
         batch = {name: np.array(array) for name, array in next(self._reading[0]).items()}
         # An evaluation's last step is followed by its first, so that the workers outlive the pass.

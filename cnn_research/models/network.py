@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from cnn_research import stages
 from cnn_research.architecture import Architecture, Layer
 from cnn_research.errors import ArchitectureError, nearest
-from cnn_research.models import layers
+from cnn_research.models import layers, normalization, pooling
 from cnn_research.models.initialization import Initialization, initial
 
 # What each stage does to x (B H W C, or B F after a dense stage): (stage, x, its parameters, per-example keys or None while not training).
@@ -32,13 +32,13 @@ _APPLY = {
     stages.ScaledTanh: lambda s, x, p, keys: layers.scaled_tanh(x),
     stages.Sigmoid: lambda s, x, p, keys: layers.sigmoid(x),
     stages.Absolute: lambda s, x, p, keys: layers.absolute(x),
-    stages.MaxPool: lambda s, x, p, keys: layers.max_pool(x, s.kernel, s.stride, s.padding, s.ceil),
-    stages.AveragePool: lambda s, x, p, keys: layers.average_pool(x, s.kernel, s.stride, s.padding, s.ceil),
-    stages.SumPool: lambda s, x, p, keys: layers.sum_pool(x, s.kernel, s.stride, s.padding, s.ceil),
-    stages.Subsampling: lambda s, x, p, keys: layers.subsampling(x, p['coefficient'], p['bias'], s.kernel, s.stride),
-    stages.Response: lambda s, x, p, keys: layers.response(x, s.size, s.alpha, s.beta, s.k, s.divided, s.across),
-    stages.Subtractive: lambda s, x, p, keys: layers.subtractive_normalization(x, s.size, s.across),
-    stages.Divisive: lambda s, x, p, keys: layers.divisive_normalization(x, s.size, s.across),
+    stages.MaxPool: lambda s, x, p, keys: pooling.max_pool(x, s.kernel, s.stride, s.padding, s.ceil),
+    stages.AveragePool: lambda s, x, p, keys: pooling.average_pool(x, s.kernel, s.stride, s.padding, s.ceil),
+    stages.SumPool: lambda s, x, p, keys: pooling.sum_pool(x, s.kernel, s.stride, s.padding, s.ceil),
+    stages.Subsampling: lambda s, x, p, keys: pooling.subsampling(x, p['coefficient'], p['bias'], s.kernel, s.stride),
+    stages.Response: lambda s, x, p, keys: normalization.response(x, s.size, s.alpha, s.beta, s.k, s.divided, s.across),
+    stages.Subtractive: lambda s, x, p, keys: normalization.subtractive_normalization(x, s.size, s.across),
+    stages.Divisive: lambda s, x, p, keys: normalization.divisive_normalization(x, s.size, s.across),
     stages.Dropout: lambda s, x, p, keys: layers.dropout(x, keys, s.rate),
 }
 _RANDOM = (stages.Dropout, stages.DropConnect)

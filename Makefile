@@ -1,0 +1,21 @@
+# make demo: train the small Krizhevsky-style net on the embedded clutter data, offline; report in runs/demo/report.html
+# make test: the checks that .ci/run makes
+
+PYTHON ?= python3
+VENV := .venv
+IN := $(VENV)/bin/python
+
+.PHONY: demo test
+
+demo: $(VENV)/installed
+	$(IN) -m experiments.train --config=configs/alexnet.py:clutter --workdir=runs/demo
+
+test: $(VENV)/installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(IN) -m pytest
+
+$(VENV)/installed: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(IN) -m pip install --quiet --requirement requirements.txt
+	touch $@

@@ -1,0 +1,144 @@
+"""Trains one network and leaves report.html: result, learning curves, layer-1 filters, sample predictions, confusion.
+
+    python -m experiments.train
+    python -m experiments.train --config=configs/lenet5.py:mnist --config.data.dir=DATA --config.seed=1
+    python -m experiments.train --config=configs/cifar.py:cifar10 --config.schedule.epochs=30 --workdir=runs/18pct --dry_run
+
+--config=FILE:SCALE picks a recipe, --config.FIELD=VALUE overrides any field, --workdir=DIR says where the run is kept (default
+runs/train/FILE-SCALE), --dry_run prints the plan and does nothing. The same command again goes on from the newest checkpoint.
+"""
+
+import json
+import platform
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from cnn_research.data.sources import subset
+
+from cnn_research import checkpoints, evaluate, parallel, tasks, train
+from cnn_research import config as configs
+from cnn_research.data import stream
+from cnn_research.reporting import figures, page, tables
+from experiments import command
+
+SAMPLES = 18
+
+
+def plan(config) -> str:
+    """What a training would do: sizes, steps, estimated memory and time; opens every source, reads nothing."""
+    config = configs.check(config)
+    net, found = configs.network(config), tasks.sources(config)
+    examples, batch = found['train'].num_examples, config.data.batch_size
+    steps = configs.steps(config.schedule, batch, examples)
+    rate = _products_per_second()
+    hours = 3 * net.multiply_adds * steps * batch / rate / 3600
+    shape = found['train'].image_shape
+    pixels = sum(s.num_examples for s in found.values()) * int(np.prod(shape)) if shape else 0
+    lines = [
+        f'architecture  {net.name}: {net.parameters:,} parameters, {net.multiply_adds:,} multiply-adds an image',
+        *(f'{role:12}  {s.num_examples:,} examples of {s.name} ({s.split}), {s.num_classes} classes' for role, s in found.items()),
+        f'training      {steps:,} steps of {batch} = {steps * batch / examples:g} epochs, seed {config.seed}, {config.optimizer.name}, '
+        f'{config.schedule.kind} {config.optimizer.learning_rate:g}',
+        f'memory        {16 * net.parameters / 1e9:.2f} GB for parameters, momentum and gradients; {pixels / 1e9:.2f} GB of pixels'
+        + ('' if shape else ' (sizes differ: streamed or resized)'),
+        f'time          about {command.duration(hours * 3600)} at {2 * rate / 1e9:.0f} GFLOP/s, a third of a measured matrix product; '
+        'convolutions of few maps are slower',
+    ]
+    return '\n'.join(lines)
+
+
+def _products_per_second() -> float:
+    """A third of the multiply-adds per second of a matrix product here: what convolution layers reach, roughly."""
+    size = 1024
+    product = jax.jit(lambda a: a @ a)
+    a = jnp.ones((size, size))
+    product(a).block_until_ready()
+    start = time.perf_counter()
+    for _ in range(5):
+        a = product(a) / size
+    a.block_until_ready()
+    return 5 * size**3 / (time.perf_counter() - start) / 3
+
+
+def report(run: train.Run, line: str) -> str:
+    """The text of report.html for a finished run, and its figures and tables beside it."""
+    trained, result = checkpoints.load(run.workdir), run.result
+    config, net = trained.config, trained.architecture
+    test = tasks.sources(config)['test']
+    chosen = subset(test, np.linspace(0, test.num_examples - 1, SAMPLES).astype(int))
+    feed = stream.evaluation_feed(chosen, SAMPLES, config.data.resize, config.data.resident_gb, workers=0)
+    told = evaluate.predictor(tasks.network(config), loss=config.loss.name, j=config.loss.j)(trained.variables, feed)
+    folder, sections = run.workdir / 'figures', []
+
+    def show(name, figure, caption):
+        figures.save(figure, folder / name)
+        return page.figure_html(figure, caption)
+
+    def curve(role, key, factor=1.0):
+        lines = [record for record in run.history if record['role'] == role]
+        return (role, [r['epoch'] for r in lines], [factor * r[key] for r in lines])
+
+    roles = [role for role in ('train', 'holdout') if any(r['role'] == role for r in run.history)]
+    quantities = [('top-1 error (%)', 'top1_error', 100), ('top-5 error (%)', 'top5_error', 100), ('loss', 'loss', 1)]
+    rows = [
+        {'split': role, 'examples': result[role]['examples']}
+        | {name: None if result[role][key] is None else factor * result[role][key] for name, key, factor in quantities}
+        for role in ('holdout', 'test')
+        if role in result
+    ]
+    columns = [tables.Column('split'), tables.Column('examples', format=',d')]
+    columns += [tables.Column(name, format='.2f' if '%' in name else '.4f') for name, _, _ in quantities]
+    table = tables.Table(columns, rows, 'At the end of training, every example counted once.')
+    tables.write(table, run.workdir / 'result')
+    timing = [json.loads(text) for text in (run.workdir / 'timing.jsonl').read_text().splitlines()]
+    facts = [
+        ('architecture', net.name),
+        ('parameters', f'{net.parameters:,}'),
+        ('multiply-adds an image', f'{net.multiply_adds:,}'),
+        ('training', f'{run.step:,} steps of {config.data.batch_size}, {run.history[-1]["epoch"]:.3g} epochs, seed {config.seed}'),
+        ('time in steps', command.duration(sum(record['seconds'] for record in timing))),
+        ('machine', f'{len(parallel.local_devices())} x {jax.devices()[0].device_kind}, {platform.machine()}, jax {jax.__version__}'),
+        ('key', result['key']),
+    ]
+    sections.append(('Result', tables.to_html(table) + page.facts_html(facts)))
+    error = figures.learning_curves([curve(role, 'error', 100) for role in roles], 'epoch', 'error (%)')
+    loss = figures.learning_curves([curve(role, 'loss') for role in roles], 'epoch', 'loss', log_y=True)
+    noted = 'Training values are means since the point before, with augmentation and dropout where the recipe has them.'
+    sections.append(('Learning curves', show('error', error, f'Top-1 error. {noted}') + show('loss', loss, f'Loss. {noted}')))
+    kernel = trained.variables['params'].get('layer1', {}).get('convolution', {}).get('kernel')
+    if kernel is not None:
+        np.savez(run.workdir / 'layer1.npz', kernel=kernel)
+        caption = f'The {kernel.shape[-1]} layer-1 filters, {kernel.shape[0]}x{kernel.shape[1]}, at the end, each scaled by itself.'
+        sections.append(('Layer-1 filters', show('layer1', figures.filter_grid(kernel), caption)))
+    images, _ = chosen.read(np.arange(SAMPLES))
+    names, best = test.class_names, told.probabilities.argmax(axis=1)
+    side = min(min(image.shape[:2]) for image in images)
+    pictures = np.stack([stream.resized(image, side) for image in images])
+    sample = figures.sample_predictions(
+        pictures, [names[i] for i in told.labels], [names[i] for i in best], told.probabilities.max(axis=1).tolist()
+    )
+    caption = f'{SAMPLES} test images, evenly spaced over the split, not chosen: what the network says and how sure it is.'
+    sections.append(('Sample predictions', show('predictions', sample, caption)))
+    matrix = figures.confusion(np.array(result['test']['confusion']), names)
+    sections.append(('Confusion', show('confusion', matrix, 'Test images of each true class (rows) by what they were called (columns).')))
+    if test.name == 'clutter':
+        sections.append(
+            ('About clutter', page.text_html('Clutter is a demonstration: its data and recipe were chosen so that depth can matter.'))
+        )
+    lead = f'{net.name} trained on {test.name}: {100 * result["test"]["top1_error"]:.2f} % test error.'
+    return page.page(f'Training {net.name.split()[0]} on {test.name}', lead, sections, line)
+
+
+def main(given: command.Command) -> None:
+    if given.dry_run:
+        print(plan(given.config))
+        return
+    run = train.fit(given.config, given.workdir, watch=command.Progress(given.workdir), stop=command.stopper())
+    (run.workdir / 'report.html').write_text(report(run, given.line))
+    print(f'test error {100 * run.result["test"]["top1_error"]:.2f} %; report: {run.workdir / "report.html"}')
+
+
+if __name__ == '__main__':
+    command.run('train', main, __doc__, 'configs/alexnet.py:clutter')
