@@ -1,7 +1,11 @@
 """What every command shares: reading its command line, help, one-line refusals, progress, stopping by a signal."""
 
+import importlib.metadata
 import importlib.util
+import json
+import os
 import pathlib
+import platform
 import shlex
 import signal
 import sys
@@ -9,13 +13,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import jax
 import ml_collections
 from absl import flags
 
+from cnn_research import checkpoints
 from cnn_research import config as configs
 from cnn_research.errors import ConfigError, ResearchError, nearest
 from cnn_research.train import Stopped
 
+_HELP = {'--help', '-h', '-help', '--helpfull'}
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
@@ -133,17 +140,66 @@ def stopper() -> Callable[[], bool]:
     return lambda: bool(asked)
 
 
+def machine() -> str:
+    """This machine in words: processor, cores, devices."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = pathlib.Path('/proc/cpuinfo')
+    if cpuinfo.is_file():
+        model = next((line.split(':')[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith('model name')), model)
+    devices = jax.local_devices()
+    return f'{os.cpu_count()} cores of {model}, {len(devices)} {devices[0].device_kind} device{"s" if len(devices) > 1 else ""}'
+
+
+def record(given: Command) -> None:
+    """Leaves WORKDIR/run.json: the command, date, machine and versions that numbers are quoted with."""
+    given.workdir.mkdir(parents=True, exist_ok=True)
+    packages = ('jax', 'flax', 'optax', 'numpy')
+    versions = ', '.join(f'{name} {importlib.metadata.version(name)}' for name in packages)
+    content = {
+        'command': given.line,
+        'date': time.strftime('%Y-%m-%d'),
+        'machine': machine(),
+        'versions': f'Python {platform.python_version()}, {versions}',
+    }
+    checkpoints.write_text(given.workdir / 'run.json', json.dumps(content, indent=1))
+
+
+def guarded(name: str, main: Callable) -> Callable:
+    """main with the exits of every command: 2 for what the user can mend, 75 after a stop that saved; bugs keep their traceback."""
+
+    def run_main(*arguments):
+        try:
+            main(*arguments)
+        except ResearchError as error:
+            print(f'{name}: {error}', file=sys.stderr)
+            sys.exit(2)
+        except Stopped as stopped:
+            print(f'{name}: {stopped}; the same command goes on from there', file=sys.stderr)
+            sys.exit(75)
+
+    return run_main
+
+
+def flags_parser(name: str, doc: str) -> Callable:
+    """For absl's app.run, in commands without a config: --help prints the command's paragraph, a wrong flag is one line and exit 2."""
+
+    def parse_flags(argv):
+        if _HELP & set(argv):
+            print(doc.strip())
+            sys.exit(0)
+        try:
+            return flags.FLAGS(argv)
+        except flags.Error as error:
+            print(f'{name}: {error}', file=sys.stderr)
+            sys.exit(2)
+
+    return parse_flags
+
+
 def run(name: str, main: Callable[[Command], None], doc: str, default_config: str) -> None:
-    """Runs a command: exit code 2 for what the user can mend, 75 after a stop that saved its state; bugs keep their traceback."""
+    """Runs a command that takes a config."""
     arguments = sys.argv[1:]
-    if any(a in ('--help', '-h', '-help') for a in arguments):
+    if _HELP & set(arguments):
         print(help_text(doc))
         return
-    try:
-        main(parse(name, default_config, arguments))
-    except ResearchError as error:
-        print(f'{name}: {error}', file=sys.stderr)
-        sys.exit(2)
-    except Stopped as stopped:
-        print(f'{name}: {stopped}; the same command goes on from there', file=sys.stderr)
-        sys.exit(75)
+    guarded(name, lambda: main(parse(name, default_config, arguments)))()

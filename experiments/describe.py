@@ -17,8 +17,9 @@ import sys
 from absl import app, flags
 
 from cnn_research.architecture import Architecture
-from cnn_research.errors import ConfigError, ResearchError
+from cnn_research.errors import ConfigError
 from cnn_research.models import zoo
+from experiments import command
 
 _ARCHITECTURE = flags.DEFINE_string('architecture', None, 'A name, or a name and operations; see above.')
 _ALL = flags.DEFINE_bool('all', False, 'One row for each network of the zoo, which is also what no flag at all means.')
@@ -92,13 +93,9 @@ def describe(argv) -> str:
     return rendered(rows, _FORMAT.value)
 
 
-def main(argv):
-    try:
-        sys.stdout.write(describe(argv))
-    except ResearchError as error:
-        print(error, file=sys.stderr)
-        return 2
+def main(argv) -> None:
+    sys.stdout.write(describe(argv))
 
 
 if __name__ == '__main__':
-    app.run(main)
+    app.run(command.guarded('describe', main), flags_parser=command.flags_parser('describe', __doc__))

@@ -9,17 +9,16 @@ runs/train/FILE-SCALE), --dry_run prints the plan and does nothing. The same com
 """
 
 import json
-import platform
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from cnn_research.data.sources import subset
 
-from cnn_research import checkpoints, evaluate, parallel, tasks, train
+from cnn_research import checkpoints, evaluate, tasks, train
 from cnn_research import config as configs
 from cnn_research.data import stream
+from cnn_research.data.sources import subset
 from cnn_research.reporting import figures, page, tables
 from experiments import command
 
@@ -92,6 +91,7 @@ def report(run: train.Run, line: str) -> str:
     columns += [tables.Column(name, format='.2f' if '%' in name else '.4f') for name, _, _ in quantities]
     table = tables.Table(columns, rows, 'At the end of training, every example counted once.')
     tables.write(table, run.workdir / 'result')
+    record = json.loads((run.workdir / 'run.json').read_text())
     timing = [json.loads(text) for text in (run.workdir / 'timing.jsonl').read_text().splitlines()]
     facts = [
         ('architecture', net.name),
@@ -99,7 +99,8 @@ def report(run: train.Run, line: str) -> str:
         ('multiply-adds an image', f'{net.multiply_adds:,}'),
         ('training', f'{run.step:,} steps of {config.data.batch_size}, {run.history[-1]["epoch"]:.3g} epochs, seed {config.seed}'),
         ('time in steps', command.duration(sum(record['seconds'] for record in timing))),
-        ('machine', f'{len(parallel.local_devices())} x {jax.devices()[0].device_kind}, {platform.machine()}, jax {jax.__version__}'),
+        ('machine', record['machine']),
+        ('versions', record['versions']),
         ('key', result['key']),
     ]
     sections.append(('Result', tables.to_html(table) + page.facts_html(facts)))
@@ -135,6 +136,8 @@ def main(given: command.Command) -> None:
     if given.dry_run:
         print(plan(given.config))
         return
+    configs.check(given.config)
+    command.record(given)
     run = train.fit(given.config, given.workdir, watch=command.Progress(given.workdir), stop=command.stopper())
     (run.workdir / 'report.html').write_text(report(run, given.line))
     print(f'test error {100 * run.result["test"]["top1_error"]:.2f} %; report: {run.workdir / "report.html"}')

@@ -78,7 +78,7 @@ def test_refusals_are_one_line_and_exit_code_2(arguments, message):
 def test_help_explains_and_gives_examples():
     text = run('--help').stdout
     assert text.count('  python -m experiments.describe --') == 3
-    assert all(flag in text for flag in ('--architecture', '--[no]all', '--format'))
+    assert all(flag in text for flag in ('--architecture', '--all', '--format'))
 
 
 def test_lenet5_has_its_connections():

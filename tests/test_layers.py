@@ -1,5 +1,7 @@
 """Learned and random stages against plain loops, PyTorch, hand-computed values and sampling."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +19,12 @@ def float64():
 
 def normal(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def value_and_gradients(f, arrays, g):
+    y, back = jax.vjp(f, *arrays)
+    return y, back(g)
 
 
 def convolution_by_loops(x, kernel, bias, stride, before, after, groups=1):
@@ -38,19 +46,18 @@ CONVOLUTIONS = ((1, 0, 1, 3), (2, 1, 1, 3), (1, 2, 2, 5), (3, 1, 4, 2))
 @pytest.mark.parametrize(('stride', 'padding', 'groups', 'side'), CONVOLUTIONS)
 def test_convolution_against_loops_and_torch(float64, stride, padding, groups, side):
     x, kernel, bias = normal(2, 8, 7, 4), normal(side, side, 4 // groups, 8, seed=1), normal(8, seed=2)
-    y, back = jax.vjp(lambda *a: layers.convolution(*a, stride, padding, groups=groups), *map(jnp.asarray, (x, kernel, bias)))
-    np.testing.assert_allclose(y, convolution_by_loops(x, kernel, bias, stride, padding, padding, groups), rtol=0, atol=1e-12)
+    expected = convolution_by_loops(x, kernel, bias, stride, padding, padding, groups)
+    g = normal(*expected.shape, seed=3)
+    y, gradients = value_and_gradients(lambda *a: layers.convolution(*a, stride, padding, groups=groups), (x, kernel, bias), g)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-12)
 
     torch = pytest.importorskip('torch')
     tensors = [torch.tensor(a.copy(), requires_grad=True) for a in (x.transpose(0, 3, 1, 2), kernel.transpose(3, 2, 0, 1), bias)]
     expected = torch.nn.functional.conv2d(*tensors, stride=stride, padding=padding, groups=groups)
     np.testing.assert_allclose(y, expected.detach().numpy().transpose(0, 2, 3, 1), rtol=0, atol=1e-12)
-    g = normal(*y.shape, seed=3)
     expected.backward(torch.tensor(g.transpose(0, 3, 1, 2).copy()))
     theirs = [t.grad.numpy() for t in tensors]
-    for ours, their in zip(
-        back(jnp.asarray(g)), (theirs[0].transpose(0, 2, 3, 1), theirs[1].transpose(2, 3, 1, 0), theirs[2]), strict=True
-    ):
+    for ours, their in zip(gradients, (theirs[0].transpose(0, 2, 3, 1), theirs[1].transpose(2, 3, 1, 0), theirs[2]), strict=True):
         np.testing.assert_allclose(ours, their, rtol=0, atol=1e-12)
 
 
@@ -79,9 +86,10 @@ def test_bias_gradient_equals_the_plain_one(float64):
     def plain(bias):
         return jnp.tanh(layers.convolution(x, kernel, None) + bias).sum()
 
-    np.testing.assert_allclose(jax.grad(fast)(bias), jax.grad(plain)(bias), rtol=1e-13)
-    per_example = jax.vmap(lambda x: jax.grad(lambda b: jnp.tanh(layers.convolution(x[None], kernel, b)).sum())(bias))(x)
-    np.testing.assert_allclose(per_example.sum(0), jax.grad(plain)(bias), rtol=1e-13)
+    expected = jax.jit(jax.grad(plain))(bias)
+    np.testing.assert_allclose(jax.jit(jax.grad(fast))(bias), expected, rtol=1e-13)
+    per_example = jax.vmap(jax.grad(lambda b, x: jnp.tanh(layers.convolution(x[None], kernel, b)).sum()), (None, 0))
+    np.testing.assert_allclose(jax.jit(per_example)(bias, x).sum(0), expected, rtol=1e-13)
 
 
 def test_partial_kernel(float64):
@@ -94,7 +102,7 @@ def test_partial_kernel(float64):
     for n, (i, o) in enumerate([(0, 0), (2, 0), (1, 1), (0, 2), (1, 2), (2, 2)]):
         expected[:, :, i, o] = kernels[:, :, n]
     np.testing.assert_array_equal(full, expected)
-    gradient = jax.grad(lambda k: layers.convolution(x, layers.partial_kernel(k, table, 4), None)[..., 0].sum())(jnp.asarray(kernels))
+    gradient = jax.jit(jax.grad(lambda k: layers.convolution(x, layers.partial_kernel(k, table, 4), None)[..., 0].sum()))(kernels)
     sums = np.array([[x[:, i : i + 4, j : j + 4].sum((0, 1, 2)) for j in range(3)] for i in range(3)])  # what each tap met
     np.testing.assert_allclose(gradient[..., :2], sums[..., [0, 2]], rtol=1e-12)
     np.testing.assert_array_equal(gradient[..., 2:], 0)  # the other rows' kernels do not reach map 0
@@ -125,13 +133,13 @@ def test_locally_connected(float64, side, stride, padding):
 def test_dense_against_torch(float64):
     torch = pytest.importorskip('torch')
     x, kernel, bias = normal(3, 2, 2, 4), normal(16, 5, seed=1), normal(5, seed=2)
-    y, back = jax.vjp(layers.dense, *map(jnp.asarray, (x, kernel, bias)))
+    g = normal(3, 5, seed=3)
+    y, gradients = value_and_gradients(layers.dense, (x, kernel, bias), g)
     tensors = [torch.tensor(a.copy(), requires_grad=True) for a in (x, kernel, bias)]
     expected = torch.nn.functional.linear(tensors[0].flatten(1), tensors[1].T, tensors[2])
     np.testing.assert_allclose(y, expected.detach().numpy(), rtol=0, atol=1e-13)
-    g = normal(3, 5, seed=3)
     expected.backward(torch.tensor(g))
-    for ours, theirs in zip(back(jnp.asarray(g)), tensors, strict=True):
+    for ours, theirs in zip(gradients, tensors, strict=True):
         np.testing.assert_allclose(ours, theirs.grad.numpy(), rtol=0, atol=1e-13)
 
 
@@ -179,15 +187,10 @@ def test_dropconnect_training_gradient_follows_the_masks(float64):
     def f(x, kernel, bias):
         return layers.dropconnect(x, kernel, bias, examples, 0.5)
 
-    @jax.jit
-    def value_and_gradients(x, kernel, bias, g):
-        y, back = jax.vjp(f, x, kernel, bias)
-        return y, *back(jnp.where(y > 0, g, 0))
-
     units = np.eye(30).reshape(30, 6, 5)
     masks = sum(np.asarray(f(np.ones((11, 6)), unit, np.zeros(5)))[:, None] * unit for unit in units)  # (11, 6, 5)
     masks_of_bias = np.asarray(f(np.zeros((11, 6)), kernel, np.ones(5)))
-    y, dx, dkernel, dbias = value_and_gradients(x, kernel, bias, g)
+    y, (dx, dkernel, dbias) = value_and_gradients(f, (x, kernel, bias), g)
     np.testing.assert_allclose(y, np.einsum('bn,bnm->bm', x, masks * kernel) + masks_of_bias * bias, rtol=1e-13)
     g = g * (np.asarray(y) > 0)
     np.testing.assert_allclose(dx, np.einsum('bm,bnm->bn', g, masks * kernel), rtol=1e-12, atol=1e-14)

@@ -1,0 +1,258 @@
+"""Times one training step of a network here against the same network in PyTorch: same weights, shapes, inputs and threads.
+
+A step is forward, softmax loss, backward and SGD with momentum 0.9 and weight decay 5e-4. Both sides run in turns in one process, so that
+what disturbs one disturbs the other; what counts is the ratio, PyTorch's time over ours (above 1: ours is faster).
+
+  python -m benchmarks.train_step
+  python -m benchmarks.train_step --networks='lenet5_modern@128; zfnet@16' --repeats=15 --out=results/train_step_cpu.md
+  python -m benchmarks.train_step --device=gpu --out=results/train_step_gpu.md
+"""
+
+import dataclasses
+import math
+import os
+import pathlib
+import platform
+import shlex
+import sys
+import time
+import types
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import app, flags
+
+from benchmarks import peer
+from cnn_research import config as configs
+from cnn_research import optimizers, parallel, train
+from cnn_research.architecture import Architecture
+from cnn_research.data import augment, stream
+from cnn_research.errors import ConfigError, ResearchError
+from cnn_research.losses import LOSSES
+from cnn_research.models import zoo
+from cnn_research.models.network import Network
+from cnn_research.reporting import tables
+
+NETWORKS = 'cifar_18pct replaced(1,normalization=none) replaced(2,normalization=none)@128; lenet5_modern@128; alexnet_owt@32; zfnet@16'
+RATE, MOMENTUM, DECAY = 1e-3, 0.9, 5e-4
+BATCHES = 4  # so many different ones take turns
+BLOCK = 0.6  # seconds that one side runs before the other has its turn
+
+_NETWORKS = flags.DEFINE_string('networks', NETWORKS, 'Architectures, each with @BATCH, separated by semicolons.')
+_REPEATS = flags.DEFINE_integer('repeats', 11, 'Turns of each side; the ratio is the median over them.', lower_bound=1)
+_OUT = flags.DEFINE_string('out', None, 'A Markdown file for the table and how it was made.')
+_DEVICE = flags.DEFINE_enum('device', 'cpu', ['cpu', 'gpu'], 'gpu: bfloat16 here, torch.compile and autocast to bfloat16 there.')
+
+
+class Side(NamedTuple):
+    """One contestant: run(steps) takes so many training steps and waits for them; parameters() are PyTorch's arrays, in its order."""
+
+    run: Callable[[int], None]
+    parameters: Callable[[], list[np.ndarray]]
+
+
+def without_dropout(net: Architecture) -> Architecture:
+    """The network whose training has no randomness, which the two sides would draw differently."""
+    layers = (dataclasses.replace(layer, stages=tuple(s for s in layer.stages if s.role != 'dropout')) for layer in net.layers)
+    return Architecture(net.name, net.input_shape, tuple(layers))
+
+
+def examples(net: Architecture, batch_size: int):
+    """The project's own resident feed of random images and labels, and the preprocessing that brings them near unit scale."""
+    count, random = BATCHES * batch_size, np.random.default_rng(0)
+    images = random.integers(0, 256, (count, *net.input_shape), np.uint8)
+    labels = random.integers(0, net.num_classes, count)
+    source = types.SimpleNamespace(
+        name='random', split='train', num_examples=count, read=lambda index: (list(images[index]), labels[index])
+    )
+    feed = stream.open_feed(source, seed=0, batch_size=batch_size, resize=0, resident_gb=4.0, workers=0)
+    channels = net.input_shape[-1]
+    return feed, {'mean': np.full(channels, 127.5, np.float32), 'scale': np.full(channels, 1 / 74, np.float32)}
+
+
+def prepared(net: Architecture, feed, preprocessing) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The same batches as float32 (B, H, W, C) and labels (B,)."""
+    picked = [feed.batch(step)['index'] for step in range(BATCHES)]
+    images, labels = feed.store['images'], feed.store['labels']
+    return [(np.asarray(augment.prepare(images[index], preprocessing, net.input_shape)), labels[index]) for index in picked]
+
+
+def ours(net: Architecture, params, feed, preprocessing, dtype: str) -> Side:
+    """The training loop's own step on one device, from uint8 images that live there."""
+    network, devices = Network(net, dtype=dtype), parallel.local_devices(1)
+
+    def loss(params, placed, batch, key):
+        images, labels, positions = stream.fetch(placed['store'], batch)
+        keys = augment.example_keys(jax.random.fold_in(key, 0), positions)
+        images = augment.augmented(images, placed['preprocessing'], net.input_shape, keys, augment.Augmentation())
+        rngs = {'dropout': jax.random.fold_in(key, 1)}
+        logits, _ = network.apply({'params': params}, images, train=True, examples=positions, rngs=rngs)
+        return LOSSES['softmax'](logits, labels, 1.0), {'error': (jnp.argmax(logits, -1) != labels).astype(jnp.float32)}
+
+    settings = {'optimizer.learning_rate': RATE, 'optimizer.momentum': MOMENTUM, 'optimizer.weight_decay': DECAY}
+    rule = optimizers.optimizer(configs.update(configs.default(), settings), params)
+    step = train.train_step(types.SimpleNamespace(loss=loss), rule, optax.constant_schedule(RATE))
+    advance = parallel.spread_step(step, devices)
+    window = {name: jnp.float32(0) for name in ('loss', 'error', 'examples')} | {'bad_step': jnp.int32(-1)}
+    params = jax.tree.map(jnp.array, params)  # a copy, because the step takes its state's memory
+    state = train.TrainState(jnp.int32(0), params, rule.init(params), None, jax.random.key_data(jax.random.key(0)), window)
+    state = parallel.replicated(state, devices)
+    placed = parallel.replicated({'store': feed.store, 'preprocessing': preprocessing}, devices)
+    done = 0
+
+    def run(steps):
+        nonlocal state, done
+        for _ in range(steps):
+            state, metrics = advance(state, placed, feed.batch(done % BATCHES))
+            done += 1
+        if not math.isfinite(metrics['loss']):
+            raise FloatingPointError(f'the loss of {net.name} is not finite: its steps are not those of a training')
+
+    return Side(run, lambda: peer.arrays(net, jax.device_get(state.params)))
+
+
+def theirs(net: Architecture, params, batches, options: peer.Options) -> Side:
+    """PyTorch's step, from float batches that are ready in its layout."""
+    module, advance = peer.trainer(net, params, batches, options, RATE, MOMENTUM, DECAY)
+    return Side(advance, lambda: [p.detach().cpu().numpy().copy() for p in module.parameters()])
+
+
+def seconds(side: Side, steps: int) -> float:
+    """Seconds for one step, over `steps` of them."""
+    start = time.perf_counter()
+    side.run(steps)
+    return (time.perf_counter() - start) / steps
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest difference, as a share of the largest element of b."""
+    return float(np.abs(a - b).max() / np.abs(b).max())
+
+
+def agreement(net: Architecture, params, feed, preprocessing, device: str) -> tuple[float, float]:
+    """(logits, step): largest relative differences between both sides without dropout, in float32.
+
+    step compares by how much one training step changes each parameter array, which is its gradient plus weight decay.
+    """
+    net = without_dropout(net)
+    batches = prepared(net, feed, preprocessing)
+    forward = jax.jit(Network(net).apply, compiler_options=parallel.compiler_options())
+    logits = difference(np.asarray(forward({'params': params}, batches[0][0])[0]), peer.logits(net, params, batches[0][0], device))
+    before = peer.arrays(net, params)
+    changes = []
+    for side in (ours(net, params, feed, preprocessing, 'float32'), theirs(net, params, batches, peer.Options(device))):
+        side.run(1)
+        changes.append([after - start for after, start in zip(side.parameters(), before, strict=True)])
+    return logits, max(map(difference, *changes))
+
+
+def row(text: str, batch_size: int, device: str, repeats: int) -> dict:
+    """One network's line of the table. Raises ResearchError for a network that is unknown or that the translator cannot write."""
+    net = zoo.architecture(text)
+    feed, preprocessing = examples(net, batch_size)
+    params = jax.jit(Network(net).init)(jax.random.key(0), jnp.zeros((1, *net.input_shape)))['params']
+    params = jax.device_get(params)
+    logits, step = agreement(net, params, feed, preprocessing, device)
+    batches = prepared(net, feed, preprocessing)
+
+    def warm(options):
+        side = theirs(net, params, batches, options)
+        side.run(2)
+        return min(seconds(side, 1) for _ in range(4)), side, options
+
+    _, other, options = min(map(warm, peer.choices(device)), key=lambda timed: timed[0])
+    own = ours(net, params, feed, preprocessing, 'float32' if device == 'cpu' else 'bfloat16')
+    sides = (own, other)
+    for side in sides:
+        side.run(3)
+    counts = [max(1, round(BLOCK / seconds(side, 2))) for side in sides]
+    times = np.array([[seconds(side, count) for side, count in zip(sides, counts, strict=True)] for _ in range(repeats)])
+    ratios = times[:, 1] / times[:, 0]
+    low, middle, high = np.percentile(ratios, (25, 50, 75))
+    return {
+        'network': text,
+        'batch': batch_size,
+        'ratio': float(middle),
+        'quartiles': f'{low:.2f} to {high:.2f}',
+        'range': f'{ratios.min():.2f} to {ratios.max():.2f}',
+        'ours_ms': float(1e3 * np.median(times[:, 0])),
+        'torch_ms': float(1e3 * np.median(times[:, 1])),
+        'torch_form': options.name,
+        'logits': logits,
+        'step': step,
+        'load': os.getloadavg()[0],
+    }
+
+
+COLUMNS = (
+    tables.Column('network'),
+    tables.Column('batch'),
+    tables.Column('ratio', 'PyTorch / ours', '.2f'),
+    tables.Column('quartiles'),
+    tables.Column('range'),
+    tables.Column('ours_ms', 'ours, ms', '.1f'),
+    tables.Column('torch_ms', 'PyTorch, ms', '.1f'),
+    tables.Column('torch_form', "PyTorch's fastest"),
+    tables.Column('logits', 'logits differ by', '.0e'),
+    tables.Column('step', 'step differs by', '.0e'),
+    tables.Column('load', 'load', '.1f'),
+)
+
+
+def _processor() -> str:
+    lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines() if pathlib.Path('/proc/cpuinfo').exists() else []
+    return next((line.partition(': ')[2] for line in lines if line.startswith('model name')), platform.processor() or platform.machine())
+
+
+def circumstances(device: str, repeats: int) -> str:
+    """Where, when, with what and by which command, as Markdown."""
+    where = f'{_processor()}, {os.cpu_count()} logical cores' if device == 'cpu' else f'{jax.devices()[0].device_kind}'
+    threads = f'{peer.threads()} threads in PyTorch, {os.cpu_count()} in XLA' if device == 'cpu' else 'bfloat16 on both sides'
+    lines = (
+        f'- machine: {where}; {threads}',
+        f'- versions: Python {platform.python_version()}, jax {jax.__version__}, PyTorch {peer.version()}',
+        f'- {time.strftime("%Y-%m-%d %H:%M %Z")}, {repeats} turns of each side, each about {BLOCK} s long',
+        f'- command: `{shlex.join(["python", "-m", "benchmarks.train_step", *sys.argv[1:]])}`',
+        '- load: the one-minute load average after the network; far above the number of threads, something else was running',
+    )
+    return '\n'.join(lines) + '\n'
+
+
+def requested(text: str) -> list[tuple[str, int]]:
+    """[(architecture, batch size)] of 'NAME operations@BATCH; ...'; ConfigError where it cannot be read."""
+    pairs = [part.strip().rpartition('@') for part in text.split(';') if part.strip()]
+    if not pairs or not all(name and size.isdigit() and int(size) for name, _, size in pairs):
+        raise ConfigError(f"--networks={text!r} cannot be read; write for example 'lenet5_modern@128; zfnet@16'.")
+    return [(zoo.architecture(name).name, int(size)) for name, _, size in pairs]
+
+
+def main(argv):
+    device, repeats = _DEVICE.value, _REPEATS.value
+    os.environ.setdefault('XLA_PYTHON_CLIENT_MEM_FRACTION', '0.45')  # by itself, JAX takes most of a GPU and leaves PyTorch too little
+    try:
+        if device == 'cpu':
+            jax.config.update('jax_platforms', 'cpu')
+        elif jax.default_backend() != 'gpu' or not peer.has_gpu():
+            raise ConfigError('--device=gpu needs an NVIDIA GPU and builds of jax and torch that see it; choose --device=cpu.')
+        rows = []
+        for name, batch_size in requested(_NETWORKS.value):
+            rows.append(row(name, batch_size, device, repeats))
+            print(f'{name}: {rows[-1]["ratio"]:.2f} ({rows[-1]["quartiles"]})', file=sys.stderr, flush=True)
+    except ResearchError as error:
+        print(f'train_step: {error}', file=sys.stderr)
+        return 2
+    caption = "A training step: PyTorch's time over ours (median over turns; above 1: ours is faster)."
+    text = tables.to_markdown(tables.Table(COLUMNS, rows, caption)) + '\n' + circumstances(device, repeats)
+    print(text)
+    if _OUT.value:
+        path = pathlib.Path(_OUT.value)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+if __name__ == '__main__':
+    app.run(main)

@@ -1,0 +1,118 @@
+"""Renders finished runs as one table beside the papers' numbers: mean and spread over seeds, the difference, the command.
+
+    python -m experiments.compare --runs='runs/mnist/*'
+    python -m experiments.compare --runs='runs/mnist/*' --out=results/mnist --title='MNIST, test error'
+    python -m experiments.compare --runs='runs/cifar10/18pct-*' --out=results/cifar10
+
+--runs=PATTERN names workdirs (several patterns: separated by commas), --out=NAME writes NAME.csv and NAME.md, else the table is printed,
+--title=TEXT stands above it. Runs that differ in their seed alone are one row. Nothing is trained, and nothing typed by hand.
+"""
+
+import glob
+import json
+import pathlib
+import re
+import sys
+
+from absl import app, flags
+
+from cnn_research import config as configs
+from cnn_research.errors import ConfigError
+from cnn_research.reporting import published, tables
+from experiments import command
+
+_RUNS = flags.DEFINE_string('runs', 'runs/train/*', 'Workdirs, as patterns separated by commas.')
+_OUT = flags.DEFINE_string('out', '', 'Writes OUT.csv and OUT.md instead of printing.')
+_TITLE = flags.DEFINE_string('title', 'Finished runs', 'The heading.')
+
+# (source, network) -> the papers' row; what differs between theirs and ours is said in the note.
+PAPERS = {
+    ('mnist', 'perceptron'): ('mnist', 'linear', None, 'linear outputs there, sigmoid here'),
+    ('mnist', 'mlp_300'): ('mnist', '300', None, ''),
+    ('mnist', 'mlp_1000'): ('mnist', '1000', None, ''),
+    ('mnist', 'mlp_300_100'): ('mnist', '300-100', None, ''),
+    ('mnist', 'mlp_500_150'): ('mnist', '500-150', None, ''),
+    ('mnist', 'lenet5'): ('mnist', 'lenet5', None, 'architecture and loss as published, optimizer ours'),
+    ('mnist', 'lenet5_modern'): ('mnist', 'lenet5', None, 'the published net beside its modern form'),
+    ('cifar10', 'cifar_80sec'): ('cifar10', 'layers-80sec', 'test error', ''),
+    ('cifar10', 'cifar_18pct'): ('cifar10', 'layers-18pct', 'test error', ''),
+    ('cifar10', 'cifar_13pct'): ('cifar10', 'layers-13pct', 'test error, augmented', ''),
+    ('cifar10', 'cifar_11pct'): ('cifar10', 'layers-11pct', 'test error, augmented', ''),
+}
+_COLUMNS = (
+    tables.Column('network'),
+    tables.Column('loss'),
+    tables.Column('parameters', format=',d'),
+    tables.Column('epochs', format='g'),
+    tables.Column('error', 'test error, % (seeds)', '.2f'),
+    tables.Column('holdout', 'holdout error, %', '.2f'),
+    tables.Column('paper', 'paper, %', '.2f'),
+    tables.Column('difference', format='+.2f'),
+    tables.Column('minutes', 'minutes a run', '.1f'),
+    tables.Column('note'),
+)
+
+
+def _read(workdir: pathlib.Path) -> dict:
+    result, config, record = (json.loads((workdir / f'{name}.json').read_text()) for name in ('result', 'config', 'run'))
+    timing = [json.loads(line)['seconds'] for line in (workdir / 'timing.jsonl').read_text().splitlines()]
+    history = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    return {'result': result, 'config': config, 'record': record, 'seconds': sum(timing), 'epochs': history[-1]['epoch']}
+
+
+def rows(runs: list[dict]) -> tuple[list[dict], list[str]]:
+    """(table rows, one line of commands and machine for each); runs that differ in their seed alone are one row."""
+    groups: dict[str, list[dict]] = {}
+    for run in runs:
+        decisive = {k: v for k, v in configs.flat(run['config']).items() if (k in configs.DECISIVE or k == 'data.name') and k != 'seed'}
+        groups.setdefault(json.dumps(decisive, sort_keys=True), []).append(run)
+    made, sources = [], []
+    for group in groups.values():
+        group.sort(key=lambda run: run['config']['seed'])
+        config, first = group[0]['config'], group[0]
+        net = configs.network(configs.update(configs.default(), configs.flat(config)))
+        test = [100 * run['result']['test']['top1_error'] for run in group]
+        row = {
+            'network': config['architecture'],
+            'loss': config['loss']['name'].replace('_', ' '),
+            'parameters': net.parameters,
+            'epochs': round(first['epochs'], 1),
+            'error': test,
+            'holdout': [100 * run['result']['holdout']['top1_error'] for run in group if 'holdout' in run['result']] or None,
+            'minutes': sum(run['seconds'] for run in group) / len(group) / 60,
+        }
+        paper = PAPERS.get((config['data']['name'], config['architecture'].split()[0]))
+        if paper and ' ' not in config['architecture']:
+            number = published.published(*paper[:3])
+            row |= {'paper': number.value, 'difference': sum(test) / len(test) - number.value, 'note': paper[3]}
+        made.append(row)
+        seeds = ', '.join(str(run['config']['seed']) for run in group)
+        line = re.sub(r" '?--(workdir|config\.seed|config\.data\.dir)=\S+", '', first['record']['command'])
+        record = first['record']
+        sources.append(f'- {config["architecture"]}: `{line}`, seeds {seeds}; {record["machine"]}; {record["versions"]}; {record["date"]}')
+    return made, sources
+
+
+def main(argv) -> None:
+    if len(argv) > 1:
+        raise ConfigError(f'unexpected argument {argv[1]!r}; quote the patterns: --runs="runs/*".')
+    found = [pathlib.Path(p) for pattern in _RUNS.value.split(',') for p in sorted(glob.glob(pattern))]
+    runs = [_read(path) for path in found if (path / 'result.json').is_file()]
+    if not runs:
+        raise ConfigError(f'--runs={_RUNS.value!r} matches no finished run; a finished run holds result.json.')
+    made, sources = rows(runs)
+    table = tables.Table(_COLUMNS, made)
+    text = (
+        f'# {_TITLE.value}\n\n{tables.to_markdown(table)}\nRendered from the records of {len(runs)} runs:\n\n' + '\n'.join(sources) + '\n'
+    )
+    if not _OUT.value:
+        sys.stdout.write(text)
+        return
+    out = pathlib.Path(_OUT.value)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.with_name(f'{out.name}.csv').write_text(tables.to_csv(table))
+    out.with_name(f'{out.name}.md').write_text(text)
+
+
+if __name__ == '__main__':
+    app.run(command.guarded('compare', main), flags_parser=command.flags_parser('compare', __doc__))
