@@ -307,11 +307,12 @@ def _feature_names(name, info):
     """The names of the image and the label: supervised ones first, since a set may have several of a kind (CIFAR-100 has two labels)."""
     from tensorflow_datasets.core import features
 
-    names = [key for key in info.supervised_keys or () if isinstance(key, str)] + list(info.features)
+    # Sorted, because features.json is read in an order that changes from process to process.
+    names = [key for key in info.supervised_keys or () if isinstance(key, str)] + sorted(info.features)
     image = next((key for key in names if isinstance(info.features[key], features.Image)), None)
     label = next((key for key in names if isinstance(info.features[key], features.ClassLabel)), None)
     if image is None or label is None or info.features[image].np_dtype != np.uint8:
-        raise SourceError(f'{name} is no set of labelled uint8 images; its features: {", ".join(info.features)}.')
+        raise SourceError(f'{name} is no set of labelled uint8 images; its features: {", ".join(sorted(info.features))}.')
     return image, label
 
 
