@@ -286,6 +286,8 @@ class _Pool(_Windowed):
 
     def output(self, shape):
         kernel, stride, padding, ceil = self._window()
+        if padding >= kernel:
+            raise ArchitectureError(f'{self.name} {kernel}x{kernel} with padding {padding} would have windows that see no image.')
         height, width = self._spatial(shape)
         if ceil:  # the last window must start inside the image or its leading padding, as Caffe and PyTorch have it
             height, width = (n - ((n - 1) * stride >= side + padding) for n, side in ((height, shape[0]), (width, shape[1])))

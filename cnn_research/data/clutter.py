@@ -3,6 +3,9 @@
 A composite is a smooth coloured background, pieces of other digits in random colours, and one whole digit on top, turned, sheared and
 scaled, in a colour lighter or darker than the background: the colour cousin of cluttered MNIST (Mnih et al. 2014, section 4.1).
 
+Each digit is the whole digit of several composites (eight of 40,000 training ones), so a holdout carved out of the training split is a little
+easier than the test split, whose digits are new.
+
 Everything random is read from raw Philox words of the key (seed, index), because NumPy promises to keep the words of a bit generator but
 not the algorithms of its distributions. Everything else is integer arithmetic, or float64 sums, products and quotients rounded one by one
 as IEEE 754 demands; no function whose last bit is left to a mathematics library.
