@@ -100,20 +100,23 @@ def summarize(predictions: Predictions, num_examples: int) -> Result:
     )
 
 
-def _feed(source, batch_size, resize):
-    return stream.evaluation_feed(source, batch_size, resize, resident_gb=4.0, workers=0)
-
-
 def evaluate(
-    network: Network, variables: dict, source: Source, views: str = 'centre', loss: str = 'softmax', batch_size: int = 500, resize: int = 0
+    network: Network,
+    variables: dict,
+    source: Source,
+    views: str = 'centre',
+    loss: str = 'softmax',
+    batch_size: int = 500,
+    resize: int = 0,
+    j: float = 1.0,
 ) -> Result:
     """A network on every example of a source.
 
     variables: {'params': ..., 'preprocessing': {'mean', 'scale'}} as `checkpoints.load` returns them; without 'preprocessing' the network
     sees grey levels 0 to 255. views: 'centre', or 'ten': the average over corners, centre and their mirrors (Krizhevsky et al. 2012, 4.1).
-    resize: short side in px that images are scaled to first; 0 = as they are.
+    resize: short side in px that images are scaled to first; 0 = as they are. loss, j: config.loss.
     """
-    return committee([(network, variables)], source, views, loss, batch_size, resize)
+    return committee([(network, variables)], source, views, loss, batch_size, resize, j)
 
 
 def committee(
@@ -123,11 +126,12 @@ def committee(
     loss: str = 'softmax',
     batch_size: int = 500,
     resize: int = 0,
+    j: float = 1.0,
 ) -> Result:
     """The average of the members' softmax outputs (Krizhevsky's 5 CNNs; Ciresan et al. 2012); the loss is the mean of theirs."""
-    feed = _feed(source, batch_size, resize)
+    feed = stream.evaluation_feed(source, batch_size, resize, resident_gb=4.0, workers=0)
     raw = {'mean': np.zeros(1, np.float32), 'scale': np.ones(1, np.float32)}
-    told = [predictor(network, views, loss)({'preprocessing': raw, **variables}, feed) for network, variables in members]
+    told = [predictor(network, views, loss, j)({'preprocessing': raw, **variables}, feed) for network, variables in members]
     feed.close()
     mean = Predictions(np.mean([p.probabilities for p in told], axis=0), np.mean([p.losses for p in told], axis=0), told[0].labels)
     return summarize(mean, source.num_examples)

@@ -180,20 +180,22 @@ def guarded(name: str, main: Callable) -> Callable:
     return run_main
 
 
-def flags_parser(name: str, doc: str) -> Callable:
-    """For absl's app.run, in commands without a config: --help prints the command's paragraph, a wrong flag is one line and exit 2."""
+def run_with_flags(name: str, main: Callable[[], None], doc: str) -> None:
+    """Runs a command of absl flags and no config: --help prints its paragraph, a wrong flag is one line and exit code 2."""
+    if _HELP & set(sys.argv[1:]):
+        print(doc.strip())
+        return
 
-    def parse_flags(argv):
-        if _HELP & set(argv):
-            print(doc.strip())
-            sys.exit(0)
+    def parse_and_run():
         try:
-            return flags.FLAGS(argv)
+            left = flags.FLAGS(sys.argv)[1:]
         except flags.Error as error:
-            print(f'{name}: {error}', file=sys.stderr)
-            sys.exit(2)
+            raise ConfigError(f'{error}; --help lists the flags.') from None
+        if left:
+            raise ConfigError(f'{left[0]!r} is not a flag; write --NAME=VALUE and quote what holds spaces or brackets.')
+        main()
 
-    return parse_flags
+    guarded(name, parse_and_run)()
 
 
 def run(name: str, main: Callable[[Command], None], doc: str, default_config: str) -> None:

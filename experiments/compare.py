@@ -14,7 +14,7 @@ import pathlib
 import re
 import sys
 
-from absl import app, flags
+from absl import flags
 
 from cnn_research import config as configs
 from cnn_research.errors import ConfigError
@@ -93,9 +93,7 @@ def rows(runs: list[dict]) -> tuple[list[dict], list[str]]:
     return made, sources
 
 
-def main(argv) -> None:
-    if len(argv) > 1:
-        raise ConfigError(f'unexpected argument {argv[1]!r}; quote the patterns: --runs="runs/*".')
+def main() -> None:
     found = [pathlib.Path(p) for pattern in _RUNS.value.split(',') for p in sorted(glob.glob(pattern))]
     runs = [_read(path) for path in found if (path / 'result.json').is_file()]
     if not runs:
@@ -115,4 +113,4 @@ def main(argv) -> None:
 
 
 if __name__ == '__main__':
-    app.run(command.guarded('compare', main), flags_parser=command.flags_parser('compare', __doc__))
+    command.run_with_flags('compare', main, __doc__)

@@ -14,7 +14,7 @@ import csv
 import io
 import sys
 
-from absl import app, flags
+from absl import flags
 
 from cnn_research.architecture import Architecture
 from cnn_research.errors import ConfigError
@@ -84,18 +84,16 @@ def rendered(rows: Table, form: str) -> str:
     return ''.join(f'{line.rstrip()}\n' for line in lines)
 
 
-def describe(argv) -> str:
-    if len(argv) > 1:
-        raise ConfigError(f"unexpected argument {argv[1]!r}; quote the operations: --architecture='zfnet without(3,4)'.")
+def describe() -> str:
     if _ALL.value and _ARCHITECTURE.value is not None:
         raise ConfigError('choose --all or --architecture, not both.')
     rows = catalogue() if _ARCHITECTURE.value is None else stages(zoo.architecture(_ARCHITECTURE.value))
     return rendered(rows, _FORMAT.value)
 
 
-def main(argv) -> None:
-    sys.stdout.write(describe(argv))
+def main() -> None:
+    sys.stdout.write(describe())
 
 
 if __name__ == '__main__':
-    app.run(command.guarded('describe', main), flags_parser=command.flags_parser('describe', __doc__))
+    command.run_with_flags('describe', main, __doc__)

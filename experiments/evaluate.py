@@ -1,0 +1,65 @@
+"""Evaluates a finished run, or a committee of several, on a split: every example once, one crop or ten.
+
+    python -m experiments.evaluate --runs=runs/demo
+    python -m experiments.evaluate --runs='runs/mnist/lenet5-*'
+    python -m experiments.evaluate --runs=runs/11pct --views=ten --split=test --data_dir=DATA
+
+--runs=PATTERN names workdirs (several patterns: separated by commas); the softmax outputs of several runs are averaged, as Ciresan et
+al. 2012 and Krizhevsky et al. 2012 do. --views is centre or ten (corners, centre and their mirrors), --split the split's name, by
+default the one that the run reports on, --data_dir the folder of the TFDS sets. Prints a table, nothing is written.
+"""
+
+import glob
+import sys
+
+from absl import flags
+
+from cnn_research import checkpoints, evaluate, tasks
+from cnn_research.data.sources import open_source
+from cnn_research.errors import ConfigError
+from cnn_research.reporting import tables
+from experiments import command
+
+_RUNS = flags.DEFINE_string('runs', 'runs/demo', 'Workdirs, as patterns separated by commas.')
+_VIEWS = flags.DEFINE_enum('views', 'centre', list(evaluate.VIEWS), 'How an image is looked at.')
+_SPLIT = flags.DEFINE_string('split', '', 'The split; by default the one that the run reports on.')
+_DATA_DIR = flags.DEFINE_string('data_dir', '', 'Folder of the TFDS sets; by default the one of the run.')
+
+
+def main() -> None:
+    workdirs = [path for pattern in _RUNS.value.split(',') for path in sorted(glob.glob(pattern)) or [pattern]]
+    members = [checkpoints.load(workdir) for workdir in workdirs]
+    configs = [member.config for member in members]
+    told = {(c.data.name, c.data.resize, c.loss.name) for c in configs}
+    if len(told) > 1:
+        raise ConfigError(f'the runs of a committee must share data.name, data.resize and loss.name; these have {sorted(told)}.')
+    config = configs[0]
+    source = open_source(config.data.name, _SPLIT.value or config.data.test, _DATA_DIR.value or config.data.dir or None)
+    networks = [(tasks.network(member.config), member.variables) for member in members]
+
+    def row(name, chosen):
+        result = evaluate.committee(
+            chosen, source, _VIEWS.value, config.loss.name, config.evaluate.batch_size, config.data.resize, config.loss.j
+        )
+        percent = {'top1': result.top1_error, 'top5': result.top5_error, 'class': result.mean_class_accuracy}
+        return {'run': name, 'examples': result.examples, 'loss': result.loss} | {
+            key: None if value is None else 100 * value for key, value in percent.items()
+        }
+
+    rows = [row(str(workdir), [network]) for workdir, network in zip(workdirs, networks, strict=True)]
+    if len(networks) > 1:
+        rows.append(row(f'committee of {len(networks)}', networks))
+    columns = [
+        tables.Column('run'),
+        tables.Column('examples', format=',d'),
+        tables.Column('loss', format='.4f'),
+        tables.Column('top1', 'top-1 error, %', '.2f'),
+        tables.Column('top5', 'top-5 error, %', '.2f'),
+        tables.Column('class', 'mean class accuracy, %', '.2f'),
+    ]
+    caption = f'{source.name} ({source.split}), {_VIEWS.value} view{"s" if _VIEWS.value == "ten" else ""}'
+    sys.stdout.write(tables.to_markdown(tables.Table(columns, rows, caption)))
+
+
+if __name__ == '__main__':
+    command.run_with_flags('evaluate', main, __doc__)
