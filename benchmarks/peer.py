@@ -128,7 +128,7 @@ def _loaded(net, params, options):
 
 
 def _images(images, options):
-    tensor = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+    tensor = torch.from_numpy(np.array(images.transpose(0, 3, 1, 2)))
     return tensor.to(options.where).contiguous(memory_format=options.layout)
 
 

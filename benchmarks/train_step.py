@@ -81,7 +81,7 @@ def prepared(net: Architecture, feed, preprocessing) -> list[tuple[np.ndarray, n
     return [(np.asarray(augment.prepare(images[index], preprocessing, net.input_shape)), labels[index]) for index in picked]
 
 
-def ours(net: Architecture, params, feed, preprocessing, dtype: str) -> Side:
+def ours(net: Architecture, params, feed, preprocessing, dtype: str, rate: float = RATE) -> Side:
     """The training loop's own step on one device, from uint8 images that live there."""
     network, devices = Network(net, dtype=dtype), parallel.local_devices(1)
 
@@ -93,9 +93,9 @@ def ours(net: Architecture, params, feed, preprocessing, dtype: str) -> Side:
         logits, _ = network.apply({'params': params}, images, train=True, examples=positions, rngs=rngs)
         return LOSSES['softmax'](logits, labels, 1.0), {'error': (jnp.argmax(logits, -1) != labels).astype(jnp.float32)}
 
-    settings = {'optimizer.learning_rate': RATE, 'optimizer.momentum': MOMENTUM, 'optimizer.weight_decay': DECAY}
+    settings = {'optimizer.learning_rate': rate, 'optimizer.momentum': MOMENTUM, 'optimizer.weight_decay': DECAY}
     rule = optimizers.optimizer(configs.update(configs.default(), settings), params)
-    step = train.train_step(types.SimpleNamespace(loss=loss), rule, optax.constant_schedule(RATE))
+    step = train.train_step(types.SimpleNamespace(loss=loss), rule, optax.constant_schedule(rate))
     advance = parallel.spread_step(step, devices)
     window = {name: jnp.float32(0) for name in ('loss', 'error', 'examples')} | {'bad_step': jnp.int32(-1)}
     params = jax.tree.map(jnp.array, params)  # a copy, because the step takes its state's memory
@@ -115,9 +115,9 @@ def ours(net: Architecture, params, feed, preprocessing, dtype: str) -> Side:
     return Side(run, lambda: peer.arrays(net, jax.device_get(state.params)))
 
 
-def theirs(net: Architecture, params, batches, options: peer.Options) -> Side:
+def theirs(net: Architecture, params, batches, options: peer.Options, rate: float = RATE) -> Side:
     """PyTorch's step, from float batches that are ready in its layout."""
-    module, advance = peer.trainer(net, params, batches, options, RATE, MOMENTUM, DECAY)
+    module, advance = peer.trainer(net, params, batches, options, rate, MOMENTUM, DECAY)
     return Side(advance, lambda: [p.detach().cpu().numpy().copy() for p in module.parameters()])
 
 
@@ -128,6 +128,17 @@ def seconds(side: Side, steps: int) -> float:
     return (time.perf_counter() - start) / steps
 
 
+def work() -> np.ndarray:
+    """CPU seconds that (other processes, this one) have used so far, stolen time included; NaN where it cannot be read."""
+    own = sum(os.times()[:2])
+    try:
+        busy = pathlib.Path('/proc/stat').read_text().split()[1:9]
+    except OSError:
+        return np.array([math.nan, own])
+    idle = 3, 4
+    return np.array([sum(int(ticks) for i, ticks in enumerate(busy) if i not in idle) / os.sysconf('SC_CLK_TCK') - own, own])
+
+
 def difference(a: np.ndarray, b: np.ndarray) -> float:
     """The largest difference, as a share of the largest element of b."""
     return float(np.abs(a - b).max() / np.abs(b).max())
@@ -136,7 +147,8 @@ def difference(a: np.ndarray, b: np.ndarray) -> float:
 def agreement(net: Architecture, params, feed, preprocessing, device: str) -> tuple[float, float]:
     """(logits, step): largest relative differences between both sides without dropout, in float32.
 
-    step compares by how much one training step changes each parameter array, which is its gradient plus weight decay.
+    step compares by how much one training step changes each parameter array: its gradient plus weight decay, because the learning rate
+    is 1 here, so that the change is not lost in the rounding of the parameters.
     """
     net = without_dropout(net)
     batches = prepared(net, feed, preprocessing)
@@ -144,7 +156,10 @@ def agreement(net: Architecture, params, feed, preprocessing, device: str) -> tu
     logits = difference(np.asarray(forward({'params': params}, batches[0][0])[0]), peer.logits(net, params, batches[0][0], device))
     before = peer.arrays(net, params)
     changes = []
-    for side in (ours(net, params, feed, preprocessing, 'float32'), theirs(net, params, batches, peer.Options(device))):
+    for side in (
+        ours(net, params, feed, preprocessing, 'float32', rate=1.0),
+        theirs(net, params, batches, peer.Options(device), rate=1.0),
+    ):
         side.run(1)
         changes.append([after - start for after, start in zip(side.parameters(), before, strict=True)])
     return logits, max(map(difference, *changes))
@@ -170,7 +185,9 @@ def row(text: str, batch_size: int, device: str, repeats: int) -> dict:
     for side in sides:
         side.run(3)
     counts = [max(1, round(BLOCK / seconds(side, 2))) for side in sides]
+    start, before = time.perf_counter(), work()
     times = np.array([[seconds(side, count) for side, count in zip(sides, counts, strict=True)] for _ in range(repeats)])
+    others = float((work() - before)[0] / (time.perf_counter() - start))
     ratios = times[:, 1] / times[:, 0]
     low, middle, high = np.percentile(ratios, (25, 50, 75))
     return {
@@ -184,6 +201,7 @@ def row(text: str, batch_size: int, device: str, repeats: int) -> dict:
         'torch_form': options.name,
         'logits': logits,
         'step': step,
+        'others': others,
         'load': os.getloadavg()[0],
     }
 
@@ -199,6 +217,7 @@ COLUMNS = (
     tables.Column('torch_form', "PyTorch's fastest"),
     tables.Column('logits', 'logits differ by', '.0e'),
     tables.Column('step', 'step differs by', '.0e'),
+    tables.Column('others', 'cores others used', '.1f'),
     tables.Column('load', 'load', '.1f'),
 )
 
@@ -217,7 +236,7 @@ def circumstances(device: str, repeats: int) -> str:
         f'- versions: Python {platform.python_version()}, jax {jax.__version__}, PyTorch {peer.version()}',
         f'- {time.strftime("%Y-%m-%d %H:%M %Z")}, {repeats} turns of each side, each about {BLOCK} s long',
         f'- command: `{shlex.join(["python", "-m", "benchmarks.train_step", *sys.argv[1:]])}`',
-        '- load: the one-minute load average after the network; far above the number of threads, something else was running',
+        '- load: the one-minute load average after the network. Where others used cores, the ratio flatters us: PyTorch suffers more.',
     )
     return '\n'.join(lines) + '\n'
 

@@ -12,8 +12,8 @@ from cnn_research.data import clutter
 @pytest.mark.parametrize(
     ('split', 'digest'),
     [
-        ('train', 'e7f24886cb6cb5f1ef6d7fbcfd2c40cedd1ca92c1bfb1f5ff7c222af514a3eea'),
-        ('test', '70d03b779f8bdfa1aade6dba71772c0caf798a4ff95c243ddb8e23c268f880c5'),
+        ('train', 'e1225e1186a18e353278c041fb1111ee8c14e54f344d742e58497e0f97126c57'),
+        ('test', '863348d1e69a930c35b55793790a72dc63b09ece09f3fb54dd8e4e4a08574ad8'),
     ],
 )
 def test_bytes_never_change(split, digest):
@@ -79,7 +79,7 @@ def test_the_whole_digit_is_lighter_or_darker_everywhere():
     seen, blank, _, _ = without_whole_digits(np.arange(60), pieces=0)
     change = seen - blank
     strongest = np.abs(change).max(axis=(1, 2))  # (n, 3)
-    assert strongest.min() >= 30
+    assert strongest.min() >= 45
     lighter = change.max(axis=(1, 2)) > 0
     assert np.array_equal(lighter, change.min(axis=(1, 2)) >= 0)
     assert 15 < lighter.all(axis=1).sum() < 45 and (lighter.all(axis=1) == lighter.any(axis=1)).all()

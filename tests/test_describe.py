@@ -65,7 +65,7 @@ def test_one_architecture_with_operations():
         (['--architecture=zfnte'], "unknown architecture 'zfnte'"),
         (['--architecture=zfnet without(8)'], 'layer 8 is the classifier'),
         (['--architecture=zfnet', '--all'], 'not both'),
-        (['--architecture=zfnet', 'without(3,4)'], "'without(3,4)' is not a flag; .*quote"),
+        (['--architecture=zfnet', 'without(3,4)'], "'without(3,4)' is not a flag"),
     ],
 )
 def test_refusals_are_one_line_and_exit_code_2(arguments, message):

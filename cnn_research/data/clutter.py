@@ -3,8 +3,8 @@
 A composite is a smooth coloured background, pieces of other digits in random colours, and one whole digit on top, turned, sheared and
 scaled, in a colour lighter or darker than the background: the colour cousin of cluttered MNIST (Mnih et al. 2014, section 4.1).
 
-Each digit is the whole digit of several composites (eight of 40,000 training ones), so a holdout carved out of the training split is a little
-easier than the test split, whose digits are new.
+Each digit is the whole digit of several composites (eight of the 40,000 training ones), so a holdout carved out of the training split is
+a little easier than the test split, whose digits are new.
 
 Everything random is read from raw Philox words of the key (seed, index), because NumPy promises to keep the words of a bit generator but
 not the algorithms of its distributions. Everything else is integer arithmetic, or float64 sums, products and quotients rounded one by one
@@ -78,7 +78,7 @@ def _composites(images, seed, indices, pieces, piece_size):
     for piece in range(pieces):
         _paste_piece(canvas, images, indices, piece_parameters[:, PIECE_WORDS * piece : PIECE_WORDS * (piece + 1)].T, piece_size)
     alpha, found = _whole_digit(images[indices % len(images)], parameters[15:20])
-    contrast = _between(parameters[20:23], 64, 128).T * np.where(parameters[23] < 0.5, -1, 1)[:, None]
+    contrast = _between(parameters[20:23], 96, 144).T * np.where(parameters[23] < 0.5, -1, 1)[:, None]
     colour = np.clip(level + contrast, 0, 255)[:, None, None, :]
     canvas = _blend(canvas, colour, alpha[..., None])
     canvas += (noise >> 4).astype(np.int32) + (noise & 15) - 15  # triangular, standard deviation 6.5

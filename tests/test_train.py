@@ -1,0 +1,274 @@
+"""The training loop on a real, tiny classification: repeatable, resumable and killable to the bit, the same on any number of devices."""
+
+import functools
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnn_research import checkpoints, optimizers, parallel, tasks, train
+from cnn_research import config as configs
+from cnn_research.architecture import Architecture, Convolution, Dense, Dropout, Layer, MaxPool, ReLU
+from cnn_research.errors import ConfigError
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+TINY = Architecture(
+    'tiny',
+    (20, 20, 1),
+    (Layer(1, (Convolution(4, 5, stride=2), ReLU(), MaxPool(2, 2))), Layer(2, (Dense(16), ReLU(), Dropout(0.4))), Layer(3, (Dense(10),))),
+)
+# Dropout, augmentation, a plateau and uneven periods together, so that all of the state takes part in what is compared.
+SETTINGS = {
+    'architecture_json': TINY.to_json(),
+    'data.name': 'digits',
+    'data.examples': 150,
+    'data.test_examples': 70,
+    'data.holdout': 0.02,
+    'data.batch_size': 14,
+    'data.normalization': 'mean_std',
+    'augment.crop': True,
+    'augment.shift': 0.05,
+    'optimizer.learning_rate': 0.05,
+    'optimizer.weight_decay': 0.001,
+    'schedule.steps': 30,
+    'schedule.kind': 'plateau',
+    'schedule.patience': 1,
+    'evaluate.every.steps': 7,
+    'evaluate.batch_size': 40,
+    'checkpoint.every.steps': 10,
+    'log.every.steps': 4,
+}
+ONE = jax.local_devices()[:1]
+
+
+def config(**changes):
+    named = {name.replace('__', '.'): value for name, value in changes.items()}
+    return configs.update(configs.default(), {**SETTINGS, **named})
+
+
+def outcome(workdir):
+    """What must not differ: the last checkpoint's arrays, the numbers logged and the result."""
+    arrays = checkpoints.read(workdir, checkpoints.steps(workdir)[-1])
+    logs = [(workdir / name).read_text() for name in ('metrics.jsonl', 'result.json')]
+    return {name: array.tobytes() for name, array in arrays.items()}, *logs
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(tmp_path_factory):
+    """The workdir of a run of 30 steps on one device, and its Run."""
+    workdir = tmp_path_factory.mktemp('uninterrupted')
+    return workdir, train.fit(config(), workdir, devices=ONE)
+
+
+def test_the_same_run_twice_is_the_same_to_the_bit(uninterrupted, tmp_path):
+    workdir, run = uninterrupted
+    train.fit(config(), tmp_path, devices=ONE)
+    assert outcome(tmp_path) == outcome(workdir)
+    assert run.step == 30 and run.history == [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+
+
+def test_what_a_run_writes_down(uninterrupted):
+    workdir, run = uninterrupted
+    held = [r['step'] for r in run.history if r['role'] == 'holdout']
+    logged = [r['step'] for r in run.history if r['role'] == 'train']
+    # The window is also closed where something looks at the state, so that no line mixes what lies on both sides of an evaluation.
+    assert held == [7, 14, 21, 28, 30] and set(range(4, 30, 4)) | {30} <= set(logged) == set(logged) | set(held)
+    assert run.result['test']['examples'] == 70 and 'train' not in run.result
+    assert checkpoints.steps(workdir) == [20, 30]
+    errors = [r['error'] for r in run.history if r['role'] == 'holdout']
+    drops, best, rate = {}, 1.0, 0.05  # a plateau of patience 1: a drop after every evaluation without improvement
+    for step, error in zip(held, errors, strict=True):
+        rate, best = (rate, error) if error < best * (1 - 1e-6) else (rate * 0.1, best)
+        drops[step] = rate
+    for record in (r for r in run.history if r['role'] == 'train'):
+        before = [step for step in held if step < record['step']]
+        assert record['learning_rate'] == pytest.approx(drops[before[-1]] if before else 0.05, rel=1e-5)
+    seconds = [json.loads(line)['step'] for line in (workdir / 'timing.jsonl').read_text().splitlines()]
+    assert seconds == logged
+
+
+@pytest.mark.parametrize('at', [(0, 9), (14, 15, 29)])
+def test_stopped_and_resumed_ends_in_the_same_bits(uninterrupted, tmp_path, at):
+    for stop_at in at:
+        asked = []
+
+        def stop(stop_at=stop_at, asked=asked):
+            # Counted by the checkpoint that a resumed run starts from.
+            asked.append(1)
+            return (checkpoints.steps(tmp_path) or [0])[-1] >= stop_at or len(asked) - 1 + first == stop_at
+
+        first = (checkpoints.steps(tmp_path) or [0])[-1]
+        with pytest.raises(train.Stopped) as stopped:
+            train.fit(config(), tmp_path, devices=ONE, stop=stop)
+        assert checkpoints.steps(tmp_path)[-1] == stopped.value.step
+    train.fit(config(), tmp_path, devices=ONE)
+    assert outcome(tmp_path) == outcome(uninterrupted[0])
+
+
+_KILLED = """
+import json, os, pathlib, signal, sys
+import jax
+from cnn_research import checkpoints, config as configs, train
+digest = checkpoints._digest
+def killed(path):
+    if '20' in path.parent.name:  # inside the saving of step 20: its arrays are written, its manifest is not
+        os.kill(os.getpid(), signal.SIGKILL)
+    return digest(path)
+checkpoints._digest = killed
+config = configs.update(configs.default(), json.loads(sys.argv[1]))
+train.fit(config, pathlib.Path(sys.argv[2]), devices=jax.local_devices()[:1])
+"""
+
+
+def test_killed_while_saving_and_started_again_ends_in_the_same_bits(uninterrupted, tmp_path):
+    done = subprocess.run([sys.executable, '-c', _KILLED, json.dumps(SETTINGS), str(tmp_path)], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert checkpoints.steps(tmp_path) == [10] and [p.name for p in (tmp_path / 'checkpoints').glob('.*')] == ['.000000020.partial']
+    ahead = (tmp_path / 'metrics.jsonl').read_text().splitlines()
+    assert json.loads(ahead[-1])['step'] == 20
+    with (tmp_path / 'metrics.jsonl').open('a') as file:
+        file.write('{"step": 24, "epo')  # a line that was never finished
+    notes = []
+    train.fit(config(), tmp_path, devices=ONE, watch=lambda event: notes.append(event.get('note')))
+    assert any(note and 'step 10' in note for note in notes)
+    assert outcome(tmp_path) == outcome(uninterrupted[0])
+
+
+def flipped(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:100])
+
+
+@pytest.mark.parametrize('damage', [flipped, truncated])
+def test_a_damaged_newest_checkpoint_is_said_and_the_older_one_used(uninterrupted, tmp_path, damage):
+    stops = iter([False] * 25 + [True])
+    with pytest.raises(train.Stopped):
+        train.fit(config(), tmp_path, devices=ONE, stop=lambda: next(stops))
+    assert checkpoints.steps(tmp_path) == [20, 25]
+    damage(tmp_path / 'checkpoints' / '000000025' / 'arrays.npz')
+    notes = []
+    train.fit(config(), tmp_path, devices=ONE, watch=lambda event: notes.append(event.get('note') or ''))
+    assert any('000000025' in note and 'damaged' in note for note in notes) and any('from step 20' in note for note in notes)
+    assert outcome(tmp_path) == outcome(uninterrupted[0])
+
+
+def test_progress_survives_a_damaged_checkpoint_when_only_one_is_kept(tmp_path):
+    stops = iter([False] * 12 + [True])
+    with pytest.raises(train.Stopped):
+        train.fit(config(checkpoint__keep=1), tmp_path, devices=ONE, stop=lambda: next(stops))
+    flipped(tmp_path / 'checkpoints' / '000000012' / 'arrays.npz')
+    stops = iter([False] * 5 + [True])
+    with pytest.raises(train.Stopped):
+        train.fit(config(checkpoint__keep=1), tmp_path, devices=ONE, stop=lambda: next(stops))
+    assert checkpoints.load(tmp_path).step == 5  # what was just saved must not give way to a damaged file of a later step
+
+
+def test_a_finished_run_is_only_read(uninterrupted):
+    workdir, run = uninterrupted
+    files = {p: p.stat().st_mtime_ns for p in workdir.rglob('*') if p.is_file() and p.name != 'config.json'}
+
+    def stop():
+        raise AssertionError('a step was taken')
+
+    again = train.fit(config(log__every__steps=2, data__workers=0), workdir, devices=ONE, stop=stop)
+    assert (again.step, again.result, again.history) == (run.step, run.result, run.history)
+    assert {p: p.stat().st_mtime_ns for p in files} == files
+
+
+def test_a_workdir_of_another_run_is_refused(uninterrupted):
+    workdir, _ = uninterrupted
+    before = (workdir / 'config.json').read_text()
+    with pytest.raises(ConfigError, match=r'optimizer\.learning_rate=0\.05.* not 0\.1'):
+        train.fit(config(optimizer__learning_rate=0.1), workdir, devices=ONE)
+    with pytest.raises(ConfigError, match='architecture') as refused:
+        train.fit(config(architecture='perceptron', architecture_json=''), workdir, devices=ONE)
+    assert len(str(refused.value)) < 400  # one readable line, not two networks in JSON
+    assert (workdir / 'config.json').read_text() == before
+
+
+# One, two and four devices.
+
+
+@pytest.fixture(scope='module')
+def task():
+    return tasks.classification(configs.check(config()), ONE)
+
+
+def trained(task, devices, batch_size, steps=6, total=parallel.all_sum):
+    """Parameters after some steps of the task's own stream on the devices, and the losses on the way."""
+    given = config(data__batch_size=batch_size, schedule__kind='constant')
+    state = train._initial(configs.check(given), task, None)
+    step = train.train_step(task, optimizers.optimizer(given, state.params), lambda step: 0.05, total)
+    run = parallel.spread_step(step, devices)
+    placed = parallel.replicated({'store': task.feed.store, 'constants': task.constants}, devices)
+    state, losses = parallel.replicated(state, devices), []
+    for number in range(steps):
+        batch = {name: array[:batch_size] for name, array in task.feed.batch(number).items()}
+        state, metrics = run(state, placed, batch)
+        losses.append(float(metrics['loss']))
+    copies = [[np.asarray(shard.data) for shard in leaf.addressable_shards] for leaf in jax.tree.leaves(state.params)]
+    assert all(len(copy) == len(devices) and all((one == copy[0]).all() for one in copy) for copy in copies)
+    return [copy[0] for copy in copies], losses
+
+
+def furthest(one, other):
+    return max(np.abs(a - b).max() for a, b in zip(one, other, strict=True))
+
+
+# 14 is divided by 2 devices and not by 4; of 5 examples the fourth device gets none.
+@pytest.mark.parametrize('batch_size', [14, 5])
+def test_any_number_of_devices_gives_the_same_parameters(task, batch_size):
+    alone, losses = trained(task, ONE, batch_size)
+    for count in (2, 4):
+        together, others = trained(task, jax.local_devices()[:count], batch_size)
+        assert furthest(alone, together) < 1e-6
+        np.testing.assert_allclose(losses, others, atol=1e-5)
+
+
+def test_a_forgotten_sum_over_devices_would_be_seen(task):
+    alone, _ = trained(task, ONE, 14)
+    forgetful = functools.partial(trained, task, jax.local_devices()[:2], 14, total=lambda tree: tree)
+    # JAX itself may notice that the copies differ; where it does not, the parameters do.
+    try:
+        wrong, _ = forgetful()
+    except (AssertionError, ValueError):
+        return
+    assert furthest(alone, wrong) > 1e-4
+
+
+def test_a_whole_run_on_four_devices_is_that_on_one(uninterrupted, tmp_path):
+    _, run = uninterrupted
+    together = train.fit(config(), tmp_path, devices=jax.local_devices())
+    assert together.history[-1]['step'] == run.history[-1]['step']
+    for record, other in zip(run.history, together.history, strict=True):
+        assert record.keys() == other.keys() and record == pytest.approx(other, rel=1e-3, abs=1e-4)
+    assert together.result['test']['top1_error'] == run.result['test']['top1_error']
+
+
+def test_masks_and_views_belong_to_examples_not_to_places(task):
+    params = task.initialize(jax.random.key(0))
+    placed = {'store': task.feed.store, 'constants': task.constants}
+    batch, turned = task.feed.batch(3), np.random.default_rng(0).permutation(14)
+    loss = jax.jit(task.loss)
+    losses, _ = loss(params, placed, batch, jax.random.key(1))
+    others, _ = loss(params, placed, {name: array[turned] for name, array in batch.items()}, jax.random.key(1))
+    np.testing.assert_allclose(np.asarray(losses)[turned], others, rtol=1e-5)
+    again, _ = loss(params, placed, {**batch, 'position': batch['position'] + 1}, jax.random.key(1))
+    assert np.abs(np.asarray(again) - losses).min() > 0
+
+
+def test_the_device_count_of_the_tests_is_four():
+    assert len(jax.local_devices()) == 4 and 'device_count=4' in os.environ['XLA_FLAGS']
+    assert jnp.zeros(1).devices() == set(ONE)
