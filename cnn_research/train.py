@@ -96,17 +96,20 @@ def _empty_window(task) -> dict:
     return {name: jnp.float32(0) for name in ('loss', 'examples', *task.metrics)} | {'bad_step': jnp.int32(-1)}
 
 
-def _claim(workdir: pathlib.Path, config) -> None:
-    """Writes config.json, or refuses a workdir that holds a run with other numbers."""
-    path = workdir / 'config.json'
+def _claim(workdir: pathlib.Path, config, key: str) -> None:
+    """Writes config.json and key, or refuses a workdir that holds a run with other numbers."""
+    path, mark = workdir / 'config.json', workdir / 'key'
     if path.is_file():
         old, new = configs.flat(json.loads(path.read_text())), configs.flat(config)
         odd = [name for name in new if (name in configs.DECISIVE or name == 'data.name') and old.get(name) != new[name]]
         if odd:
             name = odd[0]
             raise ConfigError(f'{workdir} holds a run with {name}={old.get(name)!r}, not {new[name]!r}; choose another workdir.')
+    if mark.is_file() and mark.read_text() != key:
+        raise ConfigError(f'{workdir} holds a run on other data, or of another version of this code; choose another workdir.')
     workdir.mkdir(parents=True, exist_ok=True)
     checkpoints.write_text(path, json.dumps(config.to_dict(), indent=1))
+    checkpoints.write_text(mark, key)
 
 
 def _explain(task, state, placed, step):
@@ -143,7 +146,7 @@ def fit(
     config, workdir = configs.check(config), pathlib.Path(workdir)
     devices = devices or parallel.local_devices()
     key = configs.key(config, task.fingerprints if task else tasks.fingerprints(config))
-    _claim(workdir, config)
+    _claim(workdir, config, key)
     result = finished(workdir, key)
     if result:
         return Run(workdir, config, result['step'], result, read_history(workdir))

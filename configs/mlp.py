@@ -18,7 +18,7 @@ def get_config(scale: str) -> ml_collections.ConfigDict:
             'initialization': {'kernel': 'glorot'},
             'data': {'name': 'mnist', 'holdout': 0.1, 'batch_size': 32, 'normalization': 'mean_std'},
             'loss': {'name': 'squared_error'},
-            'optimizer': {'learning_rate': 0.01, 'momentum': 0.9},
+            'optimizer': {'learning_rate': 0.03, 'momentum': 0.9},
             # Sigmoid outputs that rush to 0 at the start saturate there; the slow beginning keeps every class alive.
             'schedule': {'epochs': 20.0, 'kind': 'cosine', 'warmup': {'epochs': 1.0}},
         }
