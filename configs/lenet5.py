@@ -20,7 +20,7 @@ def get_config(scale: str) -> ml_collections.ConfigDict:
             'initialization': {'kernel': 'uniform'},
             'data': {'name': 'mnist', 'holdout': 0.1, 'batch_size': 32, 'normalization': 'lenet'},
             'loss': {'name': 'radial_basis', 'j': 1.0},
-            'optimizer': {'learning_rate': 0.001, 'momentum': 0.9},
+            'optimizer': {'learning_rate': 0.002, 'momentum': 0.9},
             # 0.0005 for passes 1-2, 0.0002 for 3-5, 0.0001 for 6-8, 0.00005 for 9-12, then 0.00001
             'schedule': {'epochs': 20.0, 'kind': 'steps', 'drops': '2=0.4,5=0.2,8=0.1,12=0.02'},
         }

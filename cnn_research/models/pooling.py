@@ -101,7 +101,7 @@ def _max_pool_backward(grid, first, g):
             total = total + jnp.where(first[windows] == element[:, None, :, None], g[windows], 0)
     pixels = total.reshape(g.shape[0], down * stride, right * stride, g.shape[-1])
     p = grid.padding
-    return (pixels[:, p : p + grid.height, p : p + grid.width],)
+    return (_materialised(pixels[:, p : p + grid.height, p : p + grid.width]),)
 
 
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
@@ -111,7 +111,8 @@ def _materialised(y):
     """The same array, computed once.
 
     The weight gradient of a convolution above transposes its input, and XLA's CPU compiler would compute the whole pooling again inside
-    that transpose (28 ms instead of 4). It drops optimization_barrier, but does not fuse across a conditional; both branches return y.
+    that transpose (28 ms instead of 4); the same holds for the gradient that leaves a max pool (a whole step of the 18 % CIFAR net: 142
+    instead of 167 ms with both). It drops optimization_barrier, but does not fuse across a conditional; both branches return y.
     """
     if jax.default_backend() != 'cpu' or not y.size:
         return y
@@ -135,7 +136,8 @@ def _covered(grid: _Grid, size: int, count: int) -> np.ndarray:
 
 def _sums(x, grid):
     if grid.kernel <= _SLICED:
-        return sum(_taps(x, grid, 0))
+        total = sum(_taps(x, grid, 0))
+        return _materialised(total) if grid.stride > 1 else total
     return weighted_windows(x, _covered(grid, grid.height, grid.rows), _covered(grid, grid.width, grid.columns))
 
 
