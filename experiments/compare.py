@@ -11,7 +11,7 @@
 import glob
 import json
 import pathlib
-import re
+import shlex
 import sys
 
 from absl import flags
@@ -53,7 +53,8 @@ _COLUMNS = (
 )
 
 
-def _read(workdir: pathlib.Path) -> dict:
+def read(workdir: pathlib.Path) -> dict:
+    """The records of one finished run."""
     result, config, record = (json.loads((workdir / f'{name}.json').read_text()) for name in ('result', 'config', 'run'))
     timing = [json.loads(line)['seconds'] for line in (workdir / 'timing.jsonl').read_text().splitlines()]
     history = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
@@ -78,7 +79,7 @@ def rows(runs: list[dict]) -> tuple[list[dict], list[str]]:
             'parameters': net.parameters,
             'epochs': round(first['epochs'], 1),
             'error': test,
-            'holdout': [100 * run['result']['holdout']['top1_error'] for run in group if 'holdout' in run['result']] or None,
+            'holdout': [100 * run['result']['holdout']['top1_error'] for run in group if 'holdout' in run['result']],
             'minutes': sum(run['seconds'] for run in group) / len(group) / 60,
         }
         paper = PAPERS.get((config['data']['name'], config['architecture'].split()[0]))
@@ -87,7 +88,8 @@ def rows(runs: list[dict]) -> tuple[list[dict], list[str]]:
             row |= {'paper': number.value, 'difference': sum(test) / len(test) - number.value, 'note': paper[3]}
         made.append(row)
         seeds = ', '.join(str(run['config']['seed']) for run in group)
-        line = re.sub(r" '?--(workdir|config\.seed|config\.data\.dir)=\S+", '', first['record']['command'])
+        words = shlex.split(first['record']['command'])
+        line = shlex.join(word for word in words if not word.startswith(('--workdir=', '--config.seed=', '--config.data.dir=')))
         record = first['record']
         sources.append(f'- {config["architecture"]}: `{line}`, seeds {seeds}; {record["machine"]}; {record["versions"]}; {record["date"]}')
     return made, sources
@@ -95,11 +97,11 @@ def rows(runs: list[dict]) -> tuple[list[dict], list[str]]:
 
 def main() -> None:
     found = [pathlib.Path(p) for pattern in _RUNS.value.split(',') for p in sorted(glob.glob(pattern))]
-    runs = [_read(path) for path in found if (path / 'result.json').is_file()]
+    runs = [read(path) for path in found if (path / 'result.json').is_file()]
     if not runs:
         raise ConfigError(f'--runs={_RUNS.value!r} matches no finished run; a finished run holds result.json.')
     made, sources = rows(runs)
-    table = tables.Table(_COLUMNS, made)
+    table = tables.Table([column for column in _COLUMNS if any(row.get(column.key) for row in made)], made)
     text = (
         f'# {_TITLE.value}\n\n{tables.to_markdown(table)}\nRendered from the records of {len(runs)} runs:\n\n' + '\n'.join(sources) + '\n'
     )
