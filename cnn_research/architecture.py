@@ -72,10 +72,12 @@ class Architecture:
     layers: tuple[Layer, ...]
 
     def __post_init__(self):
+        if not isinstance(self.input_shape, tuple) or not isinstance(self.layers, tuple):
+            raise ArchitectureError(f'{self.name}: input_shape and layers must be tuples.')
         if len(self.input_shape) != 3 or not all(type(side) is int and side >= 1 for side in self.input_shape):
             raise ArchitectureError(f'{self.name}: input_shape must be (H, W, C) of whole numbers from 1 up, not {self.input_shape!r}.')
         numbers = [layer.number for layer in self.layers]
-        if not numbers or numbers != sorted(set(numbers)):
+        if not all(type(number) is int for number in numbers) or not numbers or numbers != sorted(set(numbers)):
             raise ArchitectureError(f'{self.name}: layer numbers must rise and not repeat; got {numbers}.')
         for layer in self.layers:
             if [stage.role for stage in layer.stages].count('map') != 1 or layer.stages[0].role != 'map':
@@ -178,8 +180,8 @@ def from_json(text: str) -> Architecture:
         names = [f.name for f in dataclasses.fields(kind)]
         values = dict(zip(['stage', *names], take(record, ['stage', *names], kind.__name__), strict=True))
         del values['stage']
-        if values.get('table') is not None:
-            values['table'] = tuple(map(tuple, values['table']))
+        if isinstance(values.get('table'), list):
+            values['table'] = tuple(tuple(row) if isinstance(row, list) else row for row in values['table'])
         return kind(**values)
 
     try:
@@ -187,9 +189,13 @@ def from_json(text: str) -> Architecture:
     except ValueError:
         raise ArchitectureError('this is not architecture JSON: it cannot be read as JSON.') from None
     name, input_shape, layers = take(whole, ['name', 'input_shape', 'layers'], 'a network')
+    if not isinstance(input_shape, list) or not isinstance(layers, list):
+        raise ArchitectureError('input_shape and layers in architecture JSON must be lists.')
     built = []
     for record in layers:
         number, stages = take(record, ['number', 'stages'], 'a layer')
+        if not isinstance(stages, list):
+            raise ArchitectureError('the stages of a layer in architecture JSON must be a list.')
         built.append(Layer(number, tuple(map(stage, stages))))
     return Architecture(name, tuple(input_shape), tuple(built))
 
@@ -248,7 +254,9 @@ def replaced(net: Architecture, number: int, **changes) -> Architecture:
     stages=(...)           all stages of the layer
     """
     layer = net.layer(number)
-    text = ','.join(f'{key}={getattr(value, "name", value or "none")}' for key, value in changes.items() if key != 'stages')
+    text = ','.join(
+        f'{key}={getattr(value, "name", "none" if value is None else value)}' for key, value in changes.items() if key != 'stages'
+    )
     stages = list(changes.pop('stages', layer.stages))
     for key, value in changes.items():
         role = next((role for role in _ROLES if key == role or key.startswith(role + '_')), 'map')

@@ -75,7 +75,8 @@ def save(workdir, step: int, tree, keep: int) -> None:
         _synced(path)
     partial.rename(final)
     _synced(folder)
-    for old in steps(workdir)[:-keep]:
+    there = steps(workdir)  # what is newer than this one did not verify, or this one would not have been made
+    for old in [s for s in there if s > step] + [s for s in there if s <= step][:-keep]:
         shutil.rmtree(folder / f'{old:09d}')
 
 

@@ -60,7 +60,7 @@ def _duration(name: str, meaning: str, **default) -> tuple[Field, ...]:
 FIELDS = (
     Field('architecture', 'alexnet_32', "a name of the zoo, then surgery: 'zfnet without(3,4) resized(6=2048,7=2048)'"),
     Field('architecture_json', '', 'the same, resolved; filled in by check, and what a saved config is restored from'),
-    Field('seed', 0, 'of the initial weights, the order of examples and all randomness', low=0),
+    Field('seed', 0, 'of the initial weights, the order of examples and all randomness', low=0, high=2**32 - 1),
     Field('dtype', 'float32', 'of the computation; weights are float32', ('float32', 'bfloat16')),
     Field('initialization.kernel', 'he', 'how kernels begin', tuple(KERNELS)),
     Field('initialization.std', 0.01, "standard deviation of 'normal' kernels", low=0),
@@ -149,6 +149,10 @@ def flat(config) -> dict[str, Any]:
     return values
 
 
+_UNITS = ('epochs', 'steps', 'examples')
+_KINDS = {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'a text'}
+
+
 def _read(field: Field, text: str):
     kind = type(field.default)
     if kind is bool:
@@ -159,8 +163,13 @@ def _read(field: Field, text: str):
 def update(config: ml_collections.ConfigDict, values: Mapping[str, Any]) -> ml_collections.ConfigDict:
     """A copy with {dotted name: value}; text is read as the field's type. Setting one unit of a duration clears its other units.
 
-    Raises ConfigError for a field that does not exist or a text that cannot be read.
+    Setting architecture clears architecture_json. Raises ConfigError for a field that does not exist, a value of the wrong type, and two
+    units of one duration.
     """
+    for name in (name.removesuffix('.epochs') for name in BY_NAME if name.endswith('.epochs')):
+        _one_unit(name, {unit: values.get(f'{name}.{unit}') for unit in _UNITS})
+    if 'architecture' in values:
+        values = {'architecture_json': '', **values}
     config = config.copy_and_resolve_references()
     with config.unlocked():
         for name, value in values.items():
@@ -171,10 +180,11 @@ def update(config: ml_collections.ConfigDict, values: Mapping[str, Any]) -> ml_c
                 try:
                     value = _read(field, value)
                 except (ValueError, KeyError):
-                    raise ConfigError(f'{name}={value} is not a {type(field.default).__name__}: {field.meaning}.') from None
+                    raise ConfigError(f'{name}={value} is not {_KINDS[type(field.default)]}: {field.meaning}.') from None
+            _check_type(field, value)
             section, _, leaf = name.rpartition('.')
-            for unit in ('epochs', 'steps', 'examples') if f'{section}.epochs' in BY_NAME and value else ():
-                if leaf in ('epochs', 'steps', 'examples'):
+            for unit in _UNITS if f'{section}.epochs' in BY_NAME and _is_set(value) else ():
+                if leaf in _UNITS:
                     config[section][unit] = type(BY_NAME[f'{section}.{unit}'].default)(0)
             place = config[section] if section else config
             place[leaf] = float(value) if isinstance(field.default, float) and type(value) is int else value
@@ -193,9 +203,12 @@ def by_layer(text: str, name: str = 'a table by layer') -> dict[float, float]:
     """{layer or epoch: value} of '1=0.0001,4=0.1'; ConfigError where it cannot be read. `name` is the field, for the message."""
     try:
         pairs = [part.split('=') for part in text.split(',') if part.strip()]
-        return {float(key) if '.' in key else int(key): float(value) for key, value in pairs}
+        table = {float(key) if '.' in key else int(key): float(value) for key, value in pairs}
+        if len(table) < len(pairs) or list(table) != sorted(table) or not all(0 <= v < math.inf for v in (*table, *table.values())):
+            raise ValueError
+        return table
     except ValueError:
-        raise ConfigError(f"{name}={text!r} cannot be read; write pairs such as '1=0.0001,4=0.1'.") from None
+        raise ConfigError(f"{name}={text!r} cannot be read; write rising pairs such as '1=0.0001,4=0.1', none below 0.") from None
 
 
 def steps(duration, batch_size: int, num_examples: int) -> int:
@@ -228,11 +241,25 @@ def check(config) -> ml_collections.ConfigDict:
     return checked.lock()
 
 
-def _check_value(field: Field, value) -> None:
+def _is_set(value) -> bool:
+    return value not in (None, 0, '0', '0.0', '')
+
+
+def _one_unit(name: str, units: Mapping[str, Any]) -> None:
+    both = [f'{name}.{unit}={value}' for unit, value in units.items() if _is_set(value)]
+    if len(both) > 1:
+        raise ConfigError(f'{" and ".join(both)} are both set; keep one.')
+
+
+def _check_type(field: Field, value) -> None:
     kind = type(field.default)
     fits = isinstance(value, int | float) and not isinstance(value, bool) if kind is float else type(value) is kind
     if not fits or (kind is float and not math.isfinite(value)):
-        raise ConfigError(f'{field.name}={value!r} is not a {kind.__name__}: {field.meaning}.')
+        raise ConfigError(f'{field.name}={value!r} is not {_KINDS[kind]}: {field.meaning}.')
+
+
+def _check_value(field: Field, value) -> None:
+    _check_type(field, value)
     if field.choices and value not in field.choices:
         raise ConfigError(f'{field.name}={value!r} is not valid; choose from {", ".join(field.choices)}.{nearest(value, field.choices)}')
     if (field.low is not None and value < field.low) or (field.high is not None and value > field.high):
@@ -240,26 +267,35 @@ def _check_value(field: Field, value) -> None:
         raise ConfigError(f'{field.name}={value!r} is out of range; it must be {span}: {field.meaning}.')
 
 
+_ONLY_WITH = (
+    ('initialization.stds', 'initialization.kernel', ('normal',)),
+    *((f'schedule.warmup.{unit}', 'schedule.kind', ('cosine', 'trapezoid')) for unit in _UNITS),
+    *((f'schedule.cooldown.{unit}', 'schedule.kind', ('trapezoid',)) for unit in _UNITS),
+)
+
+
 def _check_combination(config, net) -> None:
     durations = [name.removesuffix('.epochs') for name in BY_NAME if name.endswith('.epochs')]
     values = flat(config)
     for name in durations:
-        units = [unit for unit in ('epochs', 'steps', 'examples') if values[f'{name}.{unit}']]
-        if len(units) > 1:
-            both = ' and '.join(f'{name}.{unit}={values[f"{name}.{unit}"]}' for unit in units)
-            raise ConfigError(f'{both} are both set; keep one and set the others to 0.')
-        if not units and name not in ('schedule.warmup', 'schedule.cooldown'):
+        units = {unit: values[f'{name}.{unit}'] for unit in _UNITS}
+        _one_unit(name, units)
+        if not any(units.values()) and name not in ('schedule.warmup', 'schedule.cooldown'):
             raise ConfigError(f'{name} has no length; set one of {name}.epochs, {name}.steps, {name}.examples.')
     numbers = [layer.number for layer in net.layers]
     for name in ('initialization.stds', 'initialization.biases', 'optimizer.rates', 'optimizer.decays'):
         for number in by_layer(values[name], name):
             if number not in numbers:
-                raise ConfigError(
-                    f'{name}={values[name]!r} names layer {number}; {net.name} has the layers {", ".join(map(str, numbers))}.'
-                )
+                offer = f'{net.name} has the layers {", ".join(map(str, numbers))}; leave {number} out'
+                raise ConfigError(f'{name}={values[name]!r} names layer {number}, but {offer}.')
     drops = by_layer(config.schedule.drops, 'schedule.drops')
     if bool(drops) != (config.schedule.kind == 'steps'):
         raise ConfigError(f"schedule.drops={config.schedule.drops!r} and schedule.kind={config.schedule.kind!r}: drops belong to 'steps'.")
+    for name, owner, needed in _ONLY_WITH:
+        if _is_set(values[name]) and values[owner] not in needed:
+            raise ConfigError(f'{name}={values[name]!r} does nothing with {owner}={values[owner]!r}; it belongs to {" or ".join(needed)}.')
+    if config.augment.elastic and not config.augment.elastic_sigma:
+        raise ConfigError('augment.elastic needs augment.elastic_sigma above 0.')
     if config.schedule.kind == 'plateau' and not config.data.holdout:
         raise ConfigError("schedule.kind='plateau' looks at the holdout, but data.holdout=0; give it a share such as 0.1.")
     if (net.layers[-1].stages[0].name == 'radial_basis') != (config.loss.name == 'radial_basis'):
@@ -271,9 +307,9 @@ def _check_combination(config, net) -> None:
         raise ConfigError('log.tensorboard=True needs tensorboardX: pip install tensorboardX.')
 
 
-def key(config, fingerprints: Mapping[str, str]) -> str:
+def key(config, fingerprints: Mapping[str, str], task: str = 'classification') -> str:
     """First 12 hex digits of the SHA-256 of what decides a run's numbers. fingerprints: {role: source fingerprint}."""
     content = {name: value for name, value in flat(config).items() if name in DECISIVE}
     content['architecture_json'] = {k: v for k, v in json.loads(content['architecture_json']).items() if k != 'name'}
-    text = json.dumps({'numerics': NUMERICS, 'task': 'classification', 'data': dict(fingerprints), **content}, sort_keys=True)
+    text = json.dumps({'numerics': NUMERICS, 'task': task, 'data': dict(fingerprints), **content}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -79,11 +79,13 @@ def predictor(network: Network, views: str = 'centre', loss: str = 'softmax', j:
 def summarize(predictions: Predictions, num_examples: int) -> Result:
     """The Result of predictions that must hold every one of num_examples examples."""
     probabilities, losses, labels = predictions
-    assert len(labels) == num_examples, f'{len(labels)} examples were counted, but the split has {num_examples}'
+    if len(labels) != num_examples:
+        raise AssertionError(f'{len(labels)} examples were counted, but the split has {num_examples}')
     classes = probabilities.shape[1]
     own = probabilities[np.arange(len(labels)), labels][:, None]
     earlier = np.arange(classes) < labels[:, None]  # of equal outputs the first counts as higher, as argmax has it
     rank = np.sum((probabilities > own) | ((probabilities == own) & earlier), axis=1)
+    rank = np.where(np.isfinite(own[:, 0]), rank, classes)  # what is not a number is never right
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)
     counts = confusion.sum(axis=1)

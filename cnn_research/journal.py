@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import pathlib
 import time
 
@@ -33,7 +34,7 @@ class Journal:
         if tensorboard:
             import tensorboardX  # wanted by nobody who does not ask for it
 
-            self._board = tensorboardX.SummaryWriter(str(workdir / 'tensorboard'))
+            self._board = tensorboardX.SummaryWriter(str(workdir / 'tensorboard'), purge_step=step + 1)
 
     def write(self, name: str, record: dict) -> None:
         """Appends a record, with its 'step', to 'metrics' or 'timing'."""
@@ -45,6 +46,11 @@ class Journal:
                 for key, value in record.items():
                     if isinstance(value, float):
                         self._board.add_scalar(f'{record["role"]}/{key}', value, record['step'])
+
+    def sync(self) -> None:
+        """Brings what was written to the disk, so that no checkpoint is newer than its records."""
+        for file in self._files.values():
+            os.fsync(file.fileno())
 
     def close(self) -> None:
         for file in self._files.values():

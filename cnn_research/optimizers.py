@@ -88,16 +88,18 @@ def schedule(config, total: int, batch_size: int, num_examples: int) -> optax.Sc
     given, peak = config.schedule, config.optimizer.learning_rate
     warmup = configs.steps(given.warmup, batch_size, num_examples)
     cooldown = configs.steps(given.cooldown, batch_size, num_examples)
+    if warmup + cooldown > total or (given.kind == 'cosine' and warmup >= total):
+        lengths = f'schedule.warmup ({warmup} steps) and schedule.cooldown ({cooldown})'
+        raise ConfigError(f'{lengths} leave nothing of the training ({total} steps); shorten them.')
     if given.kind == 'steps':
         drops = {configs.steps({'epochs': epoch}, batch_size, num_examples): f for epoch, f in configs.by_layer(given.drops).items()}
+        if max(drops) >= total:
+            ends = f'the training ends at step {total}, epoch {total * batch_size / num_examples:.4g}'
+            raise ConfigError(f'schedule.drops={given.drops!r} names an epoch that is never reached: {ends}.')
         return optax.join_schedules([optax.constant_schedule(peak * factor) for factor in (1, *drops.values())], list(drops))
     if given.kind == 'cosine':
         return optax.warmup_cosine_decay_schedule(0.0 if warmup else peak, peak, warmup, total)
     if given.kind == 'trapezoid':
-        if warmup + cooldown > total:
-            raise ConfigError(
-                f'schedule.warmup ({warmup} steps) and schedule.cooldown ({cooldown}) are longer than the training ({total}).'
-            )
         pieces = [optax.linear_schedule(0.0, peak, warmup), optax.constant_schedule(peak), optax.linear_schedule(peak, 0.0, cooldown)]
         return optax.join_schedules(pieces, [warmup, total - cooldown])
     return optax.constant_schedule(peak)

@@ -1,6 +1,7 @@
 """What there is to learn. A task gives the loop its examples, loss and first state; the loop knows nothing of images."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,15 +24,18 @@ from cnn_research.models.network import Network
 class Task:
     """What `fit` is asked to learn.
 
-    feed: its batches by step; num_examples make an epoch. constants: arrays that evaluation needs beside the parameters, saved with them.
+    name: part of the key. feed: its batches by step; num_examples make an epoch. constants: arrays that evaluation needs beside the
+    parameters, saved with them.
     initialize(key) -> params.
     loss(params, placed, batch, key) -> (losses (B,), {name: (B,) for each of `metrics`}); placed, on the device, is
     {'store': feed.store, 'constants': constants}.
-    evaluate(params, role) -> {name: value}, with 'error' to choose by; roles: the splits that are there ('train', 'holdout', 'test').
+    evaluate(params, role) -> {name: value}, with 'loss', and 'error' to choose by; roles: the splits that are there, of 'train', 'holdout'
+    and 'test'.
     first_bad(params, placed, batch, key) -> where on an image's way up the first number that is not finite stands.
     chance_loss: what a network that knows nothing scores, or None. fingerprints: {role: fingerprint of its source}, for the key.
     """
 
+    name: str
     feed: Any
     num_examples: int
     constants: dict
@@ -48,6 +52,9 @@ class Task:
 def sources(config) -> dict[str, Source]:
     """{'train', 'holdout' where there is one, 'test'} of a checked config, opened and held against its network, nothing read yet."""
     data, net = config.data, configs.network(config)
+    both = set(re.findall('[A-Za-z_]+', data.train)) & set(re.findall('[A-Za-z_]+', data.test))
+    if both:
+        raise ConfigError(f'data.train={data.train!r} and data.test={data.test!r} share {both.pop()!r}; test on a split of its own.')
     whole = open_source(data.name, data.train, data.dir or None)
     held = stream.holdout_mask(whole.fingerprint, whole.num_examples, data.holdout)
     train = np.flatnonzero(~held)
@@ -67,16 +74,19 @@ def sources(config) -> dict[str, Source]:
         raise ConfigError(
             f'{data.name} has {whole.num_classes} classes, but {net.name} ends in {net.num_classes}; append {fix} to architecture.'
         )
-    if whole.image_shape and whole.image_shape[-1] not in (1, channels):
-        raise ConfigError(
-            f'{data.name} has {whole.image_shape[-1]} channels, but {net.name} reads {channels}; choose another architecture.'
-        )
+    if whole.image_shape is None and not data.resize:
+        raise ConfigError(f'the images of {data.name} differ in size; set data.resize to the short side that they are scaled to.')
+    read = whole.image_shape or whole.read([0])[0][0].shape
+    if read[-1] not in (1, channels):
+        raise ConfigError(f'{data.name} has {read[-1]} channels, but {net.name} reads {channels}; choose another architecture.')
+    if config.schedule.kind == 'plateau' and 'holdout' not in found:
+        raise ConfigError(f"schedule.kind='plateau' looks at the holdout, but data.holdout={data.holdout} holds out no example.")
     return found
 
 
-def fingerprints(config) -> dict[str, str]:
-    """{role: fingerprint} of the sources of a checked config, for its key."""
-    return {role: source.fingerprint for role, source in sources(config).items()}
+def fingerprints(found: Mapping[str, Source]) -> dict[str, str]:
+    """{role: fingerprint} of sources, for a key."""
+    return {role: source.fingerprint for role, source in found.items()}
 
 
 def network(config) -> Network:
@@ -96,9 +106,9 @@ def _statistics(config, train: Source, feed) -> dict:
     return augment.statistics(parts, config.data.normalization)
 
 
-def classification(config, devices=None, log: Callable[[str], None] | None = None) -> Task:
-    """The task of a checked config: name the class of an image. `log` is given a line where reading takes long."""
-    net, found, data = network(config), sources(config), config.data
+def classification(config, found: Mapping[str, Source] | None = None, devices=None, log: Callable[[str], None] | None = None) -> Task:
+    """The task of a checked config: name the class of an image. found: its `sources`; `log` is given a line where reading takes long."""
+    net, found, data = network(config), found or sources(config), config.data
     settings = augment.Augmentation(**config.augment)
     shape = net.architecture.input_shape
     index, count = parallel.process()
@@ -143,6 +153,7 @@ def classification(config, devices=None, log: Callable[[str], None] | None = Non
         return {'error': result['top1_error'], **result}
 
     return Task(
+        name='classification',
         feed=feed,
         num_examples=found['train'].num_examples,
         constants=constants,
@@ -153,5 +164,5 @@ def classification(config, devices=None, log: Callable[[str], None] | None = Non
         evaluate=measure,
         first_bad=first_bad,
         chance_loss=math.log(net.architecture.num_classes) if config.loss.name == 'softmax' else None,
-        fingerprints={role: source.fingerprint for role, source in found.items()},
+        fingerprints=fingerprints(found),
     )

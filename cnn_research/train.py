@@ -9,9 +9,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
+import optax
 
 from cnn_research import checkpoints, optimizers, parallel, tasks
 from cnn_research import config as configs
+from cnn_research.architecture import from_json
 from cnn_research.errors import ConfigError, TrialError
 from cnn_research.journal import Clock, Journal, read_history
 
@@ -68,8 +71,9 @@ def train_step(task: tasks.Task, optimizer, schedule, total=parallel.all_sum):
             updates, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.params, learning_rate=rate)
             return jax.tree.map(jnp.add, state.params, updates), optimizer_state
 
-        # A loss that is not finite leaves the parameters as they were, so that the loop can look for its cause.
-        finite = jnp.isfinite(sums['loss'])
+        # From the first loss or gradient that is not finite on the parameters stay as they were, so that the loop can look for its cause.
+        sound = jnp.isfinite(sums['loss']) & jnp.isfinite(optax.tree.norm(gradients))
+        finite = sound & (state.window['bad_step'] < 0)
         params, optimizer_state = jax.lax.cond(finite, updated, lambda: (state.params, state.optimizer_state))
         window = {name: state.window[name] + jnp.where(finite, value, 0) for name, value in sums.items()}
         window['bad_step'] = jnp.where(finite | (state.window['bad_step'] >= 0), state.window['bad_step'], state.step)
@@ -96,36 +100,47 @@ def _empty_window(task) -> dict:
     return {name: jnp.float32(0) for name in ('loss', 'examples', *task.metrics)} | {'bad_step': jnp.int32(-1)}
 
 
-def _claim(workdir: pathlib.Path, config, key: str) -> None:
-    """Writes config.json and key, or refuses a workdir that holds a run with other numbers."""
+def _refuse_other(workdir: pathlib.Path, config, key: str) -> None:
+    """ConfigError for a workdir that holds a run with other numbers; one without any state yet may be used anew."""
     path, mark = workdir / 'config.json', workdir / 'key'
-    if path.is_file():
-        old, new = configs.flat(json.loads(path.read_text())), configs.flat(config)
-        odd = [name for name in new if (name in configs.DECISIVE or name == 'data.name') and old.get(name) != new[name]]
-        if odd:
-            name = odd[0]
-            raise ConfigError(f'{workdir} holds a run with {name}={old.get(name)!r}, not {new[name]!r}; choose another workdir.')
+    if not path.is_file() or not (checkpoints.steps(workdir) or (workdir / 'result.json').is_file()):
+        return
+    old, new = configs.flat(json.loads(path.read_text())), configs.flat(config)
+    for name in (*configs.DECISIVE, 'data.name'):
+        if name == 'architecture_json' and from_json(old[name]) != from_json(new[name]):
+            name = 'architecture'
+        elif name == 'architecture_json' or old.get(name) == new[name]:
+            continue
+        raise ConfigError(f'{workdir} holds a run with {name}={old.get(name)!r}, not {new[name]!r}; choose another workdir.')
     if mark.is_file() and mark.read_text() != key:
         raise ConfigError(f'{workdir} holds a run on other data, or of another version of this code; choose another workdir.')
-    workdir.mkdir(parents=True, exist_ok=True)
-    checkpoints.write_text(path, json.dumps(config.to_dict(), indent=1))
-    checkpoints.write_text(mark, key)
+
+
+def _claim(workdir: pathlib.Path, config, key: str) -> None:
+    """Writes config.json and key."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        checkpoints.write_text(workdir / 'config.json', json.dumps(config.to_dict(), indent=1))
+        checkpoints.write_text(workdir / 'key', key)
+    except OSError as error:
+        raise ConfigError(f'the workdir {workdir} cannot be used ({error.strerror}); choose a folder that can be written.') from None
 
 
 def _explain(task, state, placed, step):
     """Raises TrialError for the step whose loss was not finite; the parameters are those before it."""
     batch = jax.tree.map(jnp.asarray, task.feed.batch(step))
     where = task.first_bad(state.params, placed, batch, jax.random.wrap_key_data(state.rng))
-    raise TrialError(f'the loss is not finite at step {step}; the first bad numbers are in {where}. Try a lower optimizer.learning_rate.')
+    cure = 'Try a lower optimizer.learning_rate in another workdir.'
+    raise TrialError(f'the loss or its gradient is not finite at step {step}; the first bad numbers are in {where}. {cure}')
 
 
-def finished(workdir, key: str) -> dict | None:
-    """The result.json of a finished run with this key, or None."""
+def finished(workdir, config, key: str) -> dict | None:
+    """The result.json of a finished run with this key and these test views, or None."""
     try:
         result = json.loads((pathlib.Path(workdir) / 'result.json').read_text())
     except (OSError, ValueError):
         return None
-    return result if result.get('key') == key else None
+    return result if (result.get('key'), result.get('views')) == (key, config.evaluate.views) else None
 
 
 def fit(
@@ -139,22 +154,26 @@ def fit(
     """Trains what the config says in `workdir`, going on from its newest checkpoint; a finished run is only read.
 
     task: what to learn, by default the classification that the config describes. devices: of this process, by default all.
-    watch: is told {'step', 'total', 'loss', ...} at each log line, {'reading': text} while data are read and {'note': text} of what
-    should be said aloud. stop: asked at every step; when it says True the state is saved and Stopped raised. Raises ResearchError before
-    any work for what cannot be run, and TrialError with step and place when the loss is no longer finite.
+    watch: is told {'start': step, 'total': steps} when steps begin, {'step', 'total', 'loss', ...} at each log line, {'reading': text}
+    while data are read and {'note': text} of what should be said aloud. stop: asked at every step; when it says True the state is saved
+    and Stopped raised. Raises ResearchError before any work for what cannot be run, and TrialError with step and place when the loss is no
+    longer finite.
     """
     config, workdir = configs.check(config), pathlib.Path(workdir)
     devices = devices or parallel.local_devices()
-    key = configs.key(config, task.fingerprints if task else tasks.fingerprints(config))
-    _claim(workdir, config, key)
-    result = finished(workdir, key)
+    found = None if task else tasks.sources(config)
+    fingerprints = task.fingerprints if task else tasks.fingerprints(found)
+    key = configs.key(config, fingerprints, task.name if task else 'classification')
+    _refuse_other(workdir, config, key)
+    result = finished(workdir, config, key)
     if result:
         return Run(workdir, config, result['step'], result, read_history(workdir))
-    task = task or tasks.classification(config, devices, lambda line: watch({'reading': line}))
-    batch_size = config.data.batch_size
-    total = configs.steps(config.schedule, batch_size, task.num_examples)
-    plateau, schedule = optimizers.plateau(config), optimizers.schedule(config, total, batch_size, task.num_examples)
-    every = {name: configs.steps(config[name].every, batch_size, task.num_examples) for name in ('log', 'evaluate', 'checkpoint')}
+    batch_size, num_examples = config.data.batch_size, task.num_examples if task else found['train'].num_examples
+    total = configs.steps(config.schedule, batch_size, num_examples)
+    plateau, schedule = optimizers.plateau(config), optimizers.schedule(config, total, batch_size, num_examples)
+    every = {name: configs.steps(config[name].every, batch_size, num_examples) for name in ('log', 'evaluate', 'checkpoint')}
+    _claim(workdir, config, key)
+    task = task or tasks.classification(config, found, devices, lambda line: watch({'reading': line}))
 
     state = _initial(config, task, plateau)
     saved, problems = checkpoints.restore(workdir, {'state': state, **task.constants})
@@ -165,6 +184,8 @@ def fit(
         state = saved['state']
         first = int(state.step)
         watch({'note': f'going on from step {first}'})
+    if first < total:
+        watch({'start': first, 'total': total})
     journal = Journal(workdir, first, config.log.tensorboard)
 
     state = parallel.replicated(state, devices)
@@ -173,9 +194,10 @@ def fit(
     in_flight: collections.deque = collections.deque()
     profiled = config.log.profile_steps if total > first + 10 else 0
     clock = Clock(first, total, batch_size)
+    saved_at, tracing = first if saved else -1, False
 
     def line(step, role, values):
-        journal.write('metrics', {'step': step, 'epoch': step * batch_size / task.num_examples, 'role': role, **values})
+        journal.write('metrics', {'step': step, 'epoch': step * batch_size / num_examples, 'role': role, **values})
 
     def log(state):
         """Writes the window's means and empties it; raises TrialError when the loss was not finite in it."""
@@ -196,16 +218,26 @@ def fit(
             watch({'note': f'after {step} steps the loss is still ln(classes) = {known:.3f}: the network has not begun to learn'})
         return state._replace(window=parallel.replicated(_empty_window(task), devices))
 
+    def measured(state, role):
+        """What the task finds on a role; TrialError when it is no number, as after an update that overflowed."""
+        result = task.evaluate(state.params, role)
+        if not np.isfinite(result['loss']):
+            raise TrialError(f'the loss on {role} is not finite at step {int(state.step)}; try a lower optimizer.learning_rate.')
+        return result
+
     def save(state):
+        journal.sync()
         checkpoints.save(workdir, int(state.step), {'state': state, **task.constants}, config.checkpoint.keep)
 
     try:
         for step in range(first, total):
             if stop():
-                save(state)
+                if step != saved_at:
+                    save(state)
                 raise Stopped(step)
             if profiled and step == first + 10:
                 jax.profiler.start_trace(str(workdir / 'profile'))
+                tracing = True
             state, metrics = run(state, placed, task.feed.batch(step))
             in_flight.append(metrics)
             if len(in_flight) > 2:  # the host stays near the devices, so that rates are true and a stop is prompt
@@ -214,11 +246,12 @@ def fit(
             if profiled and done == min(first + 10 + profiled, total):
                 jax.block_until_ready(metrics)
                 jax.profiler.stop_trace()
+                tracing = False
             due = {name: done % count == 0 or done == total for name, count in every.items()}
             if any(due.values()):
                 state = log(state)
             if due['evaluate'] and 'holdout' in task.roles:
-                held = task.evaluate(state.params, 'holdout')
+                held = measured(state, 'holdout')
                 line(done, 'holdout', {name: held[name] for name in ('loss', 'error')})
                 watch({'step': done, 'total': total, 'role': 'holdout', 'loss': held['loss'], 'error': held['error']})
                 if plateau:
@@ -226,12 +259,16 @@ def fit(
                     state = state._replace(schedule_state=parallel.replicated(schedule_state, devices))
             if due['checkpoint']:
                 save(state)
+                saved_at = done
             if due['evaluate'] or due['checkpoint']:
                 clock.skip()
-        roles = {role: task.evaluate(state.params, role) for role in task.roles if role != 'train'}
-        result = {'key': key, 'step': total, 'architecture': json.loads(config.architecture_json)['name'], **roles}
+        roles = {role: measured(state, role) for role in task.roles if role != 'train'}
+        views = config.evaluate.views
+        result = {'key': key, 'step': total, 'views': views, 'architecture': json.loads(config.architecture_json)['name'], **roles}
         checkpoints.write_text(workdir / 'result.json', json.dumps(result))
         return Run(workdir, config, total, json.loads(json.dumps(result)), journal.history)
     finally:
+        if tracing:
+            jax.profiler.stop_trace()
         journal.close()
         task.feed.close()

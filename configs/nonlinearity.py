@@ -8,7 +8,7 @@ Ours, with times and machine: results/relu_tanh.md.
 
 import ml_collections
 
-SCALES = ('cifar10', 'smoke')
+SCALES = ('smoke', 'cifar10')
 
 
 def get_config(scale: str) -> ml_collections.ConfigDict:

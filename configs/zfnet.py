@@ -31,7 +31,7 @@ def get_config(scale: str) -> ml_collections.ConfigDict:
         config.architecture = 'zfnet_32 resized(1=8,2=16,3=32,4=32,5=16,6=128,7=128) replaced(6,dropout=none) replaced(7,dropout=none)'
     if scale == 'smoke':
         config.data.examples, config.data.test_examples = 2000, 500
-        config.schedule.epochs, config.schedule.cooldown.epochs = 3.0, 2.5
+        config.schedule.epochs, config.schedule.cooldown.epochs = 3.0, 2.0
     if scale == 'cifar10':
         config.data.name, config.augment = 'cifar10', {'flip': True, 'shift': 0.1}
         config.schedule.epochs, config.schedule.cooldown.epochs = 40.0, 12.0
@@ -46,5 +46,5 @@ def get_config(scale: str) -> ml_collections.ConfigDict:
         config.initialization = {'kernel': 'normal', 'std': 0.01}
         config.optimizer = {'learning_rate': 0.01, 'momentum': 0.9, 'max_rms': 0.1}
         config.schedule = {'epochs': 70.0, 'kind': 'plateau', 'factor': 0.1, 'patience': 5}
-        config.evaluate = {'views': 'ten'}
+        config.evaluate = {'views': 'ten', 'batch_size': 50}
     return config

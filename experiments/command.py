@@ -1,23 +1,16 @@
-"""What every command shares: reading its command line, help, one-line refusals, progress, stopping by a signal."""
+"""What every command shares: reading its command line, help, one-line refusals, stopping by a signal."""
 
-import importlib.metadata
 import importlib.util
-import json
-import os
 import pathlib
-import platform
 import shlex
 import signal
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import jax
 import ml_collections
 from absl import flags
 
-from cnn_research import checkpoints
 from cnn_research import config as configs
 from cnn_research.errors import ConfigError, ResearchError, nearest
 from cnn_research.train import Stopped
@@ -41,12 +34,14 @@ def _load(text: str) -> tuple[str, dict]:
     """(name-scale, overrides) of FILE.py:SCALE."""
     file, _, scale = text.partition(':')
     path = pathlib.Path(file) if pathlib.Path(file).is_file() else ROOT / file
-    if not path.is_file():
+    if not path.is_file() or path.suffix != '.py':
         have = sorted(str(p.relative_to(ROOT)) for p in (ROOT / 'configs').glob('*.py'))
         raise ConfigError(f'there is no config file {file}; choose from {", ".join(have)}.{nearest(file, have)}')
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    if not hasattr(module, 'SCALES') or not hasattr(module, 'get_config'):
+        raise ConfigError(f'{file} is no config file: it must define SCALES and get_config(scale).')
     scale = scale or module.SCALES[0]
     if scale not in module.SCALES:
         raise ConfigError(f'{file} has no scale {scale!r}; choose from {", ".join(module.SCALES)}.{nearest(scale, module.SCALES)}')
@@ -60,9 +55,9 @@ def parse(name: str, default_config: str, arguments: list[str]) -> Command:
         key, equals, value = argument.removeprefix('--').partition('=')
         if key == 'config' and equals:
             chosen = value
-        elif key.startswith('config.'):
+        elif key == 'config' or key.startswith('config.'):
             if not equals:
-                raise ConfigError(f'{argument} has no value; write --{key}=VALUE.')
+                raise ConfigError(f'{argument} has no value; write --{key}={"FILE:SCALE" if key == "config" else "VALUE"}.')
             overrides[key.removeprefix('config.')] = value
         else:
             rest.append(argument)
@@ -90,43 +85,6 @@ def help_text(doc: str) -> str:
     return '\n'.join(lines)
 
 
-class Progress:
-    """Shows a training's events: one moving line on a terminal, and a line a minute (and every note) in WORKDIR/log.txt."""
-
-    def __init__(self, workdir: pathlib.Path):
-        self._path, self._last = workdir / 'log.txt', time.monotonic() - 50  # the first moving line after ten seconds
-
-    def __call__(self, event: dict) -> None:
-        moving = 'note' not in event and 'role' not in event
-        text = event.get('note') or event.get('reading') or self._line(event)
-        if sys.stderr.isatty():
-            print(f'\r\033[K{text}', end='' if moving else '\n', file=sys.stderr, flush=True)
-        if not moving or time.monotonic() - self._last >= 60:
-            if moving:
-                self._last = time.monotonic()
-            if not sys.stderr.isatty():
-                print(text, file=sys.stderr, flush=True)
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open('a') as file:
-                file.write(f'{time.strftime("%Y-%m-%d %H:%M:%S")} {text}\n')
-
-    @staticmethod
-    def _line(event: dict) -> str:
-        text = f'step {event["step"]}/{event["total"]}  {event.get("role", "train")} loss {event["loss"]:.4f}'
-        text += f'  error {100 * event["error"]:.2f} %' if 'error' in event else ''
-        if 'eta' in event:
-            text += f'  {event["rate"]:.0f} examples/s  {duration(event["eta"])} left'
-        return text
-
-
-def duration(seconds: float) -> str:
-    """'1 h 05 min', '4 min 10 s' or '12 s'."""
-    seconds = round(seconds)
-    if seconds >= 3600:
-        return f'{seconds // 3600} h {seconds % 3600 // 60:02d} min'
-    return f'{seconds // 60} min {seconds % 60:02d} s' if seconds >= 60 else f'{seconds} s'
-
-
 def stopper() -> Callable[[], bool]:
     """A function that says True once SIGINT or SIGTERM has come; a second signal ends the program at once."""
     asked = []
@@ -138,30 +96,6 @@ def stopper() -> Callable[[], bool]:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handle)
     return lambda: bool(asked)
-
-
-def machine() -> str:
-    """This machine in words: processor, cores, devices."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = pathlib.Path('/proc/cpuinfo')
-    if cpuinfo.is_file():
-        model = next((line.split(':')[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith('model name')), model)
-    devices = jax.local_devices()
-    return f'{os.cpu_count()} cores of {model}, {len(devices)} {devices[0].device_kind} device{"s" if len(devices) > 1 else ""}'
-
-
-def record(given: Command) -> None:
-    """Leaves WORKDIR/run.json: the command, date, machine and versions that numbers are quoted with."""
-    given.workdir.mkdir(parents=True, exist_ok=True)
-    packages = ('jax', 'flax', 'optax', 'numpy')
-    versions = ', '.join(f'{name} {importlib.metadata.version(name)}' for name in packages)
-    content = {
-        'command': given.line,
-        'date': time.strftime('%Y-%m-%d'),
-        'machine': machine(),
-        'versions': f'Python {platform.python_version()}, {versions}',
-    }
-    checkpoints.write_text(given.workdir / 'run.json', json.dumps(content, indent=1))
 
 
 def guarded(name: str, main: Callable) -> Callable:

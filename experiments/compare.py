@@ -9,6 +9,7 @@
 """
 
 import glob
+import itertools
 import json
 import pathlib
 import shlex
@@ -48,29 +49,46 @@ _COLUMNS = (
     tables.Column('holdout', 'holdout error, %', '.2f'),
     tables.Column('paper', 'paper, %', '.2f'),
     tables.Column('difference', format='+.2f'),
-    tables.Column('minutes', 'minutes a run', '.1f'),
+    tables.Column('minutes', 'minutes in steps, a run', '.1f'),
     tables.Column('note'),
 )
 
 
 def read(workdir: pathlib.Path) -> dict:
     """The records of one finished run."""
+    missing = [name for name in ('config.json', 'run.json', 'timing.jsonl', 'metrics.jsonl') if not (workdir / name).is_file()]
+    if missing:
+        raise ConfigError(f'{workdir} lacks {", ".join(missing)}; only runs of experiments.train can be compared.')
     result, config, record = (json.loads((workdir / f'{name}.json').read_text()) for name in ('result', 'config', 'run'))
     timing = [json.loads(line)['seconds'] for line in (workdir / 'timing.jsonl').read_text().splitlines()]
     history = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-    return {'result': result, 'config': config, 'record': record, 'seconds': sum(timing), 'epochs': history[-1]['epoch']}
+    return {
+        'workdir': workdir,
+        'result': result,
+        'config': config,
+        'record': record,
+        'seconds': sum(timing),
+        'epochs': history[-1]['epoch'],
+    }
 
 
 def rows(runs: list[dict]) -> tuple[list[dict], list[str]]:
     """(table rows, one line of commands and machine for each); runs that differ in their seed alone are one row."""
     groups: dict[str, list[dict]] = {}
     for run in runs:
-        decisive = {k: v for k, v in configs.flat(run['config']).items() if (k in configs.DECISIVE or k == 'data.name') and k != 'seed'}
+        decisive = {
+            k: v
+            for k, v in configs.flat(run['config']).items()
+            if (k in configs.DECISIVE or k in ('data.name', 'evaluate.views')) and k != 'seed'
+        }
         groups.setdefault(json.dumps(decisive, sort_keys=True), []).append(run)
     made, sources = [], []
     for group in groups.values():
         group.sort(key=lambda run: run['config']['seed'])
         config, first = group[0]['config'], group[0]
+        for one, other in itertools.pairwise(group):
+            if one['config']['seed'] == other['config']['seed']:
+                raise ConfigError(f'{one["workdir"]} and {other["workdir"]} are the same run twice; name one of them.')
         net = configs.network(configs.update(configs.default(), configs.flat(config)))
         test = [100 * run['result']['test']['top1_error'] for run in group]
         row = {
@@ -83,7 +101,7 @@ def rows(runs: list[dict]) -> tuple[list[dict], list[str]]:
             'minutes': sum(run['seconds'] for run in group) / len(group) / 60,
         }
         paper = PAPERS.get((config['data']['name'], config['architecture'].split()[0]))
-        if paper and ' ' not in config['architecture']:
+        if paper and ' ' not in config['architecture'] and not config['data']['examples']:
             number = published.published(*paper[:3])
             row |= {'paper': number.value, 'difference': sum(test) / len(test) - number.value, 'note': paper[3]}
         made.append(row)

@@ -5,8 +5,8 @@
     python -m experiments.evaluate --runs=runs/11pct --views=ten --split=test --data_dir=DATA
 
 --runs=PATTERN names workdirs (several patterns: separated by commas); the softmax outputs of several runs are averaged, as Ciresan et
-al. 2012 and Krizhevsky et al. 2012 do. --views is centre or ten (corners, centre and their mirrors), --split the split's name, by
-default the one that the run reports on, --data_dir the folder of the TFDS sets. Prints a table, nothing is written.
+al. 2012 and Krizhevsky et al. 2012 do. --views is centre or ten (corners, centre and their mirrors), --split a whole split of the
+source, by default the test images that the run reports on, --data_dir the folder of the TFDS sets. Prints a table, nothing is written.
 """
 
 import glob
@@ -15,6 +15,7 @@ import sys
 from absl import flags
 
 from cnn_research import checkpoints, evaluate, tasks
+from cnn_research import config as configs
 from cnn_research.data.sources import open_source
 from cnn_research.errors import ConfigError
 from cnn_research.reporting import tables
@@ -29,12 +30,13 @@ _DATA_DIR = flags.DEFINE_string('data_dir', '', 'Folder of the TFDS sets; by def
 def main() -> None:
     workdirs = [path for pattern in _RUNS.value.split(',') for path in sorted(glob.glob(pattern)) or [pattern]]
     members = [checkpoints.load(workdir) for workdir in workdirs]
-    configs = [member.config for member in members]
-    told = {(c.data.name, c.data.resize, c.loss.name) for c in configs}
+    told = {(m.config.data.name, m.config.data.resize, m.config.loss.name) for m in members}
     if len(told) > 1:
         raise ConfigError(f'the runs of a committee must share data.name, data.resize and loss.name; these have {sorted(told)}.')
-    config = configs[0]
-    source = open_source(config.data.name, _SPLIT.value or config.data.test, _DATA_DIR.value or config.data.dir or None)
+    config = members[0].config
+    config = configs.update(config, {'data.dir': _DATA_DIR.value or config.data.dir})
+    whole = _SPLIT.value
+    source = open_source(config.data.name, whole, config.data.dir or None) if whole else tasks.sources(config)['test']
     networks = [(tasks.network(member.config), member.variables) for member in members]
 
     def row(name, chosen):

@@ -1,12 +1,13 @@
 """ReLU against tanh (Krizhevsky et al. 2012, Fig. 1): epochs until a four-layer net is at 25 % training error.
 
     python -m experiments.nonlinearity
-    python -m experiments.nonlinearity --config.data.dir=DATA --config.schedule.epochs=60 --config.seed=1
-    python -m experiments.nonlinearity --config=configs/nonlinearity.py:smoke --workdir=runs/try --dry_run
+    python -m experiments.nonlinearity --config=configs/nonlinearity.py:cifar10 --config.data.dir=DATA --config.seed=1
+    python -m experiments.nonlinearity --config=configs/nonlinearity.py:cifar10 --config.data.examples=20000 --dry_run
 
 Each nonlinearity is first trained for two epochs at each learning rate of a grid, and the rate with the lowest holdout error is trained
 anew until the training error, averaged over a quarter of an epoch, is at 25 %, or for schedule.epochs. The training error is that of the
-steps themselves, which is fair without dropout and augmentation. The same command again goes on where it was stopped.
+steps themselves, which is fair without dropout and augmentation. The table shows where a rate at the edge of the grid was best. The same
+command again goes on where it was stopped.
 """
 
 import json
@@ -15,10 +16,11 @@ import pathlib
 
 from cnn_research import config as configs
 from cnn_research import train
+from cnn_research.errors import ConfigError
 from cnn_research.journal import read_history
 from cnn_research.reporting import figures, page, tables
 from cnn_research.reporting.published import published
-from experiments import command
+from experiments import command, progress
 
 NONLINEARITIES = ('relu', 'tanh')
 TARGET = 0.25
@@ -76,16 +78,17 @@ def tuned(config, workdir: pathlib.Path, watch, asked) -> list[tuple[float, floa
 def main(given: command.Command) -> None:
     base, asked = configs.check(given.config), command.stopper()
     plain = configs.update(base, {'architecture_json': ''})
+    if not base.data.holdout:
+        raise ConfigError('the learning rates are chosen on the holdout, but data.holdout=0; give it a share such as 0.1.')
     if given.dry_run:
-        for name in NONLINEARITIES:
-            print(
-                f'{configs.network(configs.check(variant(plain, name))).name}: learning rates {rates(base)}, {TUNING_EPOCHS:g} epochs each'
-            )
+        print(
+            f'tuning        {TUNING_EPOCHS:g} epochs at each learning rate of {rates(base)}, for each of {", ".join(NONLINEARITIES)}; then:'
+        )
+        print('\n'.join(progress.plan(variant(plain, name)) for name in NONLINEARITIES))
         return
-    command.record(given)
     rows, series = [], []
     for name in NONLINEARITIES:
-        watch = command.Progress(given.workdir)
+        watch = progress.Progress(given)
         trials = tuned(variant(plain, name), given.workdir / f'tune-{name}', watch, asked)
         chosen = variant(plain, name, **{'optimizer.learning_rate': trials[0][1]})
         history = race(chosen, given.workdir / name, watch, asked)
@@ -121,4 +124,4 @@ def main(given: command.Command) -> None:
 
 
 if __name__ == '__main__':
-    command.run('nonlinearity', main, __doc__, 'configs/nonlinearity.py:cifar10')
+    command.run('nonlinearity', main, __doc__, 'configs/nonlinearity.py:smoke')

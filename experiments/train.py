@@ -2,63 +2,23 @@
 
     python -m experiments.train
     python -m experiments.train --config=configs/lenet5.py:mnist --config.data.dir=DATA --config.seed=1
-    python -m experiments.train --config=configs/cifar.py:cifar10 --config.schedule.epochs=30 --workdir=runs/18pct --dry_run
+    python -m experiments.train --config=configs/cifar.py:cifar10 --config.schedule.epochs=200 --workdir=runs/18pct --dry_run
 
 --config=FILE:SCALE picks a recipe, --config.FIELD=VALUE overrides any field, --workdir=DIR says where the run is kept (default
 runs/train/FILE-SCALE), --dry_run prints the plan and does nothing. The same command again goes on from the newest checkpoint.
 """
 
 import json
-import time
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from cnn_research import checkpoints, evaluate, tasks, train
-from cnn_research import config as configs
 from cnn_research.data import stream
 from cnn_research.data.sources import subset
 from cnn_research.reporting import figures, page, tables
-from experiments import command
+from experiments import command, progress
 
 SAMPLES = 18
-
-
-def plan(config) -> str:
-    """What a training would do: sizes, steps, estimated memory and time; opens every source, reads nothing."""
-    config = configs.check(config)
-    net, found = configs.network(config), tasks.sources(config)
-    examples, batch = found['train'].num_examples, config.data.batch_size
-    steps = configs.steps(config.schedule, batch, examples)
-    rate = _products_per_second()
-    hours = 3 * net.multiply_adds * steps * batch / rate / 3600
-    shape = found['train'].image_shape
-    pixels = sum(s.num_examples for s in found.values()) * int(np.prod(shape)) if shape else 0
-    lines = [
-        f'architecture  {net.name}: {net.parameters:,} parameters, {net.multiply_adds:,} multiply-adds an image',
-        *(f'{role:12}  {s.num_examples:,} examples of {s.name} ({s.split}), {s.num_classes} classes' for role, s in found.items()),
-        f'training      {steps:,} steps of {batch} = {steps * batch / examples:g} epochs, seed {config.seed}, {config.optimizer.name}, '
-        f'{config.schedule.kind} {config.optimizer.learning_rate:g}',
-        f'memory        {16 * net.parameters / 1e9:.2f} GB for parameters, momentum and gradients; {pixels / 1e9:.2f} GB of pixels'
-        + ('' if shape else ' (sizes differ: streamed or resized)'),
-        f'time          about {command.duration(hours * 3600)} at {2 * rate / 1e9:.0f} GFLOP/s, a third of a measured matrix product; '
-        'convolutions of few maps are slower',
-    ]
-    return '\n'.join(lines)
-
-
-def _products_per_second() -> float:
-    """A third of the multiply-adds per second of a matrix product here: what convolution layers reach, roughly."""
-    size = 1024
-    product = jax.jit(lambda a: a @ a)
-    a = jnp.ones((size, size))
-    product(a).block_until_ready()
-    start = time.perf_counter()
-    for _ in range(5):
-        a = product(a) / size
-    a.block_until_ready()
-    return 5 * size**3 / (time.perf_counter() - start) / 3
 
 
 def report(run: train.Run, line: str) -> str:
@@ -98,7 +58,7 @@ def report(run: train.Run, line: str) -> str:
         ('parameters', f'{net.parameters:,}'),
         ('multiply-adds an image', f'{net.multiply_adds:,}'),
         ('training', f'{run.step:,} steps of {config.data.batch_size}, {run.history[-1]["epoch"]:.3g} epochs, seed {config.seed}'),
-        ('time in steps', command.duration(sum(record['seconds'] for record in timing))),
+        ('time in steps', progress.duration(sum(record['seconds'] for record in timing))),
         ('machine', record['machine']),
         ('versions', record['versions']),
         ('key', result['key']),
@@ -125,20 +85,18 @@ def report(run: train.Run, line: str) -> str:
     matrix = figures.confusion(np.array(result['test']['confusion']), names)
     sections.append(('Confusion', show('confusion', matrix, 'Test images of each true class (rows) by what they were called (columns).')))
     if test.name == 'clutter':
-        sections.append(
-            ('About clutter', page.text_html('Clutter is a demonstration: its data and recipe were chosen so that depth can matter.'))
-        )
+        about = 'Clutter is a demonstration: its data and recipe were chosen so that depth can matter. '
+        about += 'Its holdout shares digits with the training composites; its test composites show digits of their own.'
+        sections.append(('About clutter', page.text_html(about)))
     lead = f'{net.name} trained on {test.name}: {100 * result["test"]["top1_error"]:.2f} % test error.'
     return page.page(f'Training {net.name.split()[0]} on {test.name}', lead, sections, line)
 
 
 def main(given: command.Command) -> None:
     if given.dry_run:
-        print(plan(given.config))
+        print(progress.plan(given.config))
         return
-    configs.check(given.config)
-    command.record(given)
-    run = train.fit(given.config, given.workdir, watch=command.Progress(given.workdir), stop=command.stopper())
+    run = train.fit(given.config, given.workdir, watch=progress.Progress(given), stop=command.stopper())
     (run.workdir / 'report.html').write_text(report(run, given.line))
     print(f'test error {100 * run.result["test"]["top1_error"]:.2f} %; report: {run.workdir / "report.html"}')
 

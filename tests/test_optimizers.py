@@ -121,10 +121,15 @@ def test_constant():
     assert rates(given(optimizer__learning_rate=0.3), (0, 50, 99)) == pytest.approx([0.3] * 3)
 
 
-@pytest.mark.parametrize('drops', ['3=0.1,5.5=0.02', '5.5=0.02,3=0.1'])
-def test_steps_drop_from_their_epochs_on(drops):
-    config = given(optimizer__learning_rate=0.3, schedule__kind='steps', schedule__drops=drops)
+def test_steps_drop_from_their_epochs_on():
+    config = given(optimizer__learning_rate=0.3, schedule__kind='steps', schedule__drops='3=0.1,5.5=0.02')
     assert rates(config, (0, 29, 30, 54, 55, 99)) == pytest.approx([0.3, 0.3, 0.03, 0.03, 0.006, 0.006])
+
+
+@pytest.mark.parametrize('drops', ['5.5=0.02,3=0.1', '3=0.1,3=0.2', '3=-0.1', '3=0.1,10=0.02'])
+def test_drops_that_fall_back_repeat_or_are_never_reached_are_refused(drops):
+    with pytest.raises(ConfigError, match=r'rising|never reached'):
+        rates(given(schedule__kind='steps', schedule__drops=drops), (0,))
 
 
 def test_cosine():

@@ -188,7 +188,7 @@ def test_progress_survives_a_damaged_checkpoint_when_only_one_is_kept(tmp_path):
 
 def test_a_finished_run_is_only_read(uninterrupted):
     workdir, run = uninterrupted
-    files = {p: p.stat().st_mtime_ns for p in workdir.rglob('*') if p.is_file() and p.name != 'config.json'}
+    files = {p: p.stat().st_mtime_ns for p in workdir.rglob('*') if p.is_file() and p.name not in ('config.json', 'key')}
 
     def stop():
         raise AssertionError('a step was taken')
@@ -214,7 +214,7 @@ def test_a_workdir_of_another_run_is_refused(uninterrupted):
 
 @pytest.fixture(scope='module')
 def task():
-    return tasks.classification(configs.check(config()), ONE)
+    return tasks.classification(configs.check(config()), devices=ONE)
 
 
 def trained(task, devices, batch_size, steps=6, total=parallel.all_sum):

@@ -36,6 +36,7 @@ def linear(seen=None, chance_loss=None, bad=None):
         return 'the line'
 
     return tasks.Task(
+        name='lines',
         feed=Lines(bad),
         num_examples=40,
         constants={},

@@ -1,0 +1,164 @@
+"""The train command as a user runs it: help, plan, refusals, stopping and going on, and what it leaves."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cnn_research import config as configs
+from experiments import command
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+# A minute's recipe made a few seconds' one.
+SMALL = (
+    '--config=configs/alexnet.py:smoke',
+    '--config.data.examples=300',
+    '--config.data.test_examples=60',
+    '--config.data.holdout=0.005',
+    '--config.data.batch_size=20',
+    '--config.schedule.warmup.steps=5',
+    '--config.schedule.cooldown.steps=5',
+    '--config.checkpoint.every.steps=10',
+    '--config.log.every.steps=5',
+)
+
+
+@pytest.fixture(scope='module')
+def environment(tmp_path_factory):
+    """One device, and a compilation cache that the runs of this file share."""
+    cache = {'JAX_COMPILATION_CACHE_DIR': str(tmp_path_factory.mktemp('compiled')), 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.05'}
+    return {**os.environ, **cache, 'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1', 'XLA_FLAGS': ''}
+
+
+def train(environment, *arguments):
+    line = [sys.executable, '-m', 'experiments.train', *arguments]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_help_has_the_paragraph_the_examples_and_every_field(environment):
+    done = train(environment, '--help')
+    assert (done.returncode, done.stderr) == (0, '')
+    assert done.stdout.startswith('Trains one network') and done.stdout.count('python -m experiments.train') >= 3
+    assert all(f'  {name}=' in done.stdout for name in configs.BY_NAME)
+
+
+def test_a_dry_run_says_the_plan_and_leaves_nothing(environment, tmp_path):
+    done = train(environment, '--config=configs/alexnet.py:smoke', '--dry_run', f'--workdir={tmp_path}/run')
+    assert (done.returncode, done.stderr) == (0, '')
+    assert not (tmp_path / 'run').exists()
+    plan = dict(re.split(r'\s{2,}', line, maxsplit=1) for line in done.stdout.splitlines())
+    assert plan['train'].startswith('2,000 examples of clutter (train), 10 classes') and plan['test'].startswith('500 examples')
+    steps, batch = map(int, re.match(r'(\d+) steps of (\d+) = 3\.\d+ epochs|(\d+) steps of (\d+)', plan['training']).groups()[:2])
+    assert (steps - 1) * batch < 3 * 2000 <= steps * batch
+    assert {'architecture', 'holdout', 'memory', 'time'} <= set(plan) and re.search(r'about \d+ (s|min|h)', plan['time'])
+
+
+REFUSED = {
+    '--config.optimizer.learning_rat=0.1': 'Did you mean optimizer.learning_rate?',
+    '--config.schedule.kind=cosin': 'Did you mean cosine?',
+    '--config.architecture=alexnet_23': 'Did you mean alexnet_32?',
+    '--config.architecture=alexnet_32 without(12)': 'no layer 12',
+    '--config.data.batch_size=many': 'data.batch_size=many is not a whole number',
+    '--config.augment.flip': 'write --config.augment.flip=VALUE',
+    '--config.data.name=cluter': 'Did you mean clutter?',
+    '--config.data.examples=1000000': 'data.examples=1000000',
+    '--config.architecture=lenet5_modern': 'channels',
+    '--config.architecture=alexnet_32 resized(8=7)': 'append resized(8=10)',
+    '--config.schedule.epochs=1': 'schedule.cooldown',
+    '--workdri=x': 'workdir',
+    'oops': "'oops' is not a flag",
+    '--config=configs/alexnt.py': 'Did you mean configs/alexnet.py?',
+    '--config=configs/alexnet.py:smok': 'Did you mean smoke?',
+}
+
+
+def one_line(capsys, name):
+    out, err = capsys.readouterr()
+    assert out == '' and err.startswith(f'{name}: ') and err.count('\n') == 1 and 'Traceback' not in err
+    return err
+
+
+@pytest.mark.parametrize('argument', REFUSED)
+def test_refusals_name_what_would_be_valid(argument, capsys, monkeypatch, tmp_path):
+    from experiments import train as module  # in this process, since each start of Python costs seconds
+
+    scale = () if argument.startswith('--config=') else ('--config=configs/alexnet.py:smoke',)
+    monkeypatch.setattr(sys, 'argv', ['train', *scale, argument, f'--workdir={tmp_path}/run', '--dry_run'])
+    with pytest.raises(SystemExit) as stopped:
+        command.run('train', module.main, module.__doc__, 'configs/alexnet.py:clutter')
+    assert stopped.value.code == 2
+    assert REFUSED[argument] in one_line(capsys, 'train')
+    assert not (tmp_path / 'run').exists()
+
+
+def test_a_refusal_as_the_shell_sees_it(environment, tmp_path):
+    done = train(environment, '--config.data.bach_size=3', f'--workdir={tmp_path}/run')
+    assert (done.returncode, done.stdout) == (2, '')
+    assert done.stderr.splitlines() == [done.stderr.strip()] and done.stderr.endswith('Did you mean data.batch_size?\n')
+
+
+def test_a_run_that_could_not_begin_does_not_claim_its_workdir(capsys, monkeypatch, tmp_path):
+    from experiments import train as module
+
+    monkeypatch.setattr(command, 'stopper', lambda: lambda: False)  # pytest keeps its own signals
+    monkeypatch.setattr(sys, 'argv', ['train', *SMALL, '--config.schedule.steps=4', f'--workdir={tmp_path}/run'])
+    with pytest.raises(SystemExit) as stopped:
+        command.run('train', module.main, module.__doc__, 'configs/alexnet.py:clutter')
+    assert stopped.value.code == 2 and 'schedule.warmup' in capsys.readouterr().err
+    assert not (tmp_path / 'run' / 'config.json').exists()  # else the mended command would be refused
+
+
+def test_a_bug_keeps_its_traceback():
+    def broken():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        command.guarded('train', broken)()
+
+
+def test_stopped_by_a_signal_it_goes_on_and_leaves_a_report(environment, tmp_path):
+    workdir = tmp_path / 'run'
+    arguments = [*SMALL, '--config.schedule.steps=200', f'--workdir={workdir}']
+    line = [sys.executable, '-m', 'experiments.train', *arguments]
+    running = subprocess.Popen(line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        metrics, deadline = workdir / 'metrics.jsonl', time.monotonic() + 60
+        while not (metrics.is_file() and metrics.read_text()):
+            assert running.poll() is None and time.monotonic() < deadline, 'no step was logged'
+            time.sleep(0.02)
+        running.send_signal(signal.SIGTERM)
+        out, err = running.communicate(timeout=60)
+    finally:
+        running.kill()
+    assert running.returncode == 75 and out == ''
+    step = int(re.search(r'train: stopped and saved at step (\d+); the same command goes on', err).group(1))
+    assert 0 < step < 200 and not (workdir / 'result.json').exists()
+    done = train(environment, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert f'going on from step {step}' in (workdir / 'log.txt').read_text()
+    history = [json.loads(record) for record in metrics.read_text().splitlines()]
+    assert [r['step'] for r in history] == sorted(r['step'] for r in history) and history[-1]['step'] == 200
+    result = json.loads((workdir / 'result.json').read_text())
+    assert result['test']['examples'] == 60 and f'{100 * result["test"]["top1_error"]:.2f} %' in done.stdout
+    page = (workdir / 'report.html').read_text()
+    assert all(heading in page for heading in ('Result', 'Learning curves', 'Layer-1 filters', 'Sample predictions', 'Confusion'))
+    assert 'experiments.train --config=configs/alexnet.py:smoke' in page
+    assert not re.search(r'(src|href)="(?!data:|#)', page)  # one file, whole by itself
+    files = {str(p.relative_to(workdir)) for p in workdir.rglob('*') if p.is_file()}
+    assert {'config.json', 'timing.jsonl', 'run.json', 'layer1.npz'} <= files
+
+
+def test_every_command_refuses_unknown_flags_on_one_line(environment):
+    names = sorted(p.stem for p in (ROOT / 'experiments').glob('*.py') if '__main__' in p.read_text() and p.stem != 'train')
+    lines = {name: [sys.executable, '-m', f'experiments.{name}', '--no_such_flag=1'] for name in names}
+    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True}
+    running = {name: subprocess.Popen(line, cwd=ROOT, env=environment, **pipes) for name, line in lines.items()}
+    for name, process in running.items():
+        out, err = process.communicate()
+        assert (process.returncode, out) == (2, '') and err.count('\n') == 1 and err.startswith(f'{name}: ') and 'no_such_flag' in err

@@ -1,0 +1,154 @@
+"""The house: which room may import which, and habits that keep it small."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+FOLDERS = ('cnn_research', 'experiments', 'configs', 'tests', 'benchmarks')
+FILES = {str(p.relative_to(ROOT)): p for folder in FOLDERS for p in sorted((ROOT / folder).rglob('*.py'))}
+COMMANDS = [
+    name
+    for name, path in FILES.items()
+    if name.startswith('configs/') or name.startswith('experiments/') and '__main__' in path.read_text()
+]
+LIBRARY = [name for name in FILES if name.startswith('cnn_research/')]
+# What stands below a room; a room imports from no other room than these and itself.
+_GROUND = {'errors'}
+_DATA = {'architecture', 'stages'} | _GROUND
+BELOW = {
+    'errors': set(),
+    'stages': _GROUND,
+    'architecture': {'stages'} | _GROUND,
+    'models': _DATA,
+    'data': _GROUND,
+    'losses': set(),
+    'parallel': set(),
+    'reporting': _GROUND,
+}
+
+
+def imported(name):
+    """Dotted modules that a file imports, `from package import module` as package.module too; imports inside functions count."""
+    found = set()
+    for node in ast.walk(ast.parse(FILES[name].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f'{name} imports relatively'
+            found |= {node.module, *(f'{node.module}.{alias.name}' for alias in node.names)}
+    return found
+
+
+def rooms(name):
+    """Rooms of the library that a file imports."""
+    parts = [module.split('.') for module in imported(name)]
+    return {module[1] for module in parts if module[0] == 'cnn_research' and len(module) > 1}
+
+
+def room(name):
+    return name.split('/')[1].removesuffix('.py')
+
+
+def packages(name):
+    return {module.split('.')[0] for module in imported(name)}
+
+
+@pytest.mark.parametrize('name', [name for name in LIBRARY if room(name) in BELOW])
+def test_arrows_point_down(name):
+    assert rooms(name) <= BELOW[room(name)] | {room(name)}
+
+
+def test_nothing_in_the_library_imports_the_commands_or_configs():
+    assert not [name for name in LIBRARY if packages(name) & {'experiments', 'configs', 'tests', 'benchmarks'}]
+
+
+@pytest.mark.parametrize(
+    'name', ['cnn_research/architecture.py', 'cnn_research/stages.py', 'cnn_research/errors.py', 'cnn_research/models/zoo.py']
+)
+def test_an_architecture_is_plain_python(name):
+    assert packages(name) <= {'cnn_research', *sys.stdlib_module_names}
+
+
+def test_configs_import_nothing_but_ml_collections():
+    assert {package for name in FILES if name.startswith('configs/') for package in packages(name)} == {'ml_collections'}
+
+
+def test_the_analysis_arrow_is_held_by_the_layers_above():
+    # Nothing that trains may know of tables of runs or of pages.
+    below = ('tasks', 'train', 'evaluate', 'journal', 'checkpoints', 'optimizers', 'config')
+    assert not [name for name in LIBRARY if room(name) in below and rooms(name) & {'trials', 'analysis', 'reporting'}]
+
+
+@pytest.mark.parametrize('name', LIBRARY)
+def test_the_library_has_no_flags_and_never_prints(name):
+    tree = ast.parse(FILES[name].read_text())
+    calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    assert not calls & {'print', 'input', 'eval', 'exec', 'breakpoint', '__import__'}
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not {word for word in used if word.startswith('DEFINE_')}
+    assert not imported(name) & {
+        'absl.app',
+        'argparse',
+        'pickle',
+        'tensorflow',
+    }
+
+
+def names(tree):
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | {
+        node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)
+    }
+
+
+@pytest.mark.parametrize('name', [name for name in LIBRARY if name != 'cnn_research/parallel.py'])
+def test_only_one_file_knows_of_several_devices(name):
+    known = {
+        'pmap',
+        'psum',
+        'pmean',
+        'shard_map',
+        'all_gather',
+        'axis_index',
+        'NamedSharding',
+        'process_index',
+        'process_count',
+        'local_devices',
+    }
+    # The functions of parallel.py may be called; JAX's own may not.
+    tree = ast.parse(FILES[name].read_text())
+    from_jax = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and not (isinstance(node.value, ast.Name) and node.value.id == 'parallel')
+    }
+    assert not (from_jax | {module.split('.')[-1] for module in imported(name)}) & known
+
+
+def test_that_file_exists_and_uses_them():
+    assert {'pmap', 'psum'} <= names(ast.parse(FILES['cnn_research/parallel.py'].read_text()))
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_files_stay_short_and_are_not_drawers(name):
+    lines = FILES[name].read_text().splitlines()
+    assert len(lines) <= (150 if name.startswith('experiments/') and name != 'experiments/command.py' else 400)
+    assert 'utils' not in FILES[name].stem and 'helpers' not in FILES[name].stem
+
+
+@pytest.mark.parametrize('name', COMMANDS)
+def test_commands_and_configs_open_with_how_to_run_them(name):
+    doc = ast.get_docstring(ast.parse(FILES[name].read_text()))
+    assert doc and 'python -m experiments.' in doc
+
+
+def test_importing_a_network_loads_neither_tensorflow_nor_the_commands():
+    code = (
+        'import sys, cnn_research.train, cnn_research.evaluate, cnn_research.reporting.page; '
+        'print(sorted({m.split(".")[0] for m in sys.modules} & {"tensorflow", "experiments", "torch"}))'
+    )
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == '[]\n'
