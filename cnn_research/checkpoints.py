@@ -66,13 +66,13 @@ def save(workdir, step: int, tree, keep: int) -> None:
     """Saves a tree of arrays as the checkpoint of `step`, and deletes all but the newest `keep`."""
     folder = _folder(workdir)
     final, partial = folder / f'{step:09d}', folder / f'.{step:09d}.partial'
-    for old in (partial, final):
-        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     np.savez(partial / 'arrays.npz', **{name: np.asarray(leaf) for name, leaf in _names(tree).items()})
     write_text(partial / 'manifest.json', json.dumps({'step': step, 'sha256': _digest(partial / 'arrays.npz')}))
     for path in (partial / 'arrays.npz', partial):
         _synced(path)
+    shutil.rmtree(final, ignore_errors=True)  # of the same step, and so the same arrays
     partial.rename(final)
     _synced(folder)
     there = steps(workdir)  # what is newer than this one did not verify, or this one would not have been made
@@ -118,12 +118,21 @@ def restore(workdir, template) -> tuple[Any, list[str]]:
     return None, problems
 
 
+def read_config(workdir) -> dict[str, Any]:
+    """{dotted name: value} of WORKDIR/config.json; CheckpointError where it is damaged."""
+    path = pathlib.Path(workdir) / 'config.json'
+    try:
+        return configs.flat(json.loads(path.read_text()))
+    except (ValueError, AttributeError):
+        raise CheckpointError(f'{path} is damaged: it cannot be read as JSON.') from None
+
+
 def load(workdir, step: int | None = None) -> Trained:
     """The trained network of a workdir, at its newest checkpoint that verifies or at `step`; CheckpointError where there is none."""
     path = pathlib.Path(workdir) / 'config.json'
     if not path.is_file():
         raise CheckpointError(f'{workdir} holds no run: there is no config.json in it.')
-    config = configs.update(configs.default(), configs.flat(json.loads(path.read_text())))
+    config = configs.update(configs.default(), read_config(workdir))
     problems = []
     for candidate in [step] if step is not None else reversed(steps(workdir)):
         try:

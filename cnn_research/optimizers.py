@@ -36,7 +36,10 @@ def _scaled_by_rate() -> optax.GradientTransformationExtraArgs:
 
 
 def _renormalised(largest: float) -> optax.GradientTransformation:
-    """Convolution filters whose RMS would exceed `largest` come back to it after the update (Zeiler & Fergus 2013, section 3)."""
+    """Convolution filters whose RMS would exceed `largest` come back to it after the update (Zeiler & Fergus 2013, section 3).
+
+    A filter is all that one output map sees; of a partial convolution, each existing kernel by itself.
+    """
 
     def shortened(stage, name, update, value):
         if (stage, name) != ('convolution', 'kernel'):
@@ -88,6 +91,8 @@ def schedule(config, total: int, batch_size: int, num_examples: int) -> optax.Sc
     given, peak = config.schedule, config.optimizer.learning_rate
     warmup = configs.steps(given.warmup, batch_size, num_examples)
     cooldown = configs.steps(given.cooldown, batch_size, num_examples)
+    if warmup + cooldown == total + 1:  # parts of epochs that fill the training exactly are each rounded up to whole steps
+        cooldown -= 1
     if warmup + cooldown > total or (given.kind == 'cosine' and warmup >= total):
         lengths = f'schedule.warmup ({warmup} steps) and schedule.cooldown ({cooldown})'
         raise ConfigError(f'{lengths} leave nothing of the training ({total} steps); shorten them.')

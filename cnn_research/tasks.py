@@ -135,7 +135,7 @@ def classification(config, found: Mapping[str, Source] | None = None, devices=No
             if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params[name])):
                 return f'the parameters of {name}'
         taps = tuple(net.architecture.taps())
-        _, kept, _ = apply(params, placed, batch, key, taps)
+        kept = jax.jit(lambda: apply(params, placed, batch, key, taps)[1])()
         return next((f'the output of {tap}' for tap in taps if not bool(jnp.isfinite(kept[tap]).all())), 'the loss itself')
 
     feeds: dict = {}  # a role's images are read when they are first asked for

@@ -105,7 +105,7 @@ def _refuse_other(workdir: pathlib.Path, config, key: str) -> None:
     path, mark = workdir / 'config.json', workdir / 'key'
     if not path.is_file() or not (checkpoints.steps(workdir) or (workdir / 'result.json').is_file()):
         return
-    old, new = configs.flat(json.loads(path.read_text())), configs.flat(config)
+    old, new = checkpoints.read_config(workdir), configs.flat(config)
     for name in (*configs.DECISIVE, 'data.name'):
         if name == 'architecture_json' and from_json(old[name]) != from_json(new[name]):
             name = 'architecture'

@@ -30,10 +30,9 @@ SMALL = (
 
 
 @pytest.fixture(scope='module')
-def environment(tmp_path_factory):
-    """One device, and a compilation cache that the runs of this file share."""
-    cache = {'JAX_COMPILATION_CACHE_DIR': str(tmp_path_factory.mktemp('compiled')), 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.05'}
-    return {**os.environ, **cache, 'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1', 'XLA_FLAGS': ''}
+def environment():
+    """One device."""
+    return {**os.environ, 'XLA_FLAGS': ''}
 
 
 def train(environment, *arguments):

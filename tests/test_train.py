@@ -11,7 +11,6 @@ import sys
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from cnn_research import checkpoints, optimizers, parallel, tasks, train
 from cnn_research import config as configs
@@ -58,24 +57,6 @@ def outcome(workdir):
     arrays = checkpoints.read(workdir, checkpoints.steps(workdir)[-1])
     logs = [(workdir / name).read_text() for name in ('metrics.jsonl', 'result.json')]
     return {name: array.tobytes() for name, array in arrays.items()}, *logs
-
-
-@pytest.fixture(scope='module', autouse=True)
-def compiled_once(tmp_path_factory):
-    """Every fit compiles the same programs: a cache on the disk makes this file several times faster."""
-    options = {
-        'jax_compilation_cache_dir': str(tmp_path_factory.mktemp('compiled')),
-        'jax_persistent_cache_min_compile_time_secs': 0.05,
-        'jax_persistent_cache_min_entry_size_bytes': -1,
-    }
-    before = {name: getattr(jax.config, name) for name in options}
-    compilation_cache.reset_cache()
-    for name, value in options.items():
-        jax.config.update(name, value)
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope='module')
