@@ -60,21 +60,25 @@ class Journal:
 
 
 class Clock:
-    """Seconds spent in steps. rate: examples per second since the last lap; eta: seconds until `total` at that rate."""
+    """Seconds spent in steps, and not in evaluation or saving. rate: examples per second since the lap before; eta: seconds to `total`."""
 
     def __init__(self, first: int, total: int, batch_size: int):
-        self.rate = self.eta = 0.0
+        self.rate = self.eta = self._spent = 0.0
         self._step, self._total, self._batch_size = first, total, batch_size
+        self.start()
+
+    def start(self) -> None:
         self._mark = time.perf_counter()
 
+    def stop(self) -> None:
+        self._spent += time.perf_counter() - self._mark
+
     def lap(self, step: int) -> dict:
-        """Closes a stretch of steps: {'seconds', 'examples_per_second'}."""
-        seconds, self._mark = time.perf_counter() - self._mark, time.perf_counter()
+        """Closes a stretch of steps while the clock runs: {'seconds', 'examples_per_second'}."""
+        self.stop()
+        seconds, self._spent = self._spent, 0.0
         self.rate = (step - self._step) * self._batch_size / max(seconds, 1e-9)
         self.eta = (self._total - step) * self._batch_size / max(self.rate, 1e-9)
         self._step = step
+        self.start()
         return {'seconds': round(seconds, 3), 'examples_per_second': round(self.rate, 1)}
-
-    def skip(self) -> None:
-        """Leaves out what has passed since the last lap: evaluation and saving."""
-        self._mark = time.perf_counter()

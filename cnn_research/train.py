@@ -248,8 +248,9 @@ def fit(
                 jax.profiler.stop_trace()
                 tracing = False
             due = {name: done % count == 0 or done == total for name, count in every.items()}
-            if any(due.values()):
+            if due['log']:
                 state = log(state)
+            clock.stop()
             if due['evaluate'] and 'holdout' in task.roles:
                 held = measured(state, 'holdout')
                 line(done, 'holdout', {name: held[name] for name in ('loss', 'error')})
@@ -260,8 +261,7 @@ def fit(
             if due['checkpoint']:
                 save(state)
                 saved_at = done
-            if due['evaluate'] or due['checkpoint']:
-                clock.skip()
+            clock.start()
         roles = {role: measured(state, role) for role in task.roles if role != 'train'}
         views = config.evaluate.views
         result = {'key': key, 'step': total, 'views': views, 'architecture': json.loads(config.architecture_json)['name'], **roles}

@@ -35,8 +35,8 @@ def variant(config, nonlinearity: str, **values):
 
 
 def rates(config) -> tuple[float, ...]:
-    """The grid: the config's learning rate, and factors of about three around it."""
-    return tuple(float(f'{config.optimizer.learning_rate * factor:.2g}') for factor in (0.3, 1, 3))
+    """The grid: the config's learning rate times 0.3, 1, 3 and 10."""
+    return tuple(float(f'{config.optimizer.learning_rate * factor:.2g}') for factor in (0.3, 1, 3, 10))
 
 
 def crossing(history: list[dict]) -> float | None:

@@ -22,4 +22,4 @@ def test_a_variant_replaces_every_nonlinearity_and_nothing_else():
     assert [[stage.name for stage in layer.stages] for layer in changed.layers] == [
         ['tanh' if name == 'relu' else name for name in names] for names in kinds
     ]
-    assert nonlinearity.rates(base) == (0.003, 0.01, 0.03)
+    assert nonlinearity.rates(base) == (0.003, 0.01, 0.03, 0.1)
