@@ -121,7 +121,7 @@ def main() -> None:
     made, sources = rows(runs)
     table = tables.Table([column for column in _COLUMNS if any(row.get(column.key) for row in made)], made)
     text = (
-        f'# {_TITLE.value}\n\n{tables.to_markdown(table)}\nRendered from the records of {len(runs)} runs:\n\n' + '\n'.join(sources) + '\n'
+        f'# {_TITLE.value}\n\n{tables.to_markdown(table)}\nRendered from the records of the finished runs ({len(runs)}):\n\n' + '\n'.join(sources) + '\n'
     )
     if not _OUT.value:
         sys.stdout.write(text)
