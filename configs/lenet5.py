@@ -22,8 +22,8 @@ def get_config(scale: str) -> ml_collections.ConfigDict:
             'initialization': {'kernel': 'uniform'},
             'data': {'name': 'mnist', 'holdout': 0.1, 'batch_size': 32, 'normalization': 'lenet'},
             'loss': {'name': 'radial_basis', 'j': 1.0},
-            'optimizer': {'learning_rate': 0.002, 'momentum': 0.9, 'weight_decay': 0.001},
-            'schedule': {'epochs': 15.0, 'kind': 'cosine'},
+            'optimizer': {'learning_rate': 0.002, 'momentum': 0.9, 'weight_decay': 0.005},
+            'schedule': {'epochs': 20.0, 'kind': 'cosine'},
         }
     )
     if scale == 'mnist_modern':
