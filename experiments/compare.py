@@ -12,7 +12,6 @@ import glob
 import itertools
 import json
 import pathlib
-import shlex
 import sys
 
 from absl import flags
@@ -20,7 +19,7 @@ from absl import flags
 from cnn_research import config as configs
 from cnn_research.errors import ConfigError
 from cnn_research.reporting import published, tables
-from experiments import command
+from experiments import command, progress
 
 _RUNS = flags.DEFINE_string('runs', 'runs/train/*', 'Workdirs, as patterns separated by commas.')
 _OUT = flags.DEFINE_string('out', '', 'Writes OUT.csv and OUT.md instead of printing.')
@@ -106,8 +105,7 @@ def rows(runs: list[dict]) -> tuple[list[dict], list[str]]:
             row |= {'paper': number.value, 'difference': sum(test) / len(test) - number.value, 'note': paper[3]}
         made.append(row)
         seeds = ', '.join(str(run['config']['seed']) for run in group)
-        words = shlex.split(first['record']['command'])
-        line = shlex.join(word for word in words if not word.startswith(('--workdir=', '--config.seed=', '--config.data.dir=')))
+        line = progress.elsewhere(first['record']['command'], 'config.seed')
         record = first['record']
         sources.append(f'- {config["architecture"]}: `{line}`, seeds {seeds}; {record["machine"]}; {record["versions"]}; {record["date"]}')
     return made, sources
@@ -121,7 +119,9 @@ def main() -> None:
     made, sources = rows(runs)
     table = tables.Table([column for column in _COLUMNS if any(row.get(column.key) for row in made)], made)
     text = (
-        f'# {_TITLE.value}\n\n{tables.to_markdown(table)}\nRendered from the records of the finished runs ({len(runs)}):\n\n' + '\n'.join(sources) + '\n'
+        f'# {_TITLE.value}\n\n{tables.to_markdown(table)}\nRendered from the records of the finished runs ({len(runs)}):\n\n'
+        + '\n'.join(sources)
+        + '\n'
     )
     if not _OUT.value:
         sys.stdout.write(text)

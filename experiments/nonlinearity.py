@@ -112,7 +112,9 @@ def main(given: command.Command) -> None:
     )
     figure = figures.learning_curves(series, 'epoch', 'training error (%)')
     figures.save(figure, given.workdir / 'relu_tanh')
-    made = '\n'.join(f'- {key}: {value}' for key, value in json.loads((given.workdir / 'run.json').read_text()).items())
+    record = json.loads((given.workdir / 'run.json').read_text())
+    record['command'] = progress.elsewhere(record['command'])
+    made = '\n'.join(f'- {key}: {record[key]}' for key in ('command', 'date', 'machine', 'versions'))
     (given.workdir / 'relu_tanh.md').write_text(
         f'# ReLU against tanh\n\n{lead}\n\n{tables.to_markdown(table)}\n![curves](relu_tanh.png)\n\n{made}\n'
     )

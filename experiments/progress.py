@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import platform
+import shlex
 import sys
 import time
 
@@ -59,6 +60,12 @@ def duration(seconds: float) -> str:
     if seconds >= 3600:
         return f'{seconds // 3600} h {seconds % 3600 // 60:02d} min'
     return f'{seconds // 60} min {seconds % 60:02d} s' if seconds >= 60 else f'{seconds} s'
+
+
+def elsewhere(line: str, *more: str) -> str:
+    """A command line without what belongs to one machine or run: --workdir, --config.data.dir and the flags in `more`."""
+    own = tuple(f'--{name}=' for name in ('workdir', 'config.data.dir', *more))
+    return shlex.join(word for word in shlex.split(line) if not word.startswith(own))
 
 
 def machine() -> str:
