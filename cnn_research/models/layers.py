@@ -124,7 +124,7 @@ def dropconnect(x: jax.Array, kernel: jax.Array, bias: jax.Array, keys: jax.Arra
     variance = rate * (1 - rate) * ((x * x) @ (kernel * kernel) + bias * bias)
     spreads = variance > 0
     deviation = jnp.sqrt(jnp.where(spreads, variance, 1))  # a gradient through the root of 0 would be NaN, even if never chosen
-    ratio = (mean / deviation).astype(jnp.float32)  # the normal distribution is not there for bfloat16
+    ratio = (mean / deviation).astype(jnp.promote_types(x.dtype, jnp.float32))  # bfloat16 has no normal distribution
     density, below = jax.scipy.stats.norm.pdf(ratio).astype(x.dtype), jax.scipy.stats.norm.cdf(ratio).astype(x.dtype)
     expected = deviation * density + mean * below
     # Far below 0 the two terms cancel and rounding may leave less than nothing.
