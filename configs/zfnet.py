@@ -30,8 +30,8 @@ def get_config(scale: str) -> ml_collections.ConfigDict:
         # Narrow lower layers, so that depth has something to do, and no dropout, which hurts at this length.
         config.architecture = 'zfnet_32 resized(1=8,2=16,3=32,4=32,5=16,6=128,7=128) replaced(6,dropout=none) replaced(7,dropout=none)'
     if scale == 'smoke':
-        config.data.examples, config.data.test_examples = 2000, 500
-        config.schedule.epochs, config.schedule.cooldown.epochs = 3.0, 2.0
+        config.data.examples, config.data.test_examples, config.data.batch_size = 2000, 500, 32
+        config.schedule.epochs, config.schedule.cooldown.epochs = 6.0, 4.0
     if scale == 'cifar10':
         config.data.name, config.augment = 'cifar10', {'flip': True, 'shift': 0.1}
         config.schedule.epochs, config.schedule.cooldown.epochs = 40.0, 12.0

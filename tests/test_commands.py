@@ -53,8 +53,8 @@ def test_a_dry_run_says_the_plan_and_leaves_nothing(environment, tmp_path):
     assert not (tmp_path / 'run').exists()
     plan = dict(re.split(r'\s{2,}', line, maxsplit=1) for line in done.stdout.splitlines())
     assert plan['train'].startswith('2,000 examples of clutter (train), 10 classes') and plan['test'].startswith('500 examples')
-    steps, batch = map(int, re.match(r'(\d+) steps of (\d+) = 3\.\d+ epochs|(\d+) steps of (\d+)', plan['training']).groups()[:2])
-    assert (steps - 1) * batch < 3 * 2000 <= steps * batch
+    steps, batch = map(int, re.match(r'(\d+) steps of (\d+) = 6(?:\.\d+)? epochs', plan['training']).groups())
+    assert (steps - 1) * batch < 6 * 2000 <= steps * batch
     assert {'architecture', 'holdout', 'memory', 'time'} <= set(plan) and re.search(r'about \d+ (s|min|h)', plan['time'])
 
 
