@@ -3,8 +3,8 @@
     python -m experiments.train --config=configs/cifar.py:cifar10
 
 Expect, test error in %: 80sec 26, 18pct 18, 13pct 13, 11pct 11 (the last two with crops, flips and ten views). Recipes as in the
-published .cfg files; their hand-made restarts on all batches are one schedule on all but the holdout here. Two CPU cores take about
-25 s an epoch for 18pct. Ours, with epochs, times and machine: results/cifar10.md.
+published .cfg files; their hand-made restarts on all batches are one schedule on all but the holdout here. Ours, on two
+CPU cores, with epochs, times and machine: results/cifar10.md.
 """
 
 import ml_collections

@@ -3,7 +3,8 @@
     python -m experiments.train --config=configs/mlp.py:mnist --config.architecture=mlp_300
 
 Expect on MNIST, test error in % (LeCun et al. 1998, without distortions): 300 units 4.7, 1000 units 4.5, 300-100 3.05, 500-150 2.95;
-the perceptron 12.0 with linear outputs. Ours, with times and machine: results/mnist.md. Two CPU cores; minutes.
+the perceptron 12.0 with linear outputs. Ours, with times and machine: results/mnist.md. There a run took 0.4 to
+3 minutes on two CPU cores that other runs shared.
 """
 
 import ml_collections

@@ -5,7 +5,7 @@
 
 Expect at imagenet2012 (validation, %, single net, ten views): 38.4 top-1, 16.5 top-5; 70 epochs, 12 days on one GTX 580 in 2013. That
 scale has never been run here: only its dry run and its data path on small stand-ins. The paper's ten fixed sub-crops are random crops
-here. clutter: minutes on two CPU cores; what the others reached, with times and machine, stands in results/.
+here. clutter: as long as configs/alexnet.py:clutter; what the others reached, with times and machine, stands in results/.
 """
 
 import ml_collections
