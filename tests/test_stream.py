@@ -102,7 +102,8 @@ def test_holdout_is_a_nested_fraction_of_each_fingerprint():
 
 @pytest.mark.parametrize('batch_size', [1, 4, 10, 11, 12, 40])
 def test_evaluation_sees_every_example_once(batch_size):
-    batches = list(stream.evaluation_batches(11, batch_size))
+    feed = stream.evaluation_feed(Memory(11), batch_size, 0, 1, workers=0)
+    batches = [(batch['index'], batch['mask']) for batch in map(feed.batch, range(feed.steps))]
     assert {index.shape for index, _ in batches} == {(batch_size,)} == {mask.shape for _, mask in batches}
     assert np.concatenate([index[mask] for index, mask in batches]).tolist() == list(range(11))
     assert not np.concatenate([index[~mask] for index, mask in batches]).any()

@@ -11,7 +11,7 @@ same arrays at the same step. This module imports neither JAX nor the sources, s
 import functools
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import util as multiprocessing_util
 
@@ -62,18 +62,6 @@ def holdout_mask(fingerprint: str, num_examples: int, fraction: float) -> np.nda
     word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     word = word ^ (word >> np.uint64(31))
     return (word >> np.uint64(11)) * 2.0**-53 < fraction
-
-
-def evaluation_batches(num_examples: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Every example once, in order: (index int32 (B,), mask bool (B,)); the last batch is padded with index 0, mask False."""
-    for step in range(-(-num_examples // batch_size)):
-        yield _evaluation_batch(step, batch_size, num_examples)
-
-
-def _evaluation_batch(step, batch_size, num_examples):
-    index = np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.int32)
-    mask = index < num_examples
-    return np.where(mask, index, 0).astype(np.int32), mask
 
 
 def resized(image: np.ndarray, side: int) -> np.ndarray:
@@ -141,8 +129,9 @@ def _training_plan(seed, batch_size, num_examples, process_index, process_count,
 
 
 def _evaluation_plan(batch_size, num_examples, process_index, process_count, step):
-    own = step_positions(0, batch_size, process_index, process_count)
-    index, mask = (part[own] for part in _evaluation_batch(step, batch_size, num_examples))
+    index = step_positions(step, batch_size, process_index, process_count)
+    mask = index < num_examples
+    index = np.where(mask, index, 0).astype(np.int32)
     return {'index': index, 'position': index.astype(np.uint32), 'mask': mask}
 
 
@@ -244,6 +233,9 @@ def open_feed(
 def evaluation_feed(
     source, batch_size: int, resize: int, resident_gb: float, workers: int, process_index: int = 0, process_count: int = 1, log=None
 ) -> Feed:
-    """The batches of `evaluation_batches` as a feed of `steps` steps; position is the example's index, `mask` is False on padding."""
+    """Every example once, in order, in `steps` batches; position is the example's index.
+
+    The last batch is padded with example 0, where `mask` is False.
+    """
     plan = functools.partial(_evaluation_plan, batch_size, source.num_examples, process_index, process_count)
     return Feed(source, plan, -(-source.num_examples // batch_size), resize, resident_gb, workers, log)
