@@ -114,7 +114,7 @@ def guarded(name: str, main: Callable) -> Callable:
     return run_main
 
 
-def run_with_flags(name: str, main: Callable[[], None], doc: str) -> None:
+def run_with_flags(name: str, main: Callable[[], None], doc: str, known: flags.FlagValues) -> None:
     """Runs a command of absl flags and no config: --help prints its paragraph, a wrong flag is one line and exit code 2."""
     if _HELP & set(sys.argv[1:]):
         print(doc.strip())
@@ -122,7 +122,7 @@ def run_with_flags(name: str, main: Callable[[], None], doc: str) -> None:
 
     def parse_and_run():
         try:
-            left = flags.FLAGS(sys.argv)[1:]
+            left = known(sys.argv)[1:]
         except flags.Error as error:
             raise ConfigError(f'{error}; --help lists the flags.') from None
         if left:

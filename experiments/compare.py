@@ -21,9 +21,10 @@ from cnn_research.errors import ConfigError
 from cnn_research.reporting import published, tables
 from experiments import command, progress
 
-_RUNS = flags.DEFINE_string('runs', 'runs/train/*', 'Workdirs, as patterns separated by commas.')
-_OUT = flags.DEFINE_string('out', '', 'Writes OUT.csv and OUT.md instead of printing.')
-_TITLE = flags.DEFINE_string('title', 'Finished runs', 'The heading.')
+FLAGS = flags.FlagValues()  # of this command alone, so that commands can be imported together
+_RUNS = flags.DEFINE_string('runs', 'runs/train/*', 'Workdirs, as patterns separated by commas.', flag_values=FLAGS)
+_OUT = flags.DEFINE_string('out', '', 'Writes OUT.csv and OUT.md instead of printing.', flag_values=FLAGS)
+_TITLE = flags.DEFINE_string('title', 'Finished runs', 'The heading.', flag_values=FLAGS)
 
 # (source, network) -> the papers' row; what differs between theirs and ours is said in the note.
 PAPERS = {
@@ -133,4 +134,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    command.run_with_flags('compare', main, __doc__)
+    command.run_with_flags('compare', main, __doc__, FLAGS)

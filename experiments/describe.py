@@ -21,9 +21,12 @@ from cnn_research.errors import ConfigError
 from cnn_research.models import zoo
 from experiments import command
 
-_ARCHITECTURE = flags.DEFINE_string('architecture', None, 'A name, or a name and operations; see above.')
-_ALL = flags.DEFINE_bool('all', False, 'One row for each network of the zoo, which is also what no flag at all means.')
-_FORMAT = flags.DEFINE_enum('format', 'text', ['text', 'csv', 'md'], 'Aligned columns, comma-separated values or Markdown.')
+FLAGS = flags.FlagValues()  # of this command alone, so that commands can be imported together
+_ARCHITECTURE = flags.DEFINE_string('architecture', None, 'A name, or a name and operations; see above.', flag_values=FLAGS)
+_ALL = flags.DEFINE_bool('all', False, 'One row for each network of the zoo, which is also what no flag at all means.', flag_values=FLAGS)
+_FORMAT = flags.DEFINE_enum(
+    'format', 'text', ['text', 'csv', 'md'], 'Aligned columns, comma-separated values or Markdown.', flag_values=FLAGS
+)
 
 Table = list[list[str | int]]  # the first row is the header
 
@@ -96,4 +99,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    command.run_with_flags('describe', main, __doc__)
+    command.run_with_flags('describe', main, __doc__, FLAGS)

@@ -21,10 +21,11 @@ from cnn_research.errors import ConfigError
 from cnn_research.reporting import tables
 from experiments import command
 
-_RUNS = flags.DEFINE_string('runs', 'runs/demo', 'Workdirs, as patterns separated by commas.')
-_VIEWS = flags.DEFINE_enum('views', 'centre', list(evaluate.VIEWS), 'How an image is looked at.')
-_SPLIT = flags.DEFINE_string('split', '', 'The split; by default the one that the run reports on.')
-_DATA_DIR = flags.DEFINE_string('data_dir', '', 'Folder of the TFDS sets; by default the one of the run.')
+FLAGS = flags.FlagValues()  # of this command alone, so that commands can be imported together
+_RUNS = flags.DEFINE_string('runs', 'runs/demo', 'Workdirs, as patterns separated by commas.', flag_values=FLAGS)
+_VIEWS = flags.DEFINE_enum('views', 'centre', list(evaluate.VIEWS), 'How an image is looked at.', flag_values=FLAGS)
+_SPLIT = flags.DEFINE_string('split', '', 'The split; by default the one that the run reports on.', flag_values=FLAGS)
+_DATA_DIR = flags.DEFINE_string('data_dir', '', 'Folder of the TFDS sets; by default the one of the run.', flag_values=FLAGS)
 
 
 def main() -> None:
@@ -64,4 +65,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    command.run_with_flags('evaluate', main, __doc__)
+    command.run_with_flags('evaluate', main, __doc__, FLAGS)
