@@ -4,7 +4,7 @@ import hashlib
 import importlib.util
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +49,8 @@ class Field:
     high: float | None = None
 
 
-def _duration(name: str, meaning: str, **default) -> tuple[Field, ...]:
+def duration(name: str, meaning: str, **default) -> tuple[Field, ...]:
+    """The three fields of a duration, one for each unit."""
     return (
         Field(f'{name}.epochs', float(default.get('epochs', 0)), f'{meaning}, in passes over the training examples; 0 = not set', low=0),
         Field(f'{name}.steps', default.get('steps', 0), f'{meaning}, in steps; 0 = not set', low=0),
@@ -98,22 +99,23 @@ FIELDS = (
     Field('optimizer.bias_decay', 1.0, 'weight decay of biases, relative (0 in Caffe and cuda-convnet)', low=0),
     Field('optimizer.rates', '', "relative learning rates by layer: '5=10'"),
     Field('optimizer.decays', '', "relative weight decays by layer: '1=0,5=250'"),
+    Field('optimizer.trainable', '', "layers that learn, the others stay as they begin: '5,8'; '' = all"),
     Field(
         'optimizer.max_rms', 0.0, 'convolution filters of larger RMS are scaled back to it (0.1 in Zeiler & Fergus 2013); 0 = off', low=0
     ),
-    *_duration('schedule', 'length of the training', epochs=5),
+    *duration('schedule', 'length of the training', epochs=5),
     Field('schedule.kind', 'constant', 'how the learning rate moves', tuple(SCHEDULES)),
     Field('schedule.drops', '', "for 'steps': factor from an epoch on, '120=0.1,130=0.01'"),
     Field('schedule.factor', 0.1, "for 'plateau': what the rate is multiplied by", low=0, high=1),
     Field('schedule.patience', 5, "for 'plateau': evaluations without a lower holdout error", low=1),
-    *_duration('schedule.warmup', 'length of the rise'),
-    *_duration('schedule.cooldown', 'length of the fall'),
-    *_duration('evaluate.every', 'between looks at the holdout', epochs=1),
+    *duration('schedule.warmup', 'length of the rise'),
+    *duration('schedule.cooldown', 'length of the fall'),
+    *duration('evaluate.every', 'between looks at the holdout', epochs=1),
     Field('evaluate.batch_size', 500, 'examples at once, over all devices', low=1),
     Field('evaluate.views', 'centre', 'of a test image', ('centre', 'ten')),
-    *_duration('checkpoint.every', 'between saved states', epochs=1),
+    *duration('checkpoint.every', 'between saved states', epochs=1),
     Field('checkpoint.keep', 2, 'saved states that stay', low=1),
-    *_duration('log.every', 'between lines of metrics.jsonl', epochs=0.1),
+    *duration('log.every', 'between lines of metrics.jsonl', epochs=0.1),
     Field('log.stuck_after', 1000, 'steps after which a loss still at ln(classes) is said aloud; 0 = never', low=0),
     Field('log.tensorboard', False, 'also write the metrics for TensorBoard (pip install tensorboardX)'),
     Field('log.profile_steps', 0, 'steps that are traced into WORKDIR/profile, from the eleventh on', low=0),
@@ -126,10 +128,10 @@ _NOT_IN_KEY_SECTIONS = ('log.', 'checkpoint.')
 DECISIVE = tuple(field.name for field in FIELDS if field.name not in _NOT_IN_KEY and not field.name.startswith(_NOT_IN_KEY_SECTIONS))
 
 
-def default() -> ml_collections.ConfigDict:
-    """Every field at its default, locked."""
+def default(fields: Sequence[Field] = FIELDS) -> ml_collections.ConfigDict:
+    """Every field at its default, locked. fields: those of a training or, as in all that follows, an experiment's own."""
     nested: dict = {}
-    for field in FIELDS:
+    for field in fields:
         *sections, leaf = field.name.split('.')
         place = nested
         for section in sections:
@@ -160,22 +162,23 @@ def _read(field: Field, text: str):
     return kind(text)
 
 
-def update(config: ml_collections.ConfigDict, values: Mapping[str, Any]) -> ml_collections.ConfigDict:
+def update(config: ml_collections.ConfigDict, values: Mapping[str, Any], fields: Sequence[Field] = FIELDS) -> ml_collections.ConfigDict:
     """A copy with {dotted name: value}; text is read as the field's type. Setting one unit of a duration clears its other units.
 
     Setting architecture clears architecture_json. Raises ConfigError for a field that does not exist, a value of the wrong type, and two
     units of one duration.
     """
-    for name in (name.removesuffix('.epochs') for name in BY_NAME if name.endswith('.epochs')):
+    by_name = {field.name: field for field in fields}
+    for name in (name.removesuffix('.epochs') for name in by_name if name.endswith('.epochs')):
         _one_unit(name, {unit: values.get(f'{name}.{unit}') for unit in _UNITS})
     if 'architecture' in values:
         values = {'architecture_json': '', **values}
     config = config.copy_and_resolve_references()
     with config.unlocked():
         for name, value in values.items():
-            field = BY_NAME.get(name)
+            field = by_name.get(name)
             if field is None:
-                raise unknown_field(name)
+                raise unknown_field(name, by_name)
             if isinstance(value, str) and not isinstance(field.default, str):
                 try:
                     value = _read(field, value)
@@ -183,20 +186,20 @@ def update(config: ml_collections.ConfigDict, values: Mapping[str, Any]) -> ml_c
                     raise ConfigError(f'{name}={value} is not {_KINDS[type(field.default)]}: {field.meaning}.') from None
             _check_type(field, value)
             section, _, leaf = name.rpartition('.')
-            for unit in _UNITS if f'{section}.epochs' in BY_NAME and _is_set(value) else ():
+            for unit in _UNITS if f'{section}.epochs' in by_name and _is_set(value) else ():
                 if leaf in _UNITS:
-                    config[section][unit] = type(BY_NAME[f'{section}.{unit}'].default)(0)
+                    config[section][unit] = type(by_name[f'{section}.{unit}'].default)(0)
             place = config[section] if section else config
             place[leaf] = float(value) if isinstance(field.default, float) and type(value) is int else value
     return config.lock()
 
 
-def unknown_field(name: str) -> ConfigError:
-    """The refusal of a field that does not exist, with the nearest names."""
-    section = name.rpartition('.')[0]
-    siblings = [f.removeprefix(section + '.') for f in BY_NAME if section and f.startswith(section + '.')]
+def unknown_field(name: str, known: Iterable[str]) -> ConfigError:
+    """The refusal of a field that is not among the `known` names, with the nearest."""
+    section, known = name.rpartition('.')[0], list(known)
+    siblings = [f.removeprefix(section + '.') for f in known if section and f.startswith(section + '.')]
     offer = f'the fields of {section} are {", ".join(siblings)}' if siblings else '--help lists the fields'
-    return ConfigError(f'there is no field {name}; {offer}.{nearest(name, BY_NAME)}')
+    return ConfigError(f'there is no field {name}; {offer}.{nearest(name, known)}')
 
 
 def by_layer(text: str, name: str = 'a table by layer') -> dict[float, float]:
@@ -209,6 +212,15 @@ def by_layer(text: str, name: str = 'a table by layer') -> dict[float, float]:
         return table
     except ValueError:
         raise ConfigError(f"{name}={text!r} cannot be read; write rising pairs such as '1=0.0001,4=0.1', none below 0.") from None
+
+
+def numbers(text: str, name: str) -> tuple[int, ...]:
+    """(5, 8) of '5,8', rising; ConfigError where it cannot be read. `name` is the field, for the message."""
+    words = [word.strip() for word in text.split(',') if word.strip()]
+    found = tuple(int(word) for word in words if word.isdigit())
+    if len(found) < len(words) or list(found) != sorted(set(found)):
+        raise ConfigError(f"{name}={text!r} cannot be read; write rising numbers such as '5,8'.")
+    return found
 
 
 def steps(duration, batch_size: int, num_examples: int) -> int:
@@ -224,16 +236,21 @@ def network(config) -> arch.Architecture:
     return arch.from_json(config.architecture_json) if config.architecture_json else zoo.architecture(config.architecture)
 
 
-def check(config) -> ml_collections.ConfigDict:
-    """The config with its architecture resolved, checked field by field and in combination; ConfigError or ArchitectureError."""
+def check_values(config, fields: Sequence[Field] = FIELDS) -> None:
+    """ConfigError unless every field is there and its value by itself valid."""
     given = flat(config)
     for name in given:
-        if name not in BY_NAME:
-            raise unknown_field(name)
-    for field in FIELDS:
+        if name not in (known := [field.name for field in fields]):
+            raise unknown_field(name, known)
+    for field in fields:
         if field.name not in given:
             raise ConfigError(f'the field {field.name} is missing; start from cnn_research.config.default().')
         _check_value(field, given[field.name])
+
+
+def check(config) -> ml_collections.ConfigDict:
+    """The config with its architecture resolved, checked field by field and in combination; ConfigError or ArchitectureError."""
+    check_values(config)
     checked = ml_collections.ConfigDict(json.loads(json.dumps(config.to_dict())), convert_dict=True)
     net = network(checked)
     checked.architecture_json = net.to_json()
@@ -282,11 +299,16 @@ def _check_combination(config, net) -> None:
         _one_unit(name, units)
         if not any(units.values()) and name not in ('schedule.warmup', 'schedule.cooldown'):
             raise ConfigError(f'{name} has no length; set one of {name}.epochs, {name}.steps, {name}.examples.')
-    numbers = [layer.number for layer in net.layers]
-    for name in ('initialization.stds', 'initialization.biases', 'optimizer.rates', 'optimizer.decays'):
-        for number in by_layer(values[name], name):
-            if number not in numbers:
-                offer = f'{net.name} has the layers {", ".join(map(str, numbers))}; leave {number} out'
+    there = [layer.number for layer in net.layers]
+    named = {
+        name: by_layer(values[name], name)
+        for name in ('initialization.stds', 'initialization.biases', 'optimizer.rates', 'optimizer.decays')
+    }
+    named['optimizer.trainable'] = numbers(values['optimizer.trainable'], 'optimizer.trainable')
+    for name, table in named.items():
+        for number in table:
+            if number not in there:
+                offer = f'{net.name} has the layers {", ".join(map(str, there))}; leave {number} out'
                 raise ConfigError(f'{name}={values[name]!r} names layer {number}, but {offer}.')
     drops = by_layer(config.schedule.drops, 'schedule.drops')
     if bool(drops) != (config.schedule.kind == 'steps'):

@@ -1,5 +1,7 @@
 """optax chains and schedules from a config, in the papers' forms."""
 
+from collections.abc import Collection
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -35,10 +37,10 @@ def _scaled_by_rate() -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
-def _renormalised(largest: float) -> optax.GradientTransformation:
+def _renormalised(largest: float, learns: Collection[str]) -> optax.GradientTransformation:
     """Convolution filters whose RMS would exceed `largest` come back to it after the update (Zeiler & Fergus 2013, section 3).
 
-    A filter is all that one output map sees; of a partial convolution, each existing kernel by itself.
+    A filter is all that one output map sees; of a partial convolution, each existing kernel by itself. Layers that do not learn stay.
     """
 
     def shortened(stage, name, update, value):
@@ -55,10 +57,18 @@ def _renormalised(largest: float) -> optax.GradientTransformation:
                 stage: {name: shortened(stage, name, own[name], params[layer][stage][name]) for name in own}
                 for stage, own in stages.items()
             }
+            if layer in learns
+            else stages
             for layer, stages in updates.items()
         }
 
     return optax.stateless(renormalise)
+
+
+def trainable(config, params) -> tuple[str, ...]:
+    """Names of the layers that learn: those of optimizer.trainable, or all."""
+    chosen = configs.numbers(config.optimizer.trainable, 'optimizer.trainable')
+    return tuple(f'layer{number}' for number in chosen) or tuple(params)
 
 
 def optimizer(config, params) -> optax.GradientTransformationExtraArgs:
@@ -69,7 +79,10 @@ def optimizer(config, params) -> optax.GradientTransformationExtraArgs:
     """
     given = config.optimizer
     rates, decays = configs.by_layer(given.rates), configs.by_layer(given.decays)
-    rate = _by_parameter(params, lambda layer, name: rates.get(layer, 1.0) * (given.bias_rate if name == 'bias' else 1.0))
+    learns = trainable(config, params)
+    rate = _by_parameter(
+        params, lambda layer, name: rates.get(layer, 1.0) * (given.bias_rate if name == 'bias' else 1.0) * (f'layer{layer}' in learns)
+    )
     decay = _by_parameter(
         params,
         lambda layer, name: given.weight_decay * decays.get(layer, 1.0) * (given.bias_decay if name == 'bias' else 1.0),
@@ -82,7 +95,7 @@ def optimizer(config, params) -> optax.GradientTransformationExtraArgs:
         'adam': [*decayed, adam, *stepped],
         'adamw': [adam, *decayed, *stepped],
     }
-    renormalised = [_renormalised(given.max_rms)] if given.max_rms else []
+    renormalised = [_renormalised(given.max_rms, learns)] if given.max_rms else []
     return optax.chain(*chains[given.name], *renormalised)
 
 

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +49,13 @@ class Task:
     fingerprints: Mapping[str, str]
 
 
+class Start(NamedTuple):
+    """Where a training begins instead of at its config's initialization: load() gives whole layers by name; `name` is for the key."""
+
+    name: str
+    load: Callable[[], Mapping[str, dict]]
+
+
 def sources(config) -> dict[str, Source]:
     """{'train', 'holdout' where there is one, 'test'} of a checked config, opened and held against its network, nothing read yet."""
     data, net = config.data, configs.network(config)
@@ -84,6 +91,11 @@ def sources(config) -> dict[str, Source]:
     return found
 
 
+def task_name(start: Start | None = None) -> str:
+    """The name of `classification`, for a key."""
+    return f'classification from {start.name}' if start else 'classification'
+
+
 def fingerprints(found: Mapping[str, Source]) -> dict[str, str]:
     """{role: fingerprint} of sources, for a key."""
     return {role: source.fingerprint for role, source in found.items()}
@@ -106,7 +118,13 @@ def _statistics(config, train: Source, feed) -> dict:
     return augment.statistics(parts, config.data.normalization)
 
 
-def classification(config, found: Mapping[str, Source] | None = None, devices=None, log: Callable[[str], None] | None = None) -> Task:
+def classification(
+    config,
+    found: Mapping[str, Source] | None = None,
+    devices=None,
+    log: Callable[[str], None] | None = None,
+    start: Start | None = None,
+) -> Task:
     """The task of a checked config: name the class of an image. found: its `sources`; `log` is given a line where reading takes long."""
     net, found, data = network(config), found or sources(config), config.data
     settings = augment.Augmentation(**config.augment)
@@ -152,14 +170,18 @@ def classification(config, found: Mapping[str, Source] | None = None, devices=No
         result = evaluate.summarize(told, found[role].num_examples).to_dict()
         return {'error': result['top1_error'], **result}
 
+    def initialize(key):
+        fresh = jax.jit(net.init)(key, jnp.zeros((1, *shape), jnp.float32))['params']
+        return fresh | dict(start.load()) if start else fresh
+
     return Task(
-        name='classification',
+        name=task_name(start),
         feed=feed,
         num_examples=found['train'].num_examples,
         constants=constants,
         roles=tuple(found),
         metrics=('error',),
-        initialize=lambda key: jax.jit(net.init)(key, jnp.zeros((1, *shape), jnp.float32))['params'],
+        initialize=initialize,
         loss=loss,
         evaluate=measure,
         first_bad=first_bad,

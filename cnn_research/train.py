@@ -1,16 +1,22 @@
 """fit(config, workdir, task) -> Run: the only training loop."""
 
 import collections
+import contextlib
+import dataclasses
+import errno
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
+import filelock
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
+from jax import lax
 
 from cnn_research import checkpoints, optimizers, parallel, tasks
 from cnn_research import config as configs
@@ -40,6 +46,10 @@ class Run(NamedTuple):
     history: list[dict]
 
 
+class Busy(TrialError):
+    """Another process trains in the workdir; its lock is the kernel's, which frees it when that process ends, however it ends."""
+
+
 class Stopped(Exception):
     """The training was asked to stop and has saved its state at `step`; the same call goes on from there."""
 
@@ -48,14 +58,19 @@ class Stopped(Exception):
         self.step = step
 
 
-def train_step(task: tasks.Task, optimizer, schedule, total=parallel.all_sum):
-    """The pure step(state, placed, batch) -> (state, {'loss', 'step'}); total(tree) adds over devices what each has summed."""
+def train_step(task: tasks.Task, optimizer, schedule, total=parallel.all_sum, trainable: Collection[str] | None = None):
+    """The pure step(state, placed, batch) -> (state, {'loss', 'step'}); total(tree) adds over devices what each has summed.
+
+    trainable: names of the layers that get gradients; None: all.
+    """
 
     def step(state: TrainState, placed, batch):
         key = jax.random.wrap_key_data(state.rng)
         mask = batch.pop('mask').astype(jnp.float32)
 
         def objective(params):
+            if trainable is not None:  # no gradient is computed below the lowest layer that learns
+                params = {layer: own if layer in trainable else lax.stop_gradient(own) for layer, own in params.items()}
             losses, metrics = task.loss(params, placed, batch, key)
             sums = {name: jnp.sum(values * mask) for name, values in {'loss': losses, **metrics, 'examples': mask}.items()}
             return sums['loss'], sums
@@ -117,14 +132,28 @@ def _refuse_other(workdir: pathlib.Path, config, key: str) -> None:
         raise ConfigError(f'{workdir} holds a run on other data, or of another version of this code; choose another workdir.')
 
 
-def _claim(workdir: pathlib.Path, config, key: str) -> None:
-    """Writes config.json and key."""
+@contextlib.contextmanager
+def _claimed(workdir: pathlib.Path, config, key: str):
+    """Holds the workdir while it is trained in, with config.json and key written; Busy where another process holds it."""
+    # Without the kernel's locks none is held: a lock file that outlives its owner would stop the work, and trials.shard parts it.
+    lock = filelock.FileLock(workdir / 'lock', blocking=False, fallback_to_soft=False)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
+                raise
         checkpoints.write_text(workdir / 'config.json', json.dumps(config.to_dict(), indent=1))
         checkpoints.write_text(workdir / 'key', key)
+    except filelock.Timeout:
+        raise Busy(f'another process trains in {workdir}; wait for it, or choose another workdir.') from None
     except OSError as error:
         raise ConfigError(f'the workdir {workdir} cannot be used ({error.strerror}); choose a folder that can be written.') from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _explain(task, state, placed, step):
@@ -135,13 +164,40 @@ def _explain(task, state, placed, step):
     raise TrialError(f'the loss or its gradient is not finite at step {step}; the first bad numbers are in {where}. {cure}')
 
 
-def finished(workdir, config, key: str) -> dict | None:
-    """The result.json of a finished run with this key and these test views, or None."""
+def finished(workdir, key: str) -> dict | None:
+    """The result.json of a finished run with this key, or None; its 'views' say how the test images were seen."""
     try:
         result = json.loads((pathlib.Path(workdir) / 'result.json').read_text())
     except (OSError, ValueError):
         return None
-    return result if (result.get('key'), result.get('views')) == (key, config.evaluate.views) else None
+    return result if result.get('key') == key else None
+
+
+def seconds_per_step(config, found, devices: Sequence[jax.Device] | None = None) -> float:
+    """The median over a few steps of a checked config on random images of the shape of its `sources`, compilation left out."""
+    config = configs.update(config, {'data.statistics_examples': 1})
+    source, count, side = found['train'], 2 * config.data.batch_size, config.data.resize
+    height, width, channels = source.image_shape or (side, side, configs.network(config).input_shape[-1])
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (count, height, width, channels), np.uint8)
+    labels = random.integers(0, source.num_classes, count, np.int32)
+    source = dataclasses.replace(
+        source, num_examples=count, fingerprint=f'random {images.shape}', read=lambda index: (list(images[index]), labels[index])
+    )
+    devices = devices or parallel.local_devices()
+    task = tasks.classification(config, {'train': source}, devices)
+    state = parallel.replicated(_initial(config, task, optimizers.plateau(config)), devices)
+    placed = parallel.replicated({'store': task.feed.store, 'constants': task.constants}, devices)
+    rule, learns = optimizers.optimizer(config, state.params), optimizers.trainable(config, state.params)
+    run = parallel.spread_step(train_step(task, rule, lambda step: config.optimizer.learning_rate, trainable=learns), devices)
+    times = []
+    while len(times) < 3 or (sum(times) < 0.5 and len(times) < 50):
+        start = time.perf_counter()
+        state, metrics = run(state, placed, task.feed.batch(len(times)))
+        jax.block_until_ready(metrics)
+        times.append(time.perf_counter() - start)
+    task.feed.close()
+    return float(np.median(times[1:]))
 
 
 def fit(
@@ -164,18 +220,23 @@ def fit(
     devices = devices or parallel.local_devices()
     found = None if task else tasks.sources(config)
     fingerprints = task.fingerprints if task else tasks.fingerprints(found)
-    key = configs.key(config, fingerprints, task.name if task else 'classification')
+    key = configs.key(config, fingerprints, task.name if task else tasks.task_name())
     _refuse_other(workdir, config, key)
-    result = finished(workdir, config, key)
-    if result:
+    result = finished(workdir, key)
+    if result and result['views'] == config.evaluate.views:
         return Run(workdir, config, result['step'], result, read_history(workdir))
-    batch_size, num_examples = config.data.batch_size, task.num_examples if task else found['train'].num_examples
-    total = configs.steps(config.schedule, batch_size, num_examples)
-    plateau, schedule = optimizers.plateau(config), optimizers.schedule(config, total, batch_size, num_examples)
-    every = {name: configs.steps(config[name].every, batch_size, num_examples) for name in ('log', 'evaluate', 'checkpoint')}
-    _claim(workdir, config, key)
-    task = task or tasks.classification(config, found, devices, lambda line: watch({'reading': line}))
+    num_examples = task.num_examples if task else found['train'].num_examples
+    total = configs.steps(config.schedule, config.data.batch_size, num_examples)
+    schedule = optimizers.schedule(config, total, config.data.batch_size, num_examples)
+    with _claimed(workdir, config, key):
+        task = task or tasks.classification(config, found, devices, lambda line: watch({'reading': line}))
+        return _trained(config, workdir, task, key, total, schedule, devices, watch, stop)
 
+
+def _trained(config, workdir, task, key, total, schedule, devices, watch, stop) -> Run:
+    """The loop itself, in a workdir that is held."""
+    batch_size, num_examples, plateau = config.data.batch_size, task.num_examples, optimizers.plateau(config)
+    every = {name: configs.steps(config[name].every, batch_size, num_examples) for name in ('log', 'evaluate', 'checkpoint')}
     state = _initial(config, task, plateau)
     saved, problems = checkpoints.restore(workdir, {'state': state, **task.constants})
     for problem in problems:
@@ -191,7 +252,8 @@ def fit(
 
     state = parallel.replicated(state, devices)
     placed = parallel.replicated({'store': task.feed.store, 'constants': task.constants}, devices)
-    run = parallel.spread_step(train_step(task, optimizers.optimizer(config, state.params), schedule), devices)
+    learns = optimizers.trainable(config, state.params) if config.optimizer.trainable else None
+    run = parallel.spread_step(train_step(task, optimizers.optimizer(config, state.params), schedule, trainable=learns), devices)
     in_flight: collections.deque = collections.deque()
     profiled = config.log.profile_steps if total > first + 10 else 0
     clock = Clock(first, total, batch_size)

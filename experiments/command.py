@@ -5,13 +5,15 @@ import pathlib
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import ml_collections
 from absl import flags
 
 from cnn_research import config as configs
+from cnn_research.config import Field
 from cnn_research.errors import ConfigError, ResearchError, nearest
 from cnn_research.train import Stopped
 
@@ -19,19 +21,33 @@ _HELP = {'--help', '-h', '-help', '--helpfull'}
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
+class Recipe(NamedTuple):
+    """What FILE.py:SCALE says: the training's fields, the experiment's own, and the rows of its table, {label: training fields}."""
+
+    label: str
+    config: dict
+    options: dict
+    rows: dict[str, dict]
+
+
 @dataclass(frozen=True)
 class Command:
-    """A command line, read: the experiment's name, its config, where it works, and how it was asked for."""
+    """A command line, read: the experiment's name, its training config and own options, where it works, and how it was asked for.
+
+    recipe: the same before the command line changed it.
+    """
 
     name: str
     config: ml_collections.ConfigDict
+    options: ml_collections.ConfigDict
+    recipe: Recipe
     workdir: pathlib.Path
     dry_run: bool
     line: str
 
 
-def _load(text: str) -> tuple[str, dict]:
-    """(name-scale, overrides) of FILE.py:SCALE."""
+def _load(text: str) -> Recipe:
+    """The recipe of FILE.py:SCALE: its get_config(scale) and, where it has them, get_options(scale) and get_rows(scale)."""
     file, _, scale = text.partition(':')
     path = pathlib.Path(file) if pathlib.Path(file).is_file() else ROOT / file
     if not path.is_file() or path.suffix != '.py':
@@ -45,10 +61,11 @@ def _load(text: str) -> tuple[str, dict]:
     scale = scale or module.SCALES[0]
     if scale not in module.SCALES:
         raise ConfigError(f'{file} has no scale {scale!r}; choose from {", ".join(module.SCALES)}.{nearest(scale, module.SCALES)}')
-    return f'{path.stem}-{scale}', configs.flat(module.get_config(scale))
+    options, rows = (getattr(module, part, lambda scale: {})(scale) for part in ('get_options', 'get_rows'))
+    return Recipe(f'{path.stem}-{scale}', configs.flat(module.get_config(scale)), configs.flat(options), rows)
 
 
-def parse(name: str, default_config: str, arguments: list[str]) -> Command:
+def parse(name: str, default_config: str, arguments: list[str], fields: Sequence[Field] = ()) -> Command:
     """Reads --config=FILE:SCALE, --config.FIELD=VALUE, --workdir=DIR and --dry_run; ResearchError for anything else."""
     chosen, overrides, rest = default_config, {}, []
     for argument in arguments:
@@ -70,16 +87,27 @@ def parse(name: str, default_config: str, arguments: list[str]) -> Command:
         raise ConfigError(f'{error}; the flags are --config, --config.FIELD, --workdir, --dry_run and --help.') from None
     if left:
         raise ConfigError(f'{left[0]!r} is not a flag; write --config=FILE:SCALE, --config.FIELD=VALUE, --workdir=DIR or --dry_run.')
-    label, values = _load(chosen)
-    config = configs.update(configs.update(configs.default(), values), overrides)
-    workdir = pathlib.Path(known.workdir or f'runs/{name}/{label}')
-    return Command(name, config, workdir, known.dry_run, shlex.join(['python', '-m', f'experiments.{name}', *arguments]))
+    recipe = _load(chosen)
+    own = {field.name for field in fields}
+    for override in overrides:
+        if override not in own and override not in configs.BY_NAME:
+            raise configs.unknown_field(override, [*own, *configs.BY_NAME])
+    config, options = configs.default(), configs.default(fields)
+    for values in (recipe.config, {k: v for k, v in overrides.items() if k not in own}):
+        config = configs.update(config, values)
+    # A recipe may serve several commands: each takes the options that it knows.
+    for values in (recipe.options, overrides):
+        options = configs.update(options, {k: v for k, v in values.items() if k in own}, fields)
+    configs.check_values(options, fields)
+    workdir = pathlib.Path(known.workdir or f'runs/{name}/{recipe.label}')
+    line = shlex.join(['python', '-m', f'experiments.{name}', *arguments])
+    return Command(name, config, options, recipe, workdir, known.dry_run, line)
 
 
-def help_text(doc: str) -> str:
-    """A command's own paragraph and examples, then every field with default and meaning."""
+def help_text(doc: str, fields: Sequence[Field] = ()) -> str:
+    """A command's own paragraph and examples, then every field with default and meaning, its own first."""
     lines = [doc.strip(), '', 'Fields, for --config.FIELD=VALUE:']
-    for field in configs.FIELDS:
+    for field in (*fields, *configs.FIELDS):
         valid = f' ({", ".join(field.choices)})' if field.choices else ''
         lines.append(f'  {field.name}={field.default!r}\n      {field.meaning}{valid}')
     return '\n'.join(lines)
@@ -132,10 +160,10 @@ def run_with_flags(name: str, main: Callable[[], None], doc: str, known: flags.F
     guarded(name, parse_and_run)()
 
 
-def run(name: str, main: Callable[[Command], None], doc: str, default_config: str) -> None:
-    """Runs a command that takes a config."""
+def run(name: str, main: Callable[[Command], None], doc: str, default_config: str, fields: Sequence[Field] = ()) -> None:
+    """Runs a command that takes a config; fields: those of its own, beside the training's."""
     arguments = sys.argv[1:]
     if _HELP & set(arguments):
-        print(help_text(doc))
+        print(help_text(doc, fields))
         return
-    guarded(name, lambda: main(parse(name, default_config, arguments)))()
+    guarded(name, lambda: main(parse(name, default_config, arguments, fields)))()

@@ -1,4 +1,4 @@
-"""What a command shows while a training runs, what it notes about the machine, and the plan of a dry run."""
+"""What a command shows while a training runs, and what it notes about the machine."""
 
 import importlib.metadata
 import json
@@ -10,22 +10,20 @@ import sys
 import time
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from cnn_research import checkpoints, optimizers, tasks
-from cnn_research import config as configs
+from cnn_research import checkpoints
 from experiments.command import Command
 
 
 class Progress:
     """Shows a training's events: one moving line on a terminal, and a line a minute (and every note) in WORKDIR/log.txt.
 
-    When steps begin it leaves WORKDIR/run.json: the command, date, machine and versions that the numbers are quoted with.
+    When steps begin it leaves WORKDIR/run.json: the command, date, machine and versions that the numbers are quoted with. prefix: what
+    stands before each line shown, where several trainings share a screen.
     """
 
-    def __init__(self, given: Command):
-        self._given, self._path = given, given.workdir / 'log.txt'
+    def __init__(self, given: Command, prefix: str = ''):
+        self._given, self._path, self._prefix = given, given.workdir / 'log.txt', prefix
         self._last = time.monotonic() - 50  # the first moving line after ten seconds
 
     def __call__(self, event: dict) -> None:
@@ -35,12 +33,12 @@ class Progress:
         moving = 'note' not in event and 'role' not in event
         text = event.get('note') or event.get('reading') or self._line(event)
         if sys.stderr.isatty():
-            print(f'\r\033[K{text}', end='' if moving else '\n', file=sys.stderr, flush=True)
+            print(f'\r\033[K{self._prefix}{text}', end='' if moving else '\n', file=sys.stderr, flush=True)
         if not moving or time.monotonic() - self._last >= 60:
             if moving:
                 self._last = time.monotonic()
             if not sys.stderr.isatty():
-                print(text, file=sys.stderr, flush=True)
+                print(f'{self._prefix}{text}', file=sys.stderr, flush=True)
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open('a') as file:
                 file.write(f'{time.strftime("%Y-%m-%d %H:%M:%S")} {text}\n')
@@ -93,41 +91,3 @@ def _record(given: Command) -> None:
     if before and {**before, 'date': content['date']} != content:  # a run that went on elsewhere, or otherwise, says so
         content['before'] = before
     checkpoints.write_text(path, json.dumps(content, indent=1))
-
-
-def plan(config) -> str:
-    """What a training would do: sizes, steps, estimated memory and time; opens every source, reads nothing."""
-    config = configs.check(config)
-    net, found = configs.network(config), tasks.sources(config)
-    examples, batch = found['train'].num_examples, config.data.batch_size
-    steps = configs.steps(config.schedule, batch, examples)
-    optimizers.schedule(config, steps, batch, examples)  # refuses what cannot be scheduled
-    rate = _products_per_second()
-    hours = 3 * net.multiply_adds * steps * batch / rate / 3600
-    shape = found['train'].image_shape
-    pixels = sum(s.num_examples for s in found.values()) * int(np.prod(shape)) if shape else 0
-    lines = [
-        f'architecture  {net.name}: {net.parameters:,} parameters, {net.multiply_adds:,} multiply-adds an image',
-        *(f'{role:12}  {s.num_examples:,} examples of {s.name} ({s.split}), {s.num_classes} classes' for role, s in found.items()),
-        f'images        {"x".join(map(str, shape)) if shape else "of several sizes"} -> input {"x".join(map(str, net.input_shape))}',
-        f'training      {steps:,} steps of {batch} = {steps * batch / examples:g} epochs, seed {config.seed}, {config.optimizer.name}, '
-        f'{config.schedule.kind} {config.optimizer.learning_rate:g}',
-        f'memory        {16 * net.parameters / 1e9:.2f} GB for parameters, momentum and gradients; {pixels / 1e9:.2f} GB of pixels'
-        + ('' if shape else ' (sizes differ: streamed or resized)'),
-        f'time          about {duration(hours * 3600)} at {2 * rate / 1e9:.0f} GFLOP/s, a third of a measured matrix product; '
-        'convolutions of few maps are slower',
-    ]
-    return '\n'.join(lines)
-
-
-def _products_per_second() -> float:
-    """A third of the multiply-adds per second of a matrix product here: what convolution layers reach, roughly."""
-    size = 1024
-    product = jax.jit(lambda a: a @ a)
-    a = jnp.ones((size, size))
-    product(a).block_until_ready()
-    start = time.perf_counter()
-    for _ in range(5):
-        a = product(a) / size
-    a.block_until_ready()
-    return 5 * size**3 / (time.perf_counter() - start) / 3

@@ -16,7 +16,7 @@ from cnn_research import checkpoints, evaluate, tasks, train
 from cnn_research.data import stream
 from cnn_research.data.sources import subset
 from cnn_research.reporting import figures, page, tables
-from experiments import command, progress
+from experiments import command, plans, progress
 
 SAMPLES = 18
 
@@ -94,7 +94,7 @@ def report(run: train.Run, line: str) -> str:
 
 def main(given: command.Command) -> None:
     if given.dry_run:
-        print(progress.plan(given.config))
+        print(plans.training(given.config))
         return
     run = train.fit(given.config, given.workdir, watch=progress.Progress(given), stop=command.stopper())
     (run.workdir / 'report.html').write_text(report(run, given.line))

@@ -249,6 +249,7 @@ OTHER = {
     'optimizer.name': 'adam',
     'optimizer.rates': '1=2',
     'optimizer.decays': '1=2',
+    'optimizer.trainable': '1',
     'schedule.kind': 'cosine',
     'evaluate.views': 'ten',
 }

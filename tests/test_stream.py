@@ -26,7 +26,10 @@ class Memory:
     channels: int = 3
     name: str = 'memory'
     split: str = 'train'
-    fingerprint: str = 'memory-1'
+
+    @property
+    def fingerprint(self):
+        return repr(self)
 
     def read(self, indices):
         images = []

@@ -11,6 +11,7 @@ same arrays at the same step. This module imports neither JAX nor the sources, s
 import functools
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import util as multiprocessing_util
@@ -20,6 +21,7 @@ from PIL import Image
 
 from cnn_research.errors import SourceError
 
+KEPT_BYTES = 2e9  # of pixels stay in memory after their feed, so that trials of one table decode them once
 CHUNK = 512  # examples that one thread reads at a time
 ENDLESS = 1 << 40  # Grain asks for a length; no training is this many steps long
 
@@ -116,6 +118,24 @@ def store(source, resize: int, log: Callable[[str], None] | None = None) -> dict
     return {'images': images, 'labels': labels}
 
 
+_kept: dict[tuple[str, int], dict[str, np.ndarray]] = {}
+_keeping = threading.Lock()  # trials on several devices share what is kept
+
+
+def _kept_store(source, resize, log):
+    """`store`, remembered by what the source holds; the oldest make room."""
+    name = (source.fingerprint, resize)
+    with _keeping:
+        if name not in _kept:
+            found = store(source, resize, log)
+            for array in found.values():
+                array.setflags(write=False)
+            while _kept and sum(each['images'].nbytes for each in _kept.values()) + found['images'].nbytes > KEPT_BYTES:
+                del _kept[next(iter(_kept))]
+            _kept[name] = found
+        return _kept[name]
+
+
 def fetch(batch_store: dict, batch: dict) -> tuple:
     """Images uint8 (B, H, W, C), labels int32 (B,), positions uint32 (B,) of a feed's batch; under jit it gathers where the store lives."""
     if batch_store:
@@ -168,7 +188,7 @@ class Feed:
         multiprocessing_util.Finalize(self, _stop, args=(self._reading,), exitpriority=100)
         self._shape = _example_shape(source, resize)
         self.resident = source.num_examples * int(np.prod(self._shape)) <= resident_gb * 1e9
-        self.store = store(source, resize, log) if self.resident else {}
+        self.store = _kept_store(source, resize, log) if self.resident else {}
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
         """The arrays of one step. Steps asked for in sequence are read ahead; any other step starts the reading anew there."""

@@ -1,4 +1,4 @@
-"""A table is plain data (columns and a list of dicts), written three ways: CSV with raw values, Markdown and HTML for reading."""
+"""A table is plain data (columns and a list of dicts), written four ways: CSV with raw values, Markdown, HTML and LaTeX for reading."""
 
 import csv
 import html
@@ -59,6 +59,17 @@ def to_markdown(table: Table) -> str:
     return f'{_escaped(table.caption)}\n\n{body}' if table.caption else body
 
 
+def to_tex(table: Table) -> str:
+    """A LaTeX tabular for booktabs, its caption as a comment above it; every text is escaped, a spread is set as $\\pm$."""
+    shape = ''.join('r' if _numeric(table, column) else 'l' for column in table.columns)
+    lines = [[_tex(_header(column)) for column in table.columns]]
+    lines += [[_tex(_shown(row.get(column.key), column.format)) for column in table.columns] for row in table.rows]
+    head, *body = (' & '.join(cells) + r' \\' for cells in lines)
+    caption = f'% {" ".join(table.caption.split())}\n' if table.caption else ''
+    text = '\n'.join([f'\\begin{{tabular}}{{{shape}}}', r'\toprule', head, r'\midrule', *body, r'\bottomrule', r'\end{tabular}'])
+    return f'{caption}{text}\n'
+
+
 def to_html(table: Table) -> str:
     """The table as a figure whose caption stays in view while a wide table scrolls beneath it; every text is escaped."""
     classes = [_html_class(table, column) for column in table.columns]
@@ -81,12 +92,12 @@ def to_html(table: Table) -> str:
     )
 
 
-def write(table: Table, path: str | Path) -> tuple[Path, Path]:
-    """Writes `path`.csv and `path`.md (the suffix is added to the name as given), making the directory; returns both paths."""
+def write(table: Table, path: str | Path) -> tuple[Path, Path, Path]:
+    """Writes `path`.csv, .md and .tex (the suffix is added to the name as given), making the directory; returns the paths."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    written = path.with_name(path.name + '.csv'), path.with_name(path.name + '.md')
-    for file, text in zip(written, (to_csv(table), to_markdown(table)), strict=True):
+    written = tuple(path.with_name(path.name + suffix) for suffix in ('.csv', '.md', '.tex'))
+    for file, text in zip(written, (to_csv(table), to_markdown(table), to_tex(table)), strict=True):
         file.write_text(text, encoding='utf-8', newline='')
     return written
 
@@ -150,6 +161,22 @@ def _shown(value: Any, spec: str) -> str:
     if isinstance(value, bool):
         return 'yes' if value else 'no'
     return format(value, spec) if _is_number(value) else str(value)
+
+
+_TEX = {
+    '\\': r'\textbackslash{}',
+    '~': r'\textasciitilde{}',
+    '^': r'\textasciicircum{}',
+    '±': r'$\pm$',
+    '–': '--',
+    '<': '$<$',
+    '>': '$>$',
+    **{character: f'\\{character}' for character in '&%$#_{}'},
+}
+
+
+def _tex(text: str) -> str:
+    return ''.join(_TEX.get(character, character) for character in ' '.join(text.split()))
 
 
 def _escaped(text: str) -> str:

@@ -1,0 +1,245 @@
+"""The depth ablation's tables, claims and figures, from errors by row and seed (Zeiler & Fergus 2013, Table 3, and the lecture deck).
+
+Errors are in percent. A row's label is that of the published table; the deck's five rows are among them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+
+from cnn_research.reporting import claims, comparisons, page
+from cnn_research.reporting.published import rows as published_rows
+from cnn_research.reporting.shelf import Shelf
+from cnn_research.reporting.tables import Column, Table
+
+BASE, WITHOUT_34, WITHOUT_7, WITHOUT_67, WITHOUT_3467 = (
+    'replication of krizhevsky, 1 convnet',
+    'removed layers 3,4',
+    'removed layer 7',
+    'removed layers 6,7',
+    'removed layers 3,4,6,7',
+)
+OURS = 'our model'
+BASES = (BASE, OURS)
+# The deck's five rows, and what it calls the four that lose layers.
+DECK = {
+    BASE: None,
+    WITHOUT_7: 'without layer 7',
+    WITHOUT_67: 'without layers 6,7',
+    WITHOUT_34: 'without layers 3,4',
+    WITHOUT_3467: 'without layers 3,4,6,7',
+}
+_TABLE3, _SAID = 'Zeiler & Fergus 2013, Table 3', "lecture deck 'A CNN for image classification', and Zeiler & Fergus 2013, Table 3"
+CLAIMS = (
+    claims.Claim(
+        'Less depth is worse: the error without 7 is below those without 3,4 and without 6,7, and both are below that without all four.',
+        _SAID,
+        (
+            {WITHOUT_34: 1, WITHOUT_7: -1},
+            {WITHOUT_67: 1, WITHOUT_7: -1},
+            {WITHOUT_3467: 1, WITHOUT_34: -1},
+            {WITHOUT_3467: 1, WITHOUT_67: -1},
+        ),
+    ),
+    claims.Claim(
+        'Depth itself matters: removing all four layers costs more than removing 3,4 and removing 6,7 cost together.',
+        _TABLE3,
+        ({WITHOUT_3467: 1, WITHOUT_34: -1, WITHOUT_67: -1, BASE: 1},),
+    ),
+    claims.Claim('Removing layer 7 costs little, at most the 1.1 points of the deck.', _SAID, ({WITHOUT_7: 1, BASE: -1},), margin=1.1),
+    claims.Claim(
+        'Removing all four layers is catastrophic: half as much error again as the whole net, or more.',
+        _TABLE3,
+        ({WITHOUT_3467: 1, BASE: -1.5},),
+    ),
+    claims.Claim(
+        'Removing the dense layers 6,7 costs more than removing the convolutions 3,4.',
+        "the deck's drops, and the top-5 errors of Zeiler & Fergus 2013, Table 3; its top-1 errors say the opposite",
+        ({WITHOUT_67: 1, WITHOUT_34: -1},),
+        note='sources disagree',
+    ),
+)
+
+
+class Row(NamedTuple):
+    """One row: {seed: error in %} of each measurement, and what is wrong with it ('' if nothing); top5 {} where it has no meaning."""
+
+    label: str
+    parameters: int | None
+    train: Mapping[int, float]
+    test: Mapping[int, float]
+    top5: Mapping[int, float]
+    bypassed: Mapping[int, float]
+    refit: Mapping[int, float]
+    retrained: str
+    problem: str
+
+
+def base_of(label: str) -> str:
+    """The whole net that a row is compared with."""
+    return OURS if label.startswith(OURS) else BASE
+
+
+def _paired(row: Row, base: Row, quantity: str = 'test') -> list[float]:
+    mine, theirs = getattr(row, quantity), base.test
+    return [mine[seed] - theirs[seed] for seed in sorted(set(mine) & set(theirs))]
+
+
+def _difference(values: Sequence[float]) -> str | None:
+    """'+3.20 [2.10, 4.30]': mean and Student's 95 % interval of differences within seeds; the mean alone of fewer than three."""
+    if not values:
+        return None
+    mean, low, high = claims.interval(values)
+    return f'{mean:+.2f} [{low:+.2f}, {high:+.2f}]' if len(values) >= 3 else f'{mean:+.2f}'
+
+
+def _printed(label: str) -> dict:
+    """The paper's and the deck's numbers of a row, each in a column of its own: they differ."""
+    paper = {record.quantity: record.value for record in published_rows('zf table 3') if record.key == f'zf table 3/{label}'}
+    base = {record.quantity: record.value for record in published_rows('zf table 3') if record.key == f'zf table 3/{base_of(label)}'}
+    drops = {record.key.partition('/')[2]: record.value for record in published_rows('deck') if record.quantity == 'top-5 drop'}
+    return {
+        'paper_train': paper['train top-1'],
+        'paper_top1': paper['val top-1'],
+        'paper_top5': paper['val top-5'],
+        'paper_difference': None if label in BASES else round(paper['val top-5'] - base['val top-5'], 1),
+        'deck': drops.get(DECK.get(label)),
+    }
+
+
+def _cell(values: Mapping[int, float]) -> list[float] | None:
+    return [values[seed] for seed in sorted(values)] or None
+
+
+def table(rows: Sequence[Row], caption: str) -> Table:
+    """Each row trained from scratch, beside the paper and the deck."""
+    by_label = {row.label: row for row in rows}
+    lines = []
+    for row in rows:
+        base = by_label.get(base_of(row.label))
+        lines.append(
+            {
+                'row': row.label,
+                'parameters': row.parameters,
+                'fewer': base.parameters - row.parameters if base and row is not base and base.parameters and row.parameters else None,
+                'train': _cell(row.train),
+                'test': _cell(row.test),
+                'top5': _cell(row.top5),
+                'difference': _difference(_paired(row, base)) if base and row is not base else None,
+                'note': row.problem or None,
+                **_printed(row.label),
+            }
+        )
+    columns = [
+        Column('row'),
+        Column('parameters', format=',d'),
+        Column('fewer', 'fewer than the whole net', ',d'),
+        Column('train', 'train error, %', '.2f'),
+        Column('test', 'test error, % (top-1)', '.2f'),
+        *([Column('top5', 'test error, % (top-5)', '.2f')] if any(row.top5 for row in rows) else []),
+        Column('difference', 'top-1 difference [95 %]', '+.2f'),
+        Column('deck', 'deck: top-5 drop', '+.1f'),
+        Column('paper_difference', 'paper: top-5 difference', '+.1f'),
+        Column('paper_top5', 'paper: val top-5, %', '.1f'),
+        Column('paper_top1', 'paper: val top-1, %', '.1f'),
+        Column('paper_train', 'paper: train top-1, %', '.1f'),
+        *([Column('note')] if any(row.problem for row in rows) else []),
+    ]
+    return Table(columns, lines, caption)
+
+
+def lesion_table(rows: Sequence[Row], caption: str) -> Table:
+    """The same surgery from birth and on the grown net."""
+    by_label = {row.label: row for row in rows}
+    lines = []
+    for row in rows:
+        base = by_label.get(base_of(row.label))
+        if base and (row.refit or row.bypassed):
+            lines.append(
+                {
+                    'row': row.label,
+                    'birth': _difference(_paired(row, base)),
+                    'bypassed': _difference(_paired(row, base, 'bypassed')),
+                    'refit': _difference(_paired(row, base, 'refit')),
+                    'refit_error': _cell(row.refit),
+                    'retrained': row.retrained,
+                }
+            )
+    columns = [
+        Column('row'),
+        Column('birth', 'from birth: difference'),
+        Column('bypassed', 'grown, bypassed: difference'),
+        Column('refit', 'grown, refit: difference'),
+        Column('refit_error', 'refit: test error, %', '.2f'),
+        Column('retrained', 'layers retrained'),
+    ]
+    return Table(columns, lines, caption)
+
+
+def judged(rows: Sequence[Row], demonstration: bool) -> list[claims.Judged]:
+    """CLAIMS held against the test errors; those that name rows which were not trained are left out."""
+    values = {row.label: row.test for row in rows}
+    problems = {row.label: row.problem for row in rows if row.problem}
+    there = [claim for claim in CLAIMS if all(set(contrast) <= set(values) for contrast in claim.contrasts)]
+    return [claims.judge(claim, values, problems, demonstration) for claim in there]
+
+
+def bars(rows: Sequence[Row]) -> Figure:
+    """Top-1 errors with their spread, and the paper's beside them."""
+    return comparisons.bars(
+        [row.label for row in rows],
+        {'ours': [_cell(row.test) for row in rows]},
+        {'paper (ImageNet, top-1)': [_printed(row.label)['paper_top1'] for row in rows]},
+        'test error (%)',
+    )
+
+
+def against_parameters(rows: Sequence[Row]) -> Figure:
+    """Test error against the number of parameters."""
+    points = [(row.label, row.parameters, sum(row.test.values()) / len(row.test)) for row in rows if row.test]
+    return comparisons.scatter(points, 'parameters', 'test error (%)')
+
+
+_ABOUT = (
+    'The training error is measured like the test error, without augmentation and dropout, on as many training images as there are test '
+    "images. Differences are taken within seeds to the whole net of the same family, with Student's 95 % interval over the seeds. The "
+    "paper's rows are ImageNet networks, and the deck's drops differ from the paper's: both stand as printed, and only signs and order can "
+    'be compared with a small sibling.'
+)
+_LESIONS = (
+    'The lesion is the same surgery on the trained whole net. Bypassed: nothing is learned anew (a dash where shapes do not allow it). '
+    'Refit: the layers named are learned anew from their initialization in one short schedule, the same for all rows, and all others keep '
+    'their trained weights. What costs much from birth and little in the grown net was needed to learn, not to see.'
+)
+_CLUTTER = 'Clutter is a demonstration: its data and its recipe were chosen so that depth matters. Its effects stand without verdicts.'
+
+
+def _lead(rows: Sequence[Row], data: str, judgements: Sequence[claims.Judged]) -> str:
+    by_label = {row.label: row for row in rows}
+    said = []
+    for label in (WITHOUT_7, WITHOUT_67, WITHOUT_34, WITHOUT_3467):
+        if label in by_label and BASE in by_label and (values := _paired(by_label[label], by_label[BASE])):
+            said.append(f'{DECK[label]} {sum(values) / len(values):+.1f}')
+    counts = ', '.join(f'{word} {sum(j.verdict == word for j in judgements)}' for word in ('reproduced', 'contradicted', 'undecided'))
+    effects = f'Test error against the whole net, in points: {"; ".join(said)}.' if said else 'No row is finished yet.'
+    return effects + (f' Claims: {counts}.' if any(j.verdict != 'no verdict' for j in judgements) else '')
+
+
+def report(rows: Sequence[Row], data: str, show: Shelf) -> tuple[str, str, list[tuple[str, str]]]:
+    """(title, lead, [(heading, markup)]) of the experiment on a data set; tables and figures go to the shelf."""
+    demonstration = data == 'clutter'
+    judgements = judged(rows, demonstration)
+    caption = f'Zeiler & Fergus 2013, Table 3, on {data}: mean ± standard deviation (seeds).'
+    sections = [('Trained from scratch', show.table('depth', table(rows, caption)) + page.text_html(_ABOUT))]
+    if demonstration:
+        sections.append(('About clutter', page.text_html(_CLUTTER)))
+    sections.append(('Claims', show.claims(judgements)))
+    if any(row.refit or row.bypassed for row in rows):
+        caption = 'Test error in points above the trained whole net of the same seed [95 %].'
+        sections.append(('From birth, and in the grown net', show.table('lesions', lesion_table(rows, caption)) + page.text_html(_LESIONS)))
+    if any(row.test for row in rows):
+        drawn = show.figure('errors', bars(rows), f"Test error on {data}, and the paper's on ImageNet.")
+        drawn += show.figure('parameters', against_parameters(rows), 'Test error against the number of parameters.')
+        sections.append(('Figures', drawn))
+    return f'Depth ablation on {data}', _lead(rows, data, judgements), sections

@@ -1,0 +1,91 @@
+"""The plans that dry runs print: of one training, and of a table of them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cnn_research import config as configs
+from cnn_research import optimizers, parallel, tasks, train, trials
+from cnn_research.errors import ConfigError
+from experiments import command, progress
+
+
+def training(config) -> str:
+    """What a training would do: sizes, steps, memory, and the time of a few steps on random images; opens every source, trains nothing."""
+    config = configs.check(config)
+    net, found = configs.network(config), tasks.sources(config)
+    examples, batch = found['train'].num_examples, config.data.batch_size
+    steps = configs.steps(config.schedule, batch, examples)
+    optimizers.schedule(config, steps, batch, examples)  # refuses what cannot be scheduled
+    step = train.seconds_per_step(config, found)
+    shape = found['train'].image_shape
+    pixels = sum(s.num_examples for s in found.values()) * int(np.prod(shape)) if shape else 0
+    lines = [
+        f'architecture  {net.name}: {net.parameters:,} parameters, {net.multiply_adds:,} multiply-adds an image',
+        *(f'{role:12}  {s.num_examples:,} examples of {s.name} ({s.split}), {s.num_classes} classes' for role, s in found.items()),
+        f'images        {"x".join(map(str, shape)) if shape else "of several sizes"} -> input {"x".join(map(str, net.input_shape))}',
+        f'training      {steps:,} steps of {batch} = {steps * batch / examples:g} epochs, seed {config.seed}, {config.optimizer.name}, '
+        f'{config.schedule.kind} {config.optimizer.learning_rate:g}',
+        f'memory        about {trials.memory(config) / 1e9:.2f} GB for parameters, momentum, gradients and maps; {pixels / 1e9:.2f} GB '
+        'of pixels' + ('' if shape else ' (sizes differ: streamed or resized)'),
+        f'time          about {progress.duration(steps * step)} in steps, by a few measured ones of {1e3 * step:.0f} ms each',
+    ]
+    return '\n'.join(lines)
+
+
+def reduced(given: command.Command, trial: trials.Trial) -> bool:
+    """Whether the trial sees fewer examples, or sees them less often, than its row does at the scale as it stands."""
+    if trial.part:
+        return False
+    whole = configs.update(configs.update(configs.default(), given.recipe.config), given.recipe.rows.get(trial.row, {}))
+    seen = [configs.steps(c.schedule, c.data.batch_size, 10**6) * c.data.batch_size / 10**6 for c in (trial.config, whole)]
+    shares = [c.data.examples or float('inf') for c in (trial.config, whole)]
+    return seen[0] < 0.999 * seen[1] or shares[0] < shares[1]
+
+
+def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
+    """What a run would do: each trial with its state, parameters, steps, hours and GB, from a few measured steps of each network."""
+    lines, measured, left, per_epoch = [], {}, 0.0, 0.0
+    wide = max(len(f'{t.part} {t.row} {t.point}') for t in planned)
+    for trial in planned:
+        config, found = trial.config, tasks.sources(trial.config)
+        net, examples = configs.network(config), found['train'].num_examples
+        steps = configs.steps(config.schedule, config.data.batch_size, examples)
+        shape = (net, config.data.batch_size, config.dtype, config.optimizer.trainable)
+        if shape not in measured:
+            measured[shape] = train.seconds_per_step(config, found)
+        hours, gigabytes = steps * measured[shape] / 3600, trials.memory(config) / 1e9
+        state = trials.state(trial.workdir, trial.key)
+        if state != 'finished':
+            left += hours
+            per_epoch += 0.0 if trial.part else measured[shape] * examples / config.data.batch_size
+        named = f'{trial.part} {trial.row} {trial.point}'.strip()
+        lines.append(
+            f'{named:{wide}}  seed {config.seed}  {state:8}  {net.parameters:12,} parameters  {steps:9,} steps  {hours:6.2f} h'
+            + f'  {gigabytes:5.2f} GB'
+            + ('  reduced' if reduced(given, trial) else '')
+        )
+    devices = len(parallel.local_devices())
+    lines.append(f'{len(planned)} trials, {left / devices:.2f} hours in steps to go on {devices} device{"s" * (devices > 1)}')
+    if given.options.trials.budget:
+        budget = trials.seconds(given.options.trials.budget)
+        lines.append(f'in {given.options.trials.budget}: {_fitting(given.config, 0.9 * budget * devices / max(per_epoch, 1e-9))}')
+    return '\n'.join(lines)
+
+
+def _fitting(config, epochs: float) -> str:
+    """The flags that shorten or lengthen the schedule to so many epochs, its parts in proportion; a tenth is kept for evaluation."""
+    have = config.schedule.epochs
+    if not have:
+        raise ConfigError('trials.budget needs a schedule in epochs; set schedule.epochs.')
+    epochs = float(f'{epochs:.2g}') if epochs < 10 else int(epochs)
+    flags = [f'--config.schedule.epochs={epochs:g}']
+    for name in ('warmup', 'cooldown'):
+        if config.schedule[name].epochs:
+            flags.append(f'--config.schedule.{name}.epochs={config.schedule[name].epochs * epochs / have:.3g}')
+    drops = configs.by_layer(config.schedule.drops)
+    if drops:
+        flags.append(
+            '--config.schedule.drops=' + ','.join(f'{float(f"{at * epochs / have:.3g}")}={factor:g}' for at, factor in drops.items())
+        )
+    return ' '.join(flags)

@@ -1,0 +1,119 @@
+"""A table of trainings as a command runs it: planned, shown, trained, measured, and rendered from what was written down."""
+
+import dataclasses
+import importlib
+import pathlib
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from cnn_research import config as configs
+from cnn_research import train, trials
+from cnn_research.errors import TrialError
+from cnn_research.reporting import page
+from experiments import command, plans, progress
+
+
+class Book(NamedTuple):
+    """What an experiment's `render` is given: where, by which command, with which own fields, and the records of its trials in order."""
+
+    workdir: pathlib.Path
+    experiment: str
+    line: str
+    label: str
+    options: dict[str, Any]
+    records: list[trials.Record]
+
+    def of(self, part: str = '') -> dict[str, list[trials.Record]]:
+        """{row: its records} of a part of the experiment."""
+        rows: dict[str, list[trials.Record]] = {}
+        for record in self.records:
+            if record.part == part:
+                rows.setdefault(f'{record.row} ({record.point})' if record.point else record.row, []).append(record)
+        return rows
+
+
+def problem(records: Sequence[trials.Record]) -> str:
+    """What keeps a row from counting, in one line: trials that failed, are not finished, or were cut short; '' for nothing."""
+    said = [f'seed {r.seed} failed: {r.error}' for r in records if r.state == 'failed']
+    open_ = [str(r.seed) for r in records if r.state not in ('finished', 'failed')]
+    said += [f'not finished: seed {", ".join(open_)}'] if open_ else []
+    said += ['reduced: a shorter schedule or fewer examples than the scale has'] if any(r.reduced for r in records) else []
+    return '; '.join(said)
+
+
+def data_name(book: Book) -> str:
+    """The data set of an experiment whose trials share one."""
+    return next((record.config['data.name'] for record in book.records if record.config), 'nothing yet')
+
+
+class Rendered(NamedTuple):
+    """An experiment's share of a report: sections are (heading, markup)."""
+
+    title: str
+    lead: str
+    sections: list[tuple[str, str]]
+
+
+def line(given: command.Command, trial: trials.Trial) -> str:
+    """The command that trains this one network again; that of the whole table where it begins with another's weights."""
+    if trial.start:
+        return given.line
+    words = [word for word in shlex.split(given.line)[3:] if word.startswith(('--config=', '--config.'))]
+    kept = [w for w in words if w.startswith('--config=') or w[len('--config.') :].partition('=')[0] in configs.BY_NAME]
+    kept = [w for w in kept if w[len('--config.') :].partition('=')[0] not in trial.overrides]
+    more = [f'--config.{name}={value}' for name, value in trial.overrides.items()]
+    if not any(word.startswith('--config=') for word in kept):
+        kept.insert(0, f'--config=configs/{given.recipe.label.rpartition("-")[0]}.py:{given.recipe.label.rpartition("-")[2]}')
+    return shlex.join(['python', '-m', 'experiments.train', *kept, *more])
+
+
+def carry_out(
+    given: command.Command, planned: Sequence[trials.Trial], measure: Callable[[trials.Trial], None] = lambda trial: None
+) -> None:
+    """Trains this process's share, measures each finished trial, and leaves plan.json; TrialError at the end if a trial failed."""
+    about = {'experiment': given.name, 'label': given.recipe.label, 'options': configs.flat(given.options)}
+    about['line'] = progress.elsewhere(given.line, 'config.trials.shard')
+    trials.write_plan(given.workdir, planned, [plans.reduced(given, trial) for trial in planned], about)
+    mine, stop = trials.share(planned, given.options.trials.shard), command.stopper()
+    ended, begun, watches = [], time.monotonic(), {}
+
+    def watch(trial, event):
+        name = f'{trial.part} {trial.row} {trial.point}'.strip() + f', seed {trial.config.seed}'
+        own = dataclasses.replace(given, workdir=trial.workdir, line=line(given, trial))
+        show = watches.setdefault(trial.key, progress.Progress(own, f'[{name}] '))
+        if 'outcome' not in event:
+            show(event)
+            return
+        ended.append(trial)
+        left = sum(trials.state(t.workdir, t.key) != 'finished' for t in mine)
+        eta = progress.duration((time.monotonic() - begun) / len(ended) * left)
+        show({'note': f'{event["outcome"]}; {left} of {len(mine)} trials to go' + (f', about {eta}' if left else '')})
+
+    trials.carry_out(mine, watch, stop)
+    failed = [trial for trial in mine if trials.state(trial.workdir, trial.key) == 'failed']
+    for trial in mine:
+        if stop():
+            raise train.Stopped(0)
+        if trial not in failed:
+            measure(trial)
+    given.workdir.joinpath('report.html').write_text(report([given.workdir]))
+    print(f'report: {given.workdir / "report.html"}', file=sys.stdout)
+    if failed:
+        raise TrialError(f'{len(failed)} of {len(mine)} trials failed, {failed[0].row} for one; the report shows each with its error.')
+
+
+def report(workdirs: Sequence[pathlib.Path]) -> str:
+    """report.html of one experiment's workdir or, joined, of several; nothing is trained or measured."""
+    parts, lines = [], []
+    for workdir in workdirs:
+        about, found = trials.records(workdir)
+        if about['options'].get('trials.select') == 'holdout':
+            found = trials.selected(found)
+        book = Book(workdir, about['experiment'], about['line'], about['label'], about['options'], found)
+        parts.append(importlib.import_module(f'experiments.{book.experiment}').render(book))
+        lines.append(book.line)
+    title = ' and '.join(part.title for part in parts)
+    return page.page(title, '\n\n'.join(part.lead for part in parts), [s for part in parts for s in part.sections], '\n'.join(lines))
