@@ -53,8 +53,7 @@ def _refits(given: command.Command, rows: dict[str, dict], grown: list[trials.Tr
             'optimizer.trainable': ','.join(map(str, lesions.retrained(*nets))),
             'schedule.kind': 'cosine',
             'schedule.drops': '',
-            'schedule.warmup.epochs': 0.0,
-            'schedule.cooldown.epochs': 0.0,
+            **{f'schedule.{part}.{unit}': 0 for part in ('warmup', 'cooldown') for unit in given.options.lesion},
             **{f'schedule.{unit}': length for unit, length in given.options.lesion.items() if length},
         }
 

@@ -45,7 +45,7 @@ def reduced(given: command.Command, trial: trials.Trial) -> bool:
 
 def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
     """What a run would do: each trial with its state, parameters, steps, hours and GB, from a few measured steps of each network."""
-    lines, measured, left, per_epoch = [], {}, 0.0, 0.0
+    lines, measured, left, per_epoch = [], {}, 0.0, 0.0  # seconds
     wide = max(len(f'{t.part} {t.row} {t.point}') for t in planned)
     for trial in planned:
         config, found = trial.config, tasks.sources(trial.config)
@@ -54,19 +54,20 @@ def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
         shape = (net, config.data.batch_size, config.dtype, config.optimizer.trainable)
         if shape not in measured:
             measured[shape] = train.seconds_per_step(config, found)
-        hours, gigabytes = steps * measured[shape] / 3600, trials.memory(config) / 1e9
+        time, gigabytes = steps * measured[shape], trials.memory(config) / 1e9
         state = trials.state(trial.workdir, trial.key)
         if state != 'finished':
-            left += hours
+            left += time
             per_epoch += 0.0 if trial.part else measured[shape] * examples / config.data.batch_size
         named = f'{trial.part} {trial.row} {trial.point}'.strip()
         lines.append(
-            f'{named:{wide}}  seed {config.seed}  {state:8}  {net.parameters:12,} parameters  {steps:9,} steps  {hours:6.2f} h'
+            f'{named:{wide}}  seed {config.seed}  {state:8}  {net.parameters:12,} parameters'
+            + f'  {steps:9,} steps  {progress.duration(time):>13}'
             + f'  {gigabytes:5.2f} GB'
             + ('  reduced' if reduced(given, trial) else '')
         )
     devices = len(parallel.local_devices())
-    lines.append(f'{len(planned)} trials, {left / devices:.2f} hours in steps to go on {devices} device{"s" * (devices > 1)}')
+    lines.append(f'{len(planned)} trials, {progress.duration(left / devices)} in steps to go on {devices} device{"s" * (devices > 1)}')
     if given.options.trials.budget:
         budget = trials.seconds(given.options.trials.budget)
         lines.append(f'in {given.options.trials.budget}: {_fitting(given.config, 0.9 * budget * devices / max(per_epoch, 1e-9))}')

@@ -3,20 +3,22 @@
     python -m experiments.train
     python -m experiments.train --config=configs/lenet5.py:mnist --config.data.dir=DATA --config.seed=1
     python -m experiments.train --config=configs/cifar.py:cifar10 --config.schedule.epochs=200 --workdir=runs/18pct --dry_run
+    python -m experiments.train --config=configs/mlp.py:smoke --config.trials.seeds=3 --config.trials.grid='data.batch_size=32,64'
 
 --config=FILE:SCALE picks a recipe, --config.FIELD=VALUE overrides any field, --workdir=DIR says where the run is kept (default
-runs/train/FILE-SCALE), --dry_run prints the plan and does nothing. The same command again goes on from the newest checkpoint.
+runs/train/FILE-SCALE), --dry_run prints the plan and does nothing. The same command again goes on from the newest checkpoint. With several
+seeds or a grid, the report is a table of all of them.
 """
 
 import json
 
 import numpy as np
 
-from cnn_research import checkpoints, evaluate, tasks, train
+from cnn_research import checkpoints, evaluate, tasks, train, trials
 from cnn_research.data import stream
 from cnn_research.data.sources import subset
-from cnn_research.reporting import figures, page, tables
-from experiments import command, plans, progress
+from cnn_research.reporting import figures, page, shelf, tables
+from experiments import command, plans, progress, sweep
 
 SAMPLES = 18
 
@@ -92,7 +94,34 @@ def report(run: train.Run, line: str) -> str:
     return page.page(f'Training {net.name.split()[0]} on {test.name}', lead, sections, line)
 
 
+def render(book: sweep.Book) -> sweep.Rendered:
+    """The report of several seeds or of a grid: one row for each point, from the records alone."""
+    lines = []
+    for row, records in book.of().items():
+        done = [record for record in records if record.result]
+        errors = {role: [100 * r.result[role]['top1_error'] for r in done if role in r.result] for role in ('holdout', 'test')}
+        minutes = sum(record.seconds for record in done) / max(1, len(done)) / 60
+        lines.append({'row': row, **{k: v or None for k, v in errors.items()}, 'minutes': minutes, 'note': sweep.problem(records) or None})
+    columns = [
+        tables.Column('row'),
+        tables.Column('test', 'test error, % (seeds)', '.2f'),
+        tables.Column('holdout', 'holdout error, %', '.2f'),
+    ]
+    columns += [tables.Column('minutes', 'minutes in steps, a run', '.1f'), tables.Column('note')]
+    data, chosen = sweep.data_name(book), book.options['trials.select'] == 'holdout'
+    table = tables.Table(
+        columns, lines, 'Mean ± standard deviation; ' + ('the best point of the grid on holdout.' if chosen else 'every point.')
+    )
+    done = sum(record.result is not None for record in book.records)
+    lead = f'{done} of {len(book.records)} trials are finished.'
+    return sweep.Rendered(f'{book.label} on {data}', lead, [('Trials', shelf.Shelf(book.workdir).table('trials', table))])
+
+
 def main(given: command.Command) -> None:
+    if given.options.trials.seeds > 1 or given.options.trials.grid:
+        planned = trials.plan({given.recipe.label: {}}, given.config, given.options, given.workdir)
+        sweep.carry_out(given, planned) if not given.dry_run else print(plans.table(given, planned))
+        return
     if given.dry_run:
         print(plans.training(given.config))
         return
@@ -102,4 +131,4 @@ def main(given: command.Command) -> None:
 
 
 if __name__ == '__main__':
-    command.run('train', main, __doc__, 'configs/alexnet.py:clutter')
+    command.run('train', main, __doc__, 'configs/alexnet.py:clutter', trials.FIELDS)

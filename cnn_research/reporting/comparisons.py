@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from cnn_research.reporting.figures import COLOURS, QUIET, WIDTH
 
@@ -51,6 +52,10 @@ def scatter(points: Sequence[tuple[str, float, float]], x_label: str, y_label: s
         axes.plot([x], [y], 'o', color=COLOURS[index % len(COLOURS)], markersize=7, label=f'{index + 1}  {label}')
         axes.annotate(str(index + 1), (x, y), textcoords='offset points', xytext=(6, 5), fontsize=8, color=QUIET)
     axes.set_xscale('log')
+    axes.xaxis.set_minor_formatter(NullFormatter())  # between the powers of ten labels would run into each other
+    if points and max(x for _, x, _ in points) < 20 * min(x for _, x, _ in points):
+        ends = [min(x for _, x, _ in points), max(x for _, x, _ in points)]
+        axes.set_xticks(ends, [f'{x:,.0f}' for x in ends])
     axes.set_xlabel(x_label, parse_math=False)
     axes.set_ylabel(y_label, parse_math=False)
     axes.grid(color='#e4e4e4', linewidth=0.7)

@@ -1,0 +1,190 @@
+"""The depth ablation as a user runs it, small: plan, kill, going on, report again, joined reports; and its table from hand-made errors."""
+
+import dataclasses
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from cnn_research import checkpoints, parallel, train, trials
+from cnn_research import config as configs
+from cnn_research.models import zoo
+from cnn_research.reporting import depth
+from experiments import command, depth_ablation, sweep
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+CONFIG = 'configs/depth_ablation.py'
+# A minute's recipe made a few seconds' one.
+SMALL = (
+    f'--config={CONFIG}:smoke',
+    '--config.data.examples=160',
+    '--config.data.test_examples=60',
+    '--config.data.holdout=0.005',
+    '--config.schedule.steps=6',
+    '--config.schedule.warmup.steps=2',
+    '--config.schedule.cooldown.steps=2',
+    '--config.lesion.steps=3',
+    '--config.checkpoint.every.steps=2',
+)
+
+
+def launched(name, *arguments):
+    line = [sys.executable, '-m', f'experiments.{name}', *arguments]
+    environment = {**os.environ, 'XLA_FLAGS': ''}
+    return subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def ran(name, *arguments):
+    process = launched(name, *arguments)
+    out, err = process.communicate()
+    return process.returncode, out, err
+
+
+def small(folder, *more, rows=(depth.BASE, depth.WITHOUT_34, depth.WITHOUT_7)):
+    """The command, read, with some of its rows."""
+    given = command.parse('depth_ablation', '', [*SMALL, f'--workdir={folder}', *more], depth_ablation.FIELDS)
+    return dataclasses.replace(given, recipe=given.recipe._replace(rows={row: given.recipe.rows[row] for row in rows}))
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+    """A finished table of three rows, trained in this process on one device."""
+    folder = tmp_path_factory.mktemp('depth') / 'run'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, 'stopper', lambda: lambda: False)  # pytest keeps its own signals
+        patch.setattr(parallel, 'local_devices', lambda count=None: jax.local_devices()[:1])
+        depth_ablation.main(small(folder))
+    return folder
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_and_started_again_it_ends_with_what_it_had(tmp_path):
+    folder = tmp_path / 'run'
+    process = launched('depth_ablation', *SMALL, f'--workdir={folder}')
+    try:
+        deadline = time.monotonic() + 180
+        while len(list(folder.glob('trials/*/result.json'))) < 2:
+            assert process.poll() is None and time.monotonic() < deadline, 'no trial was finished'
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    finally:
+        process.kill()
+        process.communicate()
+    before = {p: p.stat().st_mtime_ns for p in folder.glob('trials/*/result.json')}
+    code, out, err = ran('depth_ablation', *SMALL, f'--workdir={folder}')
+    assert code == 0 and out == f'report: {folder}/report.html\n', err
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    _, records = trials.records(folder)
+    assert [(r.part, r.row, r.state) for r in records] == [(part, row, 'finished') for part in ('', 'refit') for row in _rows('smoke')]
+    assert [r.config['optimizer.trainable'] for r in records[5:]] == ['8', '5,8', '8', '8', '5,8']
+
+
+def test_every_row_is_trained_refitted_and_measured(workdir):
+    about, records = trials.records(workdir)
+    assert about['experiment'] == 'depth_ablation' and [r.state for r in records] == ['finished'] * 6
+    assert [(r.part, r.row) for r in records[2:4]] == [('', depth.WITHOUT_7), ('refit', depth.BASE)]
+    base = records[0]
+    bypassed = trials.read(base.workdir, 'bypassed')
+    assert bypassed[depth.BASE] == base.result['test']['top1_error'] and bypassed[depth.WITHOUT_34] is None
+    assert bypassed[depth.WITHOUT_7] is not None and trials.read(base.workdir, 'train') is not None
+    whole, refit = (checkpoints.load(r.workdir).variables['params'] for r in (base, records[4]))
+    for name in ('layer1', 'layer2', 'layer6', 'layer7'):  # frozen; layers 5 and 8 learn anew
+        assert jax.tree.all(jax.tree.map(np.array_equal, whole[name], refit[name]))
+    assert records[4].config['optimizer.trainable'] == '5,8' and whole['layer5']['convolution']['kernel'].shape[2] != 16
+    assert all(r.run['command'].startswith('python -m experiments.train --config=configs/depth_ablation.py:smoke') for r in records[:3])
+    assert all(r.reduced for r in records[:3])
+
+
+def test_the_command_of_a_trial_trains_that_trial(workdir):
+    _, records = trials.records(workdir)
+    arguments = command.shlex.split(records[2].run['command'])[3:]
+    again = configs.check(command.parse('train', 'configs/alexnet.py:clutter', arguments, trials.FIELDS).config)
+    assert {k: v for k, v in configs.flat(again).items() if k in configs.DECISIVE} == {
+        k: v for k, v in records[2].config.items() if k in configs.DECISIVE
+    }
+
+
+def test_the_report_says_rows_papers_claims_and_no_verdict(workdir):
+    page = (workdir / 'report.html').read_text()
+    for text in ('removed layers 3,4', '+3.0', '+4.0', 'no verdict (a demonstration)', 'Clutter is a demonstration', 'reduced'):
+        assert text in page
+    files = {p.name for p in workdir.iterdir()} | {p.name for p in (workdir / 'figures').iterdir()}
+    assert {'depth.csv', 'depth.md', 'depth.tex', 'lesions.csv', 'claims.csv', 'errors.png', 'parameters.svg'} <= files
+
+
+def test_reports_are_made_again_without_training_and_joined(workdir, tmp_path):
+    begun = time.monotonic()
+    code, _, err = ran('report', f'--workdir={workdir},{workdir}', f'--out={tmp_path}/joined.html')
+    assert code == 0, err
+    assert time.monotonic() - begun < 30
+    joined = (tmp_path / 'joined.html').read_text()
+    assert joined.count('<h2>Claims</h2>') == 2
+    code, out, err = ran('report', f'--workdir={tmp_path}')
+    assert (code, out) == (2, '') and 'plan.json' in err and err.count('\n') == 1
+
+
+def test_a_partial_table_is_rendered_with_its_gaps(workdir, tmp_path):
+    records = trials.records(workdir)[1]
+    gone = [records[0]._replace(state='failed', error='the loss is not finite', result=None), *records[1:]]
+    book = sweep.Book(tmp_path, 'depth_ablation', 'a line', 'smoke', {}, gone)
+    rendered = depth_ablation.render(book)
+    table = (tmp_path / 'depth.md').read_text()
+    assert 'seed 0 failed: the loss is not finite' in table and all(row in table for row in (depth.WITHOUT_34, depth.WITHOUT_7))
+    assert [heading for heading, _ in rendered.sections][:1] == ['Trained from scratch']
+
+
+def test_the_plan_lists_every_trial_and_does_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train, 'seconds_per_step', lambda config, found: 3600.0)
+    depth_ablation.main(small(tmp_path / 'x', '--dry_run', '--config.trials.seeds=2'))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 13 and all('missing' in line and 'GB' in line for line in lines[:-1])
+    assert lines[0].count('6 steps') == 1 and '6 h 00 min' in lines[0] and 'reduced' in lines[0]
+    devices = len(jax.local_devices())
+    assert lines[-1] == f'12 trials, {54 // devices} h {54 * 60 // devices % 60:02d} min in steps to go on {devices} devices'
+    assert not (tmp_path / 'x').exists()
+
+
+def test_the_plan_says_the_epochs_that_fit_a_budget(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train, 'seconds_per_step', lambda config, found: 1.0)
+    monkeypatch.setattr(parallel, 'local_devices', lambda count=None: jax.local_devices()[:1])
+    arguments = [f'--config={CONFIG}:smoke', '--config.data.examples=320', '--config.trials.budget=1h', '--dry_run']
+    given = command.parse('depth_ablation', '', [*arguments, f'--workdir={tmp_path}/x'], depth_ablation.FIELDS)
+    depth_ablation.main(given)
+    flags = capsys.readouterr().out.splitlines()[-1].partition(': ')[2].split()
+    again = command.parse('depth_ablation', '', [*arguments, *flags, f'--workdir={tmp_path}/x'], depth_ablation.FIELDS)
+    # An epoch of each of five rows is ten steps of a second: with a tenth to spare, 64 epochs fit into an hour.
+    assert again.config.schedule.epochs == 64 and again.config.schedule.warmup.epochs == pytest.approx(6.4)
+
+
+def _rows(scale):
+    return command._load(f'{CONFIG}:{scale}').rows
+
+
+@pytest.mark.parametrize('scale', ['mnist', 'cifar10', 'imagenette', 'imagenet2012'])
+def test_the_twelve_rows_are_the_published_ones(scale):
+    rows = _rows(scale)
+    assert list(rows) == [record.key.partition('/')[2] for record in depth.published_rows('zf table 3')][::3]
+    if scale == 'imagenet2012':
+        assert [zoo.architecture(how['architecture']) for how in rows.values()] == [zoo.architecture(text) for _, text in zoo.TABLE3]
+
+
+def _row(label, parameters, errors, problem=''):
+    test = dict(enumerate(errors))
+    return depth.Row(label, parameters, test, test, {}, {}, {}, '', problem)
+
+
+def test_verdicts_follow_from_the_errors():
+    papers = {record.key.partition('/')[2]: record.value for record in depth.published_rows('zf table 3') if record.quantity == 'val top-5'}
+    rows = [_row(label, 10, [papers[label] + 0.01 * seed * (1 + i) for seed in range(3)]) for i, label in enumerate(depth.DECK)]
+    assert [one.verdict for one in depth.judged(rows, False)] == ['reproduced'] * 5  # the paper reproduces itself
+    assert {one.verdict for one in depth.judged(rows, True)} == {'no verdict'}
+    table = depth.table(rows, '')
+    four = next(row for row in table.rows if row['row'] == depth.WITHOUT_3467)
+    assert four['deck'] == 33.5 and four['paper_difference'] == 32.0 and four['difference'].startswith('+32.0')
+    assert [one.verdict for one in depth.judged([*rows[:-1], _row(depth.WITHOUT_3467, 1, [1, 2, 3], 'reduced')], False)][0] == 'no verdict'
