@@ -107,6 +107,16 @@ def test_adam_is_optaxs(params, name):
     close(trained(config, params)[-1], expected)
 
 
+@pytest.mark.parametrize('name', ['momentum', 'adam', 'adamw'])
+def test_a_step_that_is_not_sound_leaves_the_state_as_it_was(params, name):
+    rule = optimizers.optimizer(given(optimizer__name=name, optimizer__weight_decay=0.01), params)
+    _, before = rule.update(gradients(params, 0), rule.init(params), params, learning_rate=RATE, sound=True)
+    spoilt = jax.tree.map(lambda g: np.full_like(g, np.nan), gradients(params, 1))
+    _, after = rule.update(spoilt, before, params, learning_rate=RATE, sound=False)
+    assert any(np.asarray(leaf).any() for leaf in jax.tree.leaves(before))
+    jax.tree.map(np.testing.assert_array_equal, after, before)
+
+
 def test_max_rms_holds_after_each_step_and_leaves_small_filters_alone(params):
     params['layer1']['convolution']['kernel'][..., 0] *= 1e-3  # stays below the bound, the other three filters start far above
     bounded = trained(given(optimizer__max_rms=0.5), params)
