@@ -67,7 +67,11 @@ def examples(net: Architecture, batch_size: int):
     images = random.integers(0, 256, (count, *net.input_shape), np.uint8)
     labels = random.integers(0, net.num_classes, count)
     source = types.SimpleNamespace(
-        name='random', split='train', num_examples=count, read=lambda index: (list(images[index]), labels[index])
+        name='random',
+        split='train',
+        num_examples=count,
+        fingerprint=f'random {images.shape} {net.num_classes}',
+        read=lambda index: (list(images[index]), labels[index]),
     )
     feed = stream.open_feed(source, seed=0, batch_size=batch_size, resize=0, resident_gb=4.0, workers=0)
     channels = net.input_shape[-1]

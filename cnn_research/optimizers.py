@@ -37,6 +37,30 @@ def _scaled_by_rate() -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
+def _momentum(decay: float) -> optax.GradientTransformationExtraArgs:
+    """v <- decay v + update, or v as it was where the step is not `sound`; the new v is the update.
+
+    Selecting here, not after, lets XLA write v and then the parameters in place, with one reading of the new v: after it, both are
+    computed from the old v and parameters, which are copied first (98 instead of 53 ms for a gradient and update of 38 M parameters).
+    """
+
+    def update(updates, state, params=None, *, sound, **_):
+        trace = jax.tree.map(lambda u, v: jnp.where(sound, u + decay * v, v), updates, state.trace)
+        return trace, optax.TraceState(trace)
+
+    return optax.GradientTransformationExtraArgs(optax.trace(decay).init, update)
+
+
+def _moved_when_sound(rule: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """The rule, whose state stays as it was where the step is not `sound`."""
+
+    def update(updates, state, params=None, *, sound, **_):
+        updates, new = rule.update(updates, state, params)
+        return updates, jax.tree.map(lambda after, before: jnp.where(sound, after, before), new, state)
+
+    return optax.GradientTransformationExtraArgs(rule.init, update)
+
+
 def _renormalised(largest: float, learns: Collection[str]) -> optax.GradientTransformation:
     """Convolution filters whose RMS would exceed `largest` come back to it after the update (Zeiler & Fergus 2013, section 3).
 
@@ -72,7 +96,9 @@ def trainable(config, params) -> tuple[str, ...]:
 
 
 def optimizer(config, params) -> optax.GradientTransformationExtraArgs:
-    """The update rule of config.optimizer; `update(gradients, state, params, learning_rate=rate)`.
+    """The update rule of config.optimizer; `update(gradients, state, params, learning_rate=rate, sound=finite)`.
+
+    Where `sound` is False the state comes back as it was, and the updates are not to be applied.
 
     'momentum' is v <- m v - rate (g + decay w), w <- w + v: decay inside the learning-rate product and inside the momentum buffer
     (Krizhevsky et al. 2012, section 5). Rates and decays by layer, and of biases, multiply as in Caffe and cuda-convnet.
@@ -88,10 +114,10 @@ def optimizer(config, params) -> optax.GradientTransformationExtraArgs:
         lambda layer, name: given.weight_decay * decays.get(layer, 1.0) * (given.bias_decay if name == 'bias' else 1.0),
     )
     decayed = [_decayed(decay)] if given.weight_decay else []
-    adam = optax.scale_by_adam(b1=given.momentum)
+    adam = _moved_when_sound(optax.scale_by_adam(b1=given.momentum))
     stepped = [_multiplied(rate), _scaled_by_rate()]
     chains = {
-        'momentum': [*decayed, *stepped, optax.trace(decay=given.momentum)],
+        'momentum': [*decayed, *stepped, _momentum(given.momentum)],
         'adam': [*decayed, adam, *stepped],
         'adamw': [adam, *decayed, *stepped],
     }

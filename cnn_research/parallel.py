@@ -43,7 +43,8 @@ def process() -> tuple[int, int]:
 
 def all_sum(tree):
     """The sum over all devices of all processes; inside `spread` functions only."""
-    return lax.psum(tree, _AXIS)
+    # Of one device, XLA CPU makes the sum a copy of the tree: of all gradients.
+    return tree if lax.axis_size(_AXIS) == 1 else lax.psum(tree, _AXIS)
 
 
 def replicated(tree, devices: Sequence[jax.Device]):

@@ -67,32 +67,32 @@ def train_step(task: tasks.Task, optimizer, schedule, total=parallel.all_sum, tr
     def step(state: TrainState, placed, batch):
         key = jax.random.wrap_key_data(state.rng)
         mask = batch.pop('mask').astype(jnp.float32)
+        examples = total(jnp.sum(mask))
 
         def objective(params):
             if trainable is not None:  # no gradient is computed below the lowest layer that learns
                 params = {layer: own if layer in trainable else lax.stop_gradient(own) for layer, own in params.items()}
             losses, metrics = task.loss(params, placed, batch, key)
             sums = {name: jnp.sum(values * mask) for name, values in {'loss': losses, **metrics, 'examples': mask}.items()}
-            return sums['loss'], sums
+            return sums['loss'] / examples, sums  # dividing the loss, not the gradients, saves a pass over all of them
 
         (_, sums), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
         sums, gradients = total((sums, gradients))
-        gradients = jax.tree.map(lambda g: g / sums['examples'], gradients)
         rate = schedule(state.step)
         if state.schedule_state is not None:
             rate = rate * state.schedule_state.scale
 
         # From the first loss or gradient that is not finite on the parameters stay as they were, so that the loop can look for its cause.
         # A gradient is looked at in the vectors, a layer's biases, which see all of what comes down to it. Selecting is
-        # part of the update's own pass; a conditional copies the parameters, and the norm of all gradients is one more pass over them.
+        # part of the update's own pass, also in the optimizer; a conditional copies the parameters, and the norm of all gradients is
+        # one more pass over them.
         vectors = [gradient for gradient in jax.tree.leaves(gradients) if gradient.ndim == 1]
-        sound = jnp.isfinite(sums['loss']) & jnp.isfinite(optax.tree.norm(vectors))
-        finite = sound & (state.window['bad_step'] < 0)
-        updates, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.params, learning_rate=rate)
-        params = jax.tree.map(lambda value, change: jnp.where(finite, value + change, value), state.params, updates)
-        optimizer_state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), optimizer_state, state.optimizer_state)
-        window = {name: state.window[name] + jnp.where(finite, value, 0) for name, value in sums.items()}
-        window['bad_step'] = jnp.where(finite | (state.window['bad_step'] >= 0), state.window['bad_step'], state.step)
+        finite = jnp.isfinite(sums['loss']) & jnp.isfinite(optax.tree.norm(vectors))
+        sound = finite & (state.window['bad_step'] < 0)
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.params, learning_rate=rate, sound=sound)
+        params = jax.tree.map(lambda value, change: jnp.where(sound, value + change, value), state.params, updates)
+        window = {name: state.window[name] + jnp.where(sound, value, 0) for name, value in sums.items()}
+        window['bad_step'] = jnp.where(sound | (state.window['bad_step'] >= 0), state.window['bad_step'], state.step)
         new = TrainState(state.step + 1, params, optimizer_state, state.schedule_state, state.rng, window)
         return new, {'loss': sums['loss'] / sums['examples'], 'step': new.step}
 
