@@ -50,8 +50,8 @@ def learning_curves(series: Sequence[tuple[str, Sequence, Sequence]], x_label: s
     return figure
 
 
-def filter_grid(kernels: np.ndarray, scaling: str = 'each') -> Figure:
-    """Kernels (kh, kw, Cin, Cout) as a grid of Cout images, after Krizhevsky et al. 2012, Fig. 3.
+def filter_mosaic(kernels: np.ndarray, scaling: str = 'each') -> tuple[np.ndarray, float]:
+    """(picture (h, w, 3), grey as three equal channels; the largest weight drawn) of kernels (kh, kw, Cin, Cout): Cout tiles.
 
     Three input maps are drawn in colour, one in grey; of any other number the first map is drawn, in grey. Mid-grey is a weight of
     zero. `scaling`: 'each' divides a filter by its own largest weight, so that weak filters are as visible as strong ones; 'shared'
@@ -65,22 +65,25 @@ def filter_grid(kernels: np.ndarray, scaling: str = 'each') -> Figure:
         raise ValueError(f"scaling is 'each' or 'shared', not {scaling!r}")
     if not np.isfinite(kernels).all():
         raise ValueError('kernels hold values that are not finite')
-    maps = kernels.shape[2]
-    drawn = kernels if maps == 3 else kernels[:, :, :1]
+    drawn = kernels if kernels.shape[2] == 3 else kernels[:, :, :1].repeat(3, axis=2)
     largest = np.abs(drawn).max(axis=(0, 1, 2) if scaling == 'each' else None, keepdims=True)
     tiles = 0.5 + 0.5 * np.divide(drawn, largest, out=np.zeros_like(drawn), where=largest > 0)
-    picture = _mosaic(np.moveaxis(tiles, 3, 0))
+    return _mosaic(np.moveaxis(tiles, 3, 0)), float(largest.max())
+
+
+def filter_grid(kernels: np.ndarray, scaling: str = 'each') -> Figure:
+    """Kernels (kh, kw, Cin, Cout) as a grid of Cout images, after Krizhevsky et al. 2012, Fig. 3; drawn by `filter_mosaic`."""
+    picture, largest = filter_mosaic(kernels, scaling)
     height, width = picture.shape[:2]
-    caption = {'each': 'each filter scaled by its own largest weight', 'shared': f'all filters scaled by {float(largest.max()):.3g}'}[
-        scaling
-    ]
+    maps, count = np.shape(kernels)[2:]
+    caption = {'each': 'each filter scaled by its own largest weight', 'shared': f'all filters scaled by {largest:.3g}'}[scaling]
     caption += '\nmid-grey is zero' + ('' if maps in (1, 3) else f'; first of {maps} input maps')
-    span = WIDTH * min(1.0, 0.45 + kernels.shape[3] / 60)
+    span = WIDTH * min(1.0, 0.45 + count / 60)
     figure = Figure(figsize=(span, span * height / width + 0.45))
     share = 0.45 / figure.get_figheight()
     axes = figure.add_axes((0, share, 1, 1 - share))
     # The mosaic is enlarged already; 'none' keeps its pixels hard-edged and puts them into an SVG as they are.
-    axes.imshow(picture if maps == 3 else picture[..., 0], cmap='gray', vmin=0, vmax=1, interpolation='none')
+    axes.imshow(picture, interpolation='none')
     axes.set_axis_off()
     figure.text(0.5, share / 2, caption, ha='center', va='center', fontsize=8, color=QUIET)
     return figure

@@ -1,0 +1,314 @@
+"""Filters as numbers, against gratings whose frequency and direction are known, plain Fourier sums, and loops over pairs of images."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from cnn_research import config as configs
+from cnn_research.analysis import filters
+from cnn_research.architecture import Architecture, Convolution, Dense, Layer, MaxPool, ReLU
+from cnn_research.checkpoints import Trained
+from cnn_research.data.sources import Source
+from cnn_research.errors import ArchitectureError
+from cnn_research.models.network import Network
+
+COUNT = 21
+
+
+def random_kernels(*shape):
+    return np.random.default_rng(0).normal(size=shape)
+
+
+def grating(frequency, degrees, size=31):
+    """(size, size, 3, 1): a grey wave under a Gaussian, varying in a direction counted counter-clockwise from the row."""
+    down, across = np.mgrid[:size, :size] - size // 2
+    along = across * np.cos(np.radians(degrees)) - down * np.sin(np.radians(degrees))
+    wave = np.sin(2 * np.pi * frequency * along) * np.exp(-(down**2 + across**2) / (2 * (size / 6) ** 2))
+    return np.repeat(wave[..., None, None], 3, axis=2)
+
+
+# ---- kernels
+
+
+def test_spectrum_is_the_fourier_sum_of_the_kernel_without_its_mean():
+    kernels = random_kernels(4, 3, 2, 2)
+    found = filters.spectrum(kernels)
+    frequencies = np.fft.fftfreq(filters.GRID)
+    for row, column, number in [(0, 0, 0), (1, 0, 0), (7, 60, 1), (40, 33, 1)]:
+        expected = 0
+        for channel in range(2):
+            one = kernels[:, :, channel, number]
+            places = [(y, x) for y in range(4) for x in range(3)]
+            terms = [(one[y, x] - one.mean()) * np.exp(-2j * np.pi * (frequencies[row] * y + frequencies[column] * x)) for y, x in places]
+            expected += abs(sum(terms)) ** 2 / filters.GRID**2
+        assert found[row, column, number] == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize('size', [1, 3, 7, 11])
+def test_bands_and_rings_share_out_all_energy_at_any_size_and_scale(size):
+    kernels = random_kernels(size, size, 3, 5) + 0.3
+    bands, rings = filters.bands(kernels), filters.radial_histogram(kernels)
+    np.testing.assert_allclose(sum(bands), 1)
+    np.testing.assert_allclose(bands.constant + rings.sum(0), 1)
+    limits = [int(32 * limit) for limit in filters.LIMITS]
+    for part, ring in zip(bands[1:], np.split(rings, limits), strict=True):
+        np.testing.assert_allclose(part, ring.sum(0), atol=1e-12)
+    np.testing.assert_allclose(filters.bands(1e-4 * kernels), bands)
+    means = kernels.mean((0, 1))
+    np.testing.assert_allclose(bands.constant, size**2 * (means**2).sum(0) / (kernels**2).sum((0, 1, 2)))
+
+
+@pytest.mark.parametrize(('frequency', 'band'), [(0.06, 'low'), (0.18, 'mid'), (0.4, 'high'), (0.5, 'high')])
+@pytest.mark.parametrize('degrees', [0, 45, 70])
+def test_a_grating_falls_into_its_band_and_ring(frequency, band, degrees):
+    kernel = grating(frequency, degrees)
+    if frequency == 0.5:  # a sine at the highest frequency of a row is zero at each pixel
+        kernel = np.resize([1.0, -1.0], (9, 9, 1, 1))
+    assert getattr(filters.bands(kernel), band)[0] > 0.97
+    rings = filters.radial_histogram(kernel)[:, 0]
+    if frequency < 0.5:
+        middle = rings @ (filters.EDGES[1:] + filters.EDGES[:-1]) / 2 / rings.sum()
+        assert middle == pytest.approx(frequency, abs=0.01)
+
+
+def test_a_constant_filter_is_all_constant_and_a_dead_one_shares_out_nothing():
+    kernels = np.stack([np.full((5, 5, 3), 2.0), np.zeros((5, 5, 3))], axis=-1)
+    np.testing.assert_allclose(filters.bands(kernels), [[1, np.nan], [0, np.nan], [0, np.nan], [0, np.nan]], atol=1e-12)
+    assert np.isnan(filters.radial_histogram(kernels)[:, 1]).all()
+    assert np.isnan(filters.orientation(kernels).selectivity).all()
+    assert np.isnan(filters.colour_share(kernels)).tolist() == [False, True]
+
+
+@pytest.mark.parametrize('degrees', [0, 30, 90, 135, 179])
+def test_orientation_of_a_grating(degrees):
+    found = filters.orientation(grating(0.2, degrees))
+    assert (found.angle[0] - degrees + 90) % 180 == pytest.approx(90, abs=0.5)
+    assert found.selectivity[0] > 0.9
+
+
+def test_orientation_turns_with_the_filter_and_a_round_one_has_none():
+    kernels = random_kernels(7, 7, 3, 6)
+    upright, turned = filters.orientation(kernels), filters.orientation(np.rot90(kernels))
+    np.testing.assert_allclose((upright.angle + 90) % 180, turned.angle, atol=1e-9)
+    np.testing.assert_allclose(upright.selectivity, turned.selectivity)
+    assert (upright.selectivity > 0.01).all()
+    mirrored = filters.orientation(kernels[:, ::-1])
+    np.testing.assert_allclose((180 - upright.angle) % 180, mirrored.angle, atol=1e-9)
+    dot = np.zeros((5, 5, 1, 1))
+    dot[2, 2] = 1
+    assert filters.orientation(dot).selectivity[0] < 1e-12
+
+
+def test_colour_share_is_the_energy_off_the_grey_axis():
+    colours = np.array([[1, 1, 1], [1, -1, 0], [0, 1, 0], [1, 1, -2]], float)
+    kernels = random_kernels(5, 5, 1, 4) * colours.T
+    np.testing.assert_allclose(filters.colour_share(kernels), [0, 1, 2 / 3, 1], atol=1e-12)
+    kernels = random_kernels(3, 3, 3, 4)
+    chromatic = np.array([[1, -1, 0], [1, 1, -2]]) / np.sqrt([[2], [6]])
+    expected = [sum((axis @ kernels[y, x, :, o]) ** 2 for axis in chromatic for y in range(3) for x in range(3)) for o in range(4)]
+    np.testing.assert_allclose(filters.colour_share(kernels), expected / (kernels**2).sum((0, 1, 2)))
+
+
+def test_norm_spread():
+    kernels = np.ones((3, 3, 2, 5)) * [1, 1, 2, 1, 5]
+    np.testing.assert_allclose(filters.rms(kernels), [1, 1, 2, 1, 5])
+    assert filters.norm_spread(kernels) == pytest.approx((5, np.std([1, 1, 2, 1, 5]) / 2))
+    assert filters.norm_spread(7 * kernels) == pytest.approx(filters.norm_spread(kernels))
+    assert filters.norm_spread(kernels * [0, 0, 0, 1, 1])[0] == np.inf
+    assert np.isnan(filters.norm_spread(0 * kernels)).all()
+
+
+@pytest.mark.parametrize('shape', [(3, 3, 4), (3, 3, 0, 4), (66, 66, 1, 1)])
+def test_what_are_no_kernels_is_refused(shape):
+    with pytest.raises(ValueError, match='kernels have shape'):
+        filters.bands(np.ones(shape))
+    with pytest.raises(ValueError, match='three input maps'):
+        filters.colour_share(np.ones((3, 3, 2, 4)))
+
+
+# ---- networks
+
+
+def trained(net, side=14, **parameters):
+    """Random weights, or those given as layer1_kernel=array; the preprocessing is that of grey levels to about [-1, 1]."""
+    params = Network(net).init(jax.random.key(0), np.zeros((1, *net.input_shape), np.float32))['params']
+    for name, value in parameters.items():
+        layer, leaf = name.split('_')
+        params[layer]['convolution'][leaf] = np.asarray(value, np.float32)
+    preprocessing = {'mean': np.full(3, 128, np.float32), 'scale': np.full(3, 1 / 64, np.float32)}
+    config = configs.update(configs.default(), {'evaluate.batch_size': 8})
+    return Trained(net, {'params': params, 'preprocessing': preprocessing}, config, 0)
+
+
+def source(images):
+    def read(indices):
+        return [images[i] for i in indices], np.zeros(len(indices), np.int32)
+
+    return Source('made', 'test', len(images), 10, tuple('0123456789'), images.shape[1:], 'made', read)
+
+
+def noise(side=14, count=COUNT):
+    return np.random.default_rng(1).integers(256, size=(count, side, side, 3), dtype=np.uint8)
+
+
+def net(side=12, stride=2, first=4, kernel=3):
+    layers = (
+        (Convolution(first, kernel, stride=stride, padding=1), ReLU(), MaxPool(2, 1)),
+        (Convolution(5, 3, stride=2), ReLU()),
+        (Dense(10),),
+    )
+    return Architecture('small', (side, side, 3), tuple(Layer(number, stages) for number, stages in enumerate(layers, 1)))
+
+
+def seen(images):
+    return (images.astype(np.float32) - 128) / 64
+
+
+def test_activity_counts_every_position_of_every_image():
+    small = net()
+    one = trained(small, layer1_bias=[-1e3, 1e3, 0, -3.0])
+    found = filters.activity(one, source(noise()))
+    taps = ('layer1.relu', 'layer2.relu')
+    maps = Network(small).apply({'params': one.variables['params']}, seen(noise())[:, 1:13, 1:13], taps, method='features')
+    for number, tap in enumerate(taps, 1):
+        array = np.asarray(maps[tap])
+        assert found[number].active.tolist() == [sum(bool(v > 0) for v in array[..., m].flat) for m in range(array.shape[-1])]
+        assert found[number].positions == array[..., 0].size
+    assert found[1].never.tolist() == [True, False, False, False] and found[1].always.tolist() == [False, True, False, False]
+    assert 0 < found[1].active[3] < found[1].active[2]
+
+
+def test_rarely_active_maps_are_dead_only_if_they_never_are():
+    found = filters.Activity(np.array([0, 1, 9, 10, 10_000]), 10_000)
+    assert found.never.tolist() == [True, False, False, False, False] and found.always.tolist() == [False] * 4 + [True]
+    assert found.rarely.tolist() == [True, True, True, False, False]
+
+
+@pytest.mark.parametrize('sides', [(16, 16), (13, 18)])
+@pytest.mark.parametrize('stride', [1, 2, 3, 4])
+def test_folded_energy_is_parsevals_sum_in_both_directions(sides, stride):
+    maps = np.random.default_rng(2).normal(size=(2, *sides, 3)) + 5
+    height, width = sides
+    window = np.outer(*(np.sin(np.pi * (np.arange(side) + 0.5) / side) ** 2 for side in sides))
+    folded, total = np.zeros(3), np.zeros(3)
+    for image in maps:
+        for m in range(3):
+            values = (image[..., m] - (image[..., m] * window).sum() / window.sum()) * window
+            total[m] += (values**2).sum()
+            for v in range(height):
+                for u in range(width):
+                    wave = np.exp(-2j * np.pi * (np.arange(height)[:, None] * v / height + np.arange(width) * u / width))
+                    fastest = max(min(v, height - v) / height, min(u, width - u) / width)
+                    if fastest > 1 / (2 * stride) + 1e-9:
+                        folded[m] += abs((values * wave).sum()) ** 2 / (height * width)
+    for found, expected in zip(filters.folded_energy(maps.astype(np.float32), stride), (folded, total), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_of_two_waves_with_the_same_samples_the_faster_is_folded():
+    down, across = np.mgrid[:24, :24]
+    slow = np.cos(2 * np.pi * (down * 2 / 24 - across * 1 / 24))
+    fast = np.cos(2 * np.pi * (down * 2 / 24 + across * (1 / 4 - 1 / 24)))
+    np.testing.assert_allclose(slow[:, ::4], np.cos(2 * np.pi * (down * 2 / 24 + across * (1 / 4 - 1 / 24)))[:, ::4], atol=1e-9)
+    folded, total = filters.folded_energy(np.stack([slow, fast], -1)[None].astype(np.float32), 4)
+    np.testing.assert_allclose(folded / total, [0, 1], atol=1e-5)
+
+
+def test_a_diagonal_wave_that_either_direction_samples_well_is_not_folded():
+    down, across = np.mgrid[:32, :32]
+    wave = np.cos(2 * np.pi * (down + across) * 3 / 32)[None, ..., None].astype(np.float32)  # 0.133 cycles per pixel along the diagonal
+    folded, total = filters.folded_energy(wave, 4)
+    assert folded[0] / total[0] < 1e-2
+
+
+def test_aliasing_of_a_filter_that_copies_the_image_is_the_images_own():
+    images = noise(18)
+    copies = np.zeros((3, 3, 3, 4))
+    copies[1, 1, 0, 0] = copies[1, 1, 1, 1] = 1
+    copies[:, :, 2, 2] = 1 / 9  # a blur
+    copies[1, 1, 2, 3] = 1
+    found = filters.aliasing(trained(net(18, stride=4), layer1_kernel=copies, layer1_bias=[7.0, 0, 0, 0]), source(images), 1)
+    folded, total = (np.asarray(part) for part in filters.folded_energy(seen(images)[:, 1:-1, 1:-1], 4))
+    np.testing.assert_allclose(found[[0, 1, 3]], folded / total, rtol=1e-4)
+    assert found[2] < 0.5 < found[3]
+
+
+def test_aliasing_of_each_layer_comes_from_its_own_stride():
+    one = trained(net(14, stride=1), layer1_kernel=np.zeros((3, 3, 3, 4)))
+    assert np.isnan(filters.aliasing(one, source(noise()), 1)).all()  # no response, nothing to fold
+    one = trained(net(14, stride=1))
+    assert (filters.aliasing(one, source(noise()), 1) == 0).all()
+    second = filters.aliasing(one, source(noise()), 2)
+    maps = Network(one.architecture).apply({'params': one.variables['params']}, seen(noise()), ('layer1',), method='features')['layer1']
+    kernel = one.variables['params']['layer2']['convolution']['kernel']
+    responses = np.zeros((COUNT, 11, 11, 5), np.float32)
+    for y in range(3):
+        for x in range(3):
+            responses += np.asarray(maps)[:, y : y + 11, x : x + 11] @ np.asarray(kernel[y, x])
+    folded, total = (np.asarray(part) for part in filters.folded_energy(responses, 2))
+    np.testing.assert_allclose(second, folded / total, rtol=1e-3)
+    assert (second > 0.05).all()
+
+
+def brute_force(one, images, tap, side, largest):
+    """Root mean squared distances by loops, of shifts over all pairs of images."""
+    small = one.architecture
+    small = Architecture('window', (side, side, 3), small.layers if side == small.input_shape[0] else small.layers[:2])
+    corner = (images.shape[1] - side - largest) // 2
+
+    def features(down, across):
+        views = seen(images)[:, corner + down :, corner + across :][:, :side, :side]
+        taps = Network(small).apply({'params': one.variables['params']}, views, (tap,), method='features')
+        return np.asarray(taps[tap], np.float64).reshape(len(images), -1)
+
+    still, between = features(0, 0), []
+    for i in range(len(images)):
+        between += [((still[i] - still[j]) ** 2).sum() for j in range(len(images)) if j != i]
+    moved = [[((features(*shift) - still) ** 2).sum(1).mean() for shift in ((d, 0), (0, d))] for d in range(1, largest + 1)]
+    return np.sqrt(np.mean(moved, axis=1) / np.mean(between))
+
+
+@pytest.mark.parametrize(('side', 'tap', 'window'), [(14, 'layer1', 11), (14, 'layer2.relu', 11), (16, 'layer3', 12), (19, 'layer1', 12)])
+def test_shift_sensitivity_is_the_loop_over_shifts_and_pairs(side, tap, window):
+    one, images = trained(net()), noise(side)
+    found = filters.shift_sensitivity(one, source(images), (tap, 'layer2'), 3)
+    np.testing.assert_allclose(found[tap], brute_force(one, images, tap, window, 3), rtol=1e-4)
+    assert (found[tap] > 0.1).all() and list(found) == [tap, 'layer2']
+
+
+def test_an_image_that_repeats_itself_feels_no_shift_by_its_period():
+    images = np.tile(noise(2, 9), (1, 8, 8, 1))
+    found = filters.shift_sensitivity(trained(net()), source(images), ('layer1', 'layer3'), 4)
+    for curve in found.values():
+        np.testing.assert_allclose(curve[[1, 3]], 0, atol=1e-6)
+        assert (curve[[0, 2]] > 0.1).all()
+
+
+def test_a_dense_tap_without_a_margin_is_refused():
+    with pytest.raises(ArchitectureError, match=r'layer3 reads the whole 12x12 input.*14x14 leave no margin of 3 px.*layer2'):
+        filters.shift_sensitivity(trained(net()), source(noise(14)), ('layer1', 'layer3'), 3)
+    with pytest.raises(ArchitectureError, match='no tap'):
+        filters.shift_sensitivity(trained(net()), source(noise(14)), ('layer9',), 3)
+
+
+@pytest.mark.parametrize(('side', 'taps'), [(14, ['layer1', 'layer2']), (15, ['layer1', 'layer2', 'layer3'])])
+def test_a_diagnosis_is_plain_and_agrees_with_its_parts(side, taps):
+    one, images = trained(net()), source(noise(side))
+    found = filters.diagnosis(one, images, 8, 3)
+    assert json.loads(json.dumps(found)) == found
+    assert list(found['shift']) == taps and all(len(curve) == 3 for curve in found['shift'].values())
+    assert (found['layer1']['stride'], found['layer1']['spacing'], found['layer2']['stride'], found['layer2']['spacing']) == (2, 1, 2, 2)
+    assert 'colour' in found['layer1'] and 'colour' not in found['layer2']
+    assert found['layer2']['mid'] == filters.bands(one.variables['params']['layer2']['convolution']['kernel']).mid.tolist()
+    assert found['layer1']['active'] == (filters.activity(one, images)[1].active / (36 * COUNT)).tolist()
+
+
+def test_layers_without_filters_are_refused():
+    dense = Architecture('flat', (12, 12, 3), (Layer(1, (Convolution(4, 3), ReLU())), Layer(2, (Dense(10),))))
+    with pytest.raises(ArchitectureError, match='layer 2 is no full convolution'):
+        filters.diagnosis(trained(dense), source(noise()), 8, 2)
+    linear = Architecture('linear', (12, 12, 3), (Layer(1, (Convolution(4, 3),)), Layer(2, (Convolution(4, 3), ReLU()))))
+    with pytest.raises(ArchitectureError, match='layer 1 has no nonlinearity'):
+        filters.activity(trained(linear), source(noise()))

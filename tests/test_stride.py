@@ -1,0 +1,151 @@
+"""The stride diagnosis: cells that differ in what they say and in nothing else, and a report whose numbers follow from the measures."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from cnn_research import config as configs
+from cnn_research.reporting import claims, page, stride
+from cnn_research.reporting.shelf import Shelf
+from configs import stride_diagnosis as recipe
+from experiments import command
+from experiments import stride_diagnosis as experiment
+
+AXES = stride.Axes((0, 0.125, 0.25, 0.5), (0.125, 0.25))
+
+
+@pytest.mark.parametrize('scale', recipe.SCALES)
+def test_cells_have_their_geometry_and_share_all_else(scale):
+    config = configs.update(configs.default(), configs.flat(recipe.get_config(scale)))
+    rows, read, above = recipe.get_rows(scale), set(), set()
+    assert len(rows) == 8
+    for label, changes in rows.items():
+        cell, checked = stride.cell(label), configs.check(configs.update(config, changes))
+        net = configs.network(checked)
+        first, second = (net.layer(number).stages[0] for number in (1, 2))
+        assert (cell.kernel, cell.stride, cell.second) == (first.kernel, first.stride, second.stride)
+        assert cell.renormalised == (checked.optimizer.max_rms > 0)
+        read.add((net.input_shape, net.taps()['layer2'], first.features, first.stride * second.stride))
+        above.add((second.kernel, *net.layers[2:]))
+    assert len(read) == len(above) == 1
+    kernels, strides = ({getattr(stride.cell(label), name) for label in rows} for name in ('kernel', 'stride'))
+    assert {stride.cell(label)[:2] for label in rows} == set(itertools.product(kernels, strides)) and len(kernels) == len(strides) == 2
+
+
+def test_a_label_is_read_back():
+    assert stride.cell('(11/4, 1)') == (11, 4, 1, False, '')
+    found = stride.cell('(7/2, 2), renormalised (optimizer.learning_rate=0.01)')
+    assert found == (7, 2, 2, True, 'optimizer.learning_rate=0.01') and found.name == '(7/2, 2) optimizer.learning_rate=0.01'
+    with pytest.raises(ValueError, match='no cell'):
+        stride.cell('7/2')
+
+
+def measures(mid=0.2, shift=0.5, dead=0, dominance=2.0):
+    """Of four filters in each layer, one of them zero."""
+
+    def layer():
+        shares = {name: [0.1, 0.2, 0.3, np.nan] for name in ('constant', 'low', 'high', 'colour', 'aliasing', 'selectivity')}
+        never, rings = [i < dead for i in range(4)], [[0.1, mid, 0.3]] * 3 + [[np.nan] * 3]
+        activity = {'never': never, 'always': [False] * 3 + [dead > 0], 'rarely': never}
+        return {**shares, **activity, 'mid': [mid] * 3 + [np.nan], 'dominance': dominance, 'variation': 0.5, 'histogram': rings}
+
+    return {'layer1': layer(), 'layer2': layer(), 'shift': {f'layer{n}': [shift - 0.1, shift + 0.1] for n in (1, 2, 5)}}
+
+
+def row(label, test=(50.0, 51.0, 52.0), **changed):
+    kernels = np.random.default_rng(0).normal(size=(stride.cell(label).kernel, stride.cell(label).kernel, 3, 4))
+    many = {name: values if np.ndim(values) else [values] * len(test) for name, values in changed.items()}
+    found = {seed: measures(**{name: values[seed] for name, values in many.items()}) for seed in range(len(test))}
+    return stride.Row(label, 1234, dict(enumerate(test)), found, kernels, '')
+
+
+LABELS = tuple(f'({k}/{s}, {4 // s}){words}' for k in (11, 7) for s in (4, 2) for words in ('', ', renormalised'))
+
+
+def test_values_are_percent_and_leave_out_filters_of_zeros():
+    one = row('(7/2, 2)', mid=[0.1, 0.2, 0.3], shift=0.4, dead=1)
+    assert stride.values(one, 'mid') == pytest.approx({0: 10, 1: 20, 2: 30})
+    assert stride.values(one, 'low') == pytest.approx(dict.fromkeys(range(3), 20))
+    assert stride.values(one, 'dead') == dict.fromkeys(range(3), 50)  # one never active, another always
+    assert stride.values(one, 'shift') == pytest.approx(dict.fromkeys(range(3), 40))
+    assert stride.values(one, 'error') == {0: 50, 1: 51, 2: 52}
+    assert stride.values(row('(7/2, 2)', dominance=[np.inf, 2, 3]), 'dominance') == {1: 2, 2: 3}
+
+
+def test_claims_are_about_the_papers_two_cells_each_by_its_own_quantity():
+    good = {'mid': [0.3, 0.31, 0.32], 'shift': [0.3, 0.31, 0.29], 'dead': [0, 0, 0]}
+    bad = {'mid': [0.2, 0.2, 0.2], 'shift': [0.5, 0.52, 0.5], 'dead': [2, 3, 2], 'dominance': [2.0, 2.1, 2.0]}
+    rows = [row(label) for label in LABELS if label not in ('(11/4, 1), renormalised', '(7/2, 2), renormalised', '(11/4, 1)')]
+    rows += [row('(11/4, 1)', dominance=[3.0, 3.3, 3.1])]
+    fine, coarse = '(7/2, 2), renormalised', '(11/4, 1), renormalised'
+    as_said = [*rows, row(fine, (40.0, 41.0, 40.5), **good), row(coarse, **bad)]
+    found = stride.judged(as_said, demonstration=False)
+    assert [one.claim.quantity for one in found] == ['dead', 'mid', 'shift', 'error', 'dominance']
+    assert {one.verdict for one in found} == {claims.REPRODUCED}
+    assert found[1].differences[0].mean == pytest.approx(11) and found[3].differences[0].mean == pytest.approx(10.5)
+    swapped = [*rows, row(coarse, (40.0, 41.0, 40.5), **good, dominance=4.0), row(fine, **bad)]
+    assert {one.verdict for one in stride.judged(swapped, demonstration=False)} == {claims.CONTRADICTED}
+    assert {one.verdict for one in stride.judged(as_said, demonstration=True)} == {claims.NO_VERDICT}
+    equal = [row(label) for label in LABELS]
+    assert {one.verdict for one in stride.judged(equal, demonstration=False)} == {claims.UNDECIDED}
+    failed = [one._replace(problem='seed 1 failed') if one.label == fine else one for one in as_said]
+    assert [one.verdict for one in stride.judged(failed, demonstration=False)] == [claims.NO_VERDICT] * 4 + [claims.REPRODUCED]
+
+
+def test_no_claim_is_made_of_cells_crossed_with_a_grid():
+    rows = [row(f'{label} (seed={n})') for label in LABELS for n in (1, 2)]
+    assert stride.stated(rows) == [] and stride.stated([]) == []
+    assert len(stride.stated([row(f'{label} (seed=1)') for label in LABELS])) == 5
+
+
+def test_an_effect_is_that_of_its_factor_alone():
+    seeds = np.array([0.0, 1.0, -1.0])
+
+    def error(label):
+        cell = stride.cell(label)
+        # Effects that add up, one that depends on the seed, and an interaction, which averages out.
+        filter, finer, bound = cell.kernel == 7, cell.stride == 2, cell.renormalised
+        return 50 + 1 * seeds + (-3 + seeds) * filter - 2 * finer + 0.5 * bound + (filter - 0.5) * (finer - 0.5) * 4
+
+    rows = [row(label, tuple(error(label)), mid=0.1 if '7/' in label else 0.3) for label in LABELS]
+    lines = {line['quantity']: line for line in stride.effects(rows, '').rows}
+    assert lines['test error, %']['filter'].startswith('-3.00 [-5.48, -0.52]')
+    assert lines['test error, %']['stride'] == '-2.00 [-2.00, -2.00]' and lines['test error, %']['renormalisation'].startswith('+0.50 ')
+    assert lines['mid, %']['filter'].startswith('-20.00 ') and lines['mid, %']['stride'].startswith('+0.00 ')
+    two = [one._replace(test={0: one.test[0]}) for one in rows]
+    assert {line['quantity']: line for line in stride.effects(two, '').rows}['test error, %']['filter'] == '-3.00'
+
+
+def test_a_report_shows_every_row_finished_or_not(tmp_path):
+    rows = [row(label) for label in LABELS]
+    rows[0] = stride.Row(LABELS[0], None, {}, {}, None, 'not finished: seed 0, 1, 2')
+    title, lead, sections = stride.report(rows, 'imagenet2012', AXES, 2, 0.1, Shelf(tmp_path))
+    text = page.page(title, lead, sections, 'command')
+    assert text.count('not finished: seed 0, 1, 2') >= 2 and 'undecided 4' in lead
+    csv = (tmp_path / 'stride.csv').read_text().splitlines()
+    assert len(csv) == 9 and sum('40.5' in line for line in csv) == 1 and sum('38.4' in line for line in csv) == 1
+    assert {path.name for path in (tmp_path / 'figures').iterdir()} >= {
+        'filters.png',
+        'filters_shared.png',
+        'frequencies.svg',
+        'shifts.svg',
+    }
+    nothing = [stride.Row(label, None, {}, {}, None, 'not finished') for label in LABELS]
+    title, lead, sections = stride.report(nothing, 'clutter', AXES, 2, 0.1, Shelf(tmp_path / 'nothing'))
+    assert lead == 'No row is finished yet.' and 'Figures' not in dict(sections) and 'a demonstration' in dict(sections)['Claims']
+
+
+@pytest.mark.slow
+def test_a_share_of_the_table_is_trained_measured_and_rendered_without_the_rest(tmp_path):
+    arguments = ['--config=configs/stride_diagnosis.py:smoke', f'--workdir={tmp_path}', '--config.trials.shard=8/8']
+    arguments += ['--config.schedule.epochs=1', '--config.schedule.cooldown.epochs=0.5', '--config.stride.examples=20']
+    given = command.parse('stride_diagnosis', 'configs/stride_diagnosis.py:smoke', arguments, experiment.FIELDS)
+    experiment.main(given)
+    (evaluation,) = tmp_path.glob('trials/*/evaluations/filters-20-4.json')
+    before = evaluation.stat().st_mtime_ns
+    experiment.main(given)
+    assert evaluation.stat().st_mtime_ns == before
+    lines = (tmp_path / 'stride.csv').read_text().splitlines()
+    assert sum('not finished' in line for line in lines) == 7 and 'reduced' in lines[8]
+    assert (tmp_path / 'figures' / 'filters.png').is_file() and 'Stride diagnosis on clutter' in (tmp_path / 'report.html').read_text()
