@@ -1,0 +1,228 @@
+"""A claim is a sentence of a paper, written down before the run as differences between rows, which several seeds decide.
+
+Rows are compared within seeds, so that what a seed does to all rows alike cancels. A difference is judged by Student's 95 % interval
+of its mean over seeds; a claim of several differences (a partial order) holds where all of them do, and the worst of them is its
+verdict. Nothing is corrected for the number of differences: each further one makes 'reproduced' harder and 'contradicted' easier.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from cnn_research.reporting.tables import Column, Table
+
+FEWEST_SEEDS = 3
+# From the worst to the best, as far as a verdict was reached.
+_ORDER = ('contradicted', 'undecided', 'reproduced')
+VERDICTS = (*_ORDER, 'no verdict', 'no direction claimed')
+
+
+class Claim(NamedTuple):
+    """A sentence and the differences that decide it.
+
+    `sentence` as a reader of the paper would say it; `source`: paper, section or table. `contrasts`: each {row label: coefficient};
+    the weighted sum of the rows' values of one seed is that seed's difference. `margin` None claims a direction: every difference
+    is above 0; a number claims that every difference lies within ± margin. `quantity` names the column that is compared.
+    Where `directed` is False the differences are reported and nothing is claimed of them. `note`: 'sources disagree', say.
+    """
+
+    sentence: str
+    source: str
+    contrasts: tuple[Mapping[str, float], ...]
+    margin: float | None = None
+    quantity: str = 'error'
+    directed: bool = True
+    note: str = ''
+
+
+class Difference(NamedTuple):
+    """One contrast over its seeds: 'without 6,7 - base', the mean, the 95 % interval (NaN where seeds are too few), their number."""
+
+    text: str
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+class Judged(NamedTuple):
+    """`verdict` is one of VERDICTS, `reason` a readable line that says what it rests on; one Difference for each contrast."""
+
+    claim: Claim
+    verdict: str
+    reason: str
+    differences: list[Difference]
+
+
+def difference(row: str, base: str) -> dict[str, float]:
+    """The contrast row - base: positive where `row` has the larger value."""
+    if row == base:
+        raise ValueError(f'a row is not compared with itself: {row!r}')
+    return {row: 1, base: -1}
+
+
+def below(lower: str, *higher: str) -> tuple[dict[str, float], ...]:
+    """The contrasts that are positive where `lower` has a smaller value than each of `higher`."""
+    return tuple(difference(row, lower) for row in higher)
+
+
+def rising(*rows: str) -> tuple[dict[str, float], ...]:
+    """The contrasts that are positive where each row has a larger value than the one before it."""
+    return tuple(difference(after, before) for before, after in zip(rows, rows[1:], strict=False))
+
+
+def superadditive(whole: str, parts: Sequence[str], base: str) -> tuple[dict[str, float], ...]:
+    """The contrast that is positive where `whole` differs from `base` by more than all `parts` together do."""
+    if len({whole, *parts, base}) < len(parts) + 2:
+        raise ValueError(f'rows of a sum are different rows: {whole!r}, {parts!r}, {base!r}')
+    return ({whole: 1, **dict.fromkeys(parts, -1), base: len(parts) - 1},)
+
+
+def interval(differences: Iterable[float]) -> tuple[float, float, float]:
+    """(mean, low, high): the mean over seeds and Student's 95 % interval of it.
+
+    One seed has a mean and no interval (NaN), none has neither; equal differences give an interval of no width.
+    """
+    values = np.asarray(list(differences), np.float64)
+    if not values.size:
+        return math.nan, math.nan, math.nan
+    if not np.isfinite(values).all():
+        return math.nan, math.nan, math.nan
+    # NumPy's mean of equal numbers may miss them by a rounding.
+    mean = float(values[0] if (values == values[0]).all() else values.mean())
+    if values.size == 1:
+        return mean, math.nan, math.nan
+    half = float(stats.t.ppf(0.975, values.size - 1) * (values - mean).std(ddof=1) / math.sqrt(values.size))
+    return mean, mean - half, mean + half
+
+
+def judge(
+    claim: Claim, values: Mapping[str, Mapping[int, float]], problems: Mapping[str, str] | None = None, demonstration: bool = False
+) -> Judged:
+    """What the seeds say of a claim.
+
+    `values[row][seed]` holds the claim's quantity; a contrast uses the seeds that all its rows have. `problems[row]` says why a row
+    cannot decide anything ('failed: ...', 'reduced'); a claim that needs such a row, fewer than three seeds, a value that is not
+    finite, or a `demonstration` (data chosen so that the effect shows) gets no verdict, only its differences.
+    ValueError for a claim of an unknown row or of nothing: both are mistakes of the program.
+    """
+    problems = problems or {}
+    _check(claim, {*values, *problems})
+    differences = [_difference(contrast, values) for contrast in claim.contrasts]
+    obstacle = _obstacle(claim, values, problems, differences, demonstration)
+    if not claim.directed:
+        return Judged(claim, 'no direction claimed', obstacle or _seeds(differences), differences)
+    if obstacle:
+        return Judged(claim, 'no verdict', obstacle, differences)
+    verdicts = [_verdict(measured, claim.margin) for measured in differences]
+    verdict = min(verdicts, key=_ORDER.index)
+    reason = _seeds(differences)
+    if len(verdicts) > 1 and verdict != 'reproduced':
+        reason += f'; {verdict}: ' + ', '.join(measured.text for measured, one in zip(differences, verdicts, strict=True) if one == verdict)
+    if any(measured.low == measured.high for measured in differences):
+        reason += '; equal in all seeds'
+    return Judged(claim, verdict, reason, differences)
+
+
+def table(judged: Sequence[Judged], caption: str = '') -> Table:
+    """One row for each difference; a claim's own words stand in the first of its rows."""
+    columns = (
+        Column('claim', 'Claim'),
+        Column('sentence', ''),
+        Column('verdict', 'Verdict'),
+        Column('compared', 'Compared'),
+        Column('mean', 'Difference', '+z.2f'),
+        Column('low', '95 % from', '+z.2f'),
+        Column('high', 'to', '+z.2f'),
+        Column('n', 'Seeds'),
+        Column('quantity', 'Of'),
+        Column('reason', 'Why'),
+        Column('source', 'Source'),
+    )
+    rows = []
+    for number, one in enumerate(judged, 1):
+        margin = '' if one.claim.margin is None else f' (within ±{one.claim.margin:g})'
+        words = {
+            'sentence': one.claim.sentence + margin,
+            'verdict': one.verdict,
+            'reason': '; '.join(filter(None, (one.claim.note, one.reason))),
+            'source': one.claim.source,
+        }
+        for place, measured in enumerate(one.differences):
+            shown = {
+                'mean': measured.mean,
+                'low': measured.low if measured.n >= FEWEST_SEEDS else math.nan,
+                'high': measured.high if measured.n >= FEWEST_SEEDS else math.nan,
+            }
+            rows.append(
+                {'claim': number, 'compared': measured.text, 'n': measured.n, 'quantity': one.claim.quantity}
+                | {key: value for key, value in shown.items() if math.isfinite(value)}
+                | (words if place == 0 else dict.fromkeys(words, ''))
+            )
+    return Table(columns, rows, caption)
+
+
+def _check(claim: Claim, known: set[str]) -> None:
+    if not claim.contrasts or any(not any(contrast.values()) for contrast in claim.contrasts):
+        raise ValueError(f'nothing is compared in the claim {claim.sentence!r}')
+    if claim.margin is not None and not (0 < claim.margin < math.inf and claim.directed):
+        raise ValueError(f'a margin is a positive number of a claim that says something; got {claim.margin!r} in {claim.sentence!r}')
+    unknown = sorted({row for contrast in claim.contrasts for row in contrast} - known)
+    if unknown:
+        raise ValueError(f'the claim {claim.sentence!r} names rows that are not there: {unknown}; there are {sorted(known)}')
+
+
+def _difference(contrast: Mapping[str, float], values: Mapping[str, Mapping[int, float]]) -> Difference:
+    seeds = set.intersection(*(set(values.get(row, {})) for row in contrast))
+    sums = [_weighted([weight * float(values[row][seed]) for row, weight in contrast.items()]) for seed in sorted(seeds)]
+    return Difference(_text(contrast), *interval(sums), len(sums))
+
+
+def _weighted(terms: Sequence[float]) -> float:
+    """The sum, but 0 where the terms cancel up to their rounding: else noise of one sign would make an interval beside 0."""
+    if not all(map(math.isfinite, terms)):
+        return math.nan
+    total = math.fsum(terms)
+    return 0.0 if abs(total) <= 1e-12 * max(map(abs, terms)) else total
+
+
+def _text(contrast: Mapping[str, float]) -> str:
+    """'without 6,7 - base': what is added first, then what is taken away."""
+    parts = ''
+    for row, weight in sorted(contrast.items(), key=lambda pair: pair[1] <= 0):
+        sign = '-' if weight < 0 else '+'
+        parts += f' {sign} ' + (row if abs(weight) == 1 else f'{abs(weight):g} x {row}') if weight else ''
+    return parts[1:].removeprefix('+ ')
+
+
+def _obstacle(claim, values, problems, differences, demonstration) -> str:
+    """Why there can be no verdict, or ''."""
+    rows = dict.fromkeys(row for contrast in claim.contrasts for row in contrast)
+    hindered = [f'{row}: {problems[row]}' for row in rows if row in problems]
+    if hindered:
+        return '; '.join(hindered)
+    broken = [row for row in rows if not all(math.isfinite(value) for value in values[row].values())]
+    if broken:
+        return f'not finite: {", ".join(broken)}'
+    if demonstration:
+        return 'a demonstration: data and recipe were chosen so that the effect shows'
+    if min(measured.n for measured in differences) < FEWEST_SEEDS:
+        return f'{_seeds(differences)}; a verdict needs {FEWEST_SEEDS}'
+    return ''
+
+
+def _seeds(differences: Sequence[Difference]) -> str:
+    fewest, most = (choose(measured.n for measured in differences) for choose in (min, max))
+    return f'{fewest} seed{"s" * (fewest != 1)}' if fewest == most else f'{fewest} to {most} seeds'
+
+
+def _verdict(measured: Difference, margin: float | None) -> str:
+    low, high = measured.low, measured.high
+    if margin is None:
+        holds, fails = low > 0, high < 0
+    else:
+        holds, fails = -margin <= low and high <= margin, low > margin or high < -margin
+    return 'reproduced' if holds else 'contradicted' if fails else 'undecided'

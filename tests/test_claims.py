@@ -1,0 +1,185 @@
+"""Claims: the interval is Student's, the verdicts are the design's, and nothing that cannot decide does."""
+
+import csv
+import io
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from cnn_research.reporting import claims, tables
+from cnn_research.reporting.claims import Claim, below, difference, judge, rising, superadditive
+
+
+def seeds(*values):
+    return dict(enumerate(values))
+
+
+def direction(*contrasts, **fields):
+    return Claim('b is above a', 'a paper', contrasts or (difference('b', 'a'),), **fields)
+
+
+@pytest.mark.parametrize('n', [2, 3, 5, 20])
+def test_the_interval_is_the_one_of_a_paired_t_test(n):
+    a, b = np.random.default_rng(n).normal(size=(2, n)) + [[20], [23]]
+    test = stats.ttest_rel(b, a).confidence_interval(0.95)
+    np.testing.assert_allclose(claims.interval(b - a), [np.mean(b - a), test.low, test.high], rtol=1e-12)
+    (measured,) = judge(direction(), {'a': seeds(*a), 'b': seeds(*b)}).differences
+    np.testing.assert_allclose(measured[1:4], claims.interval(b - a), rtol=1e-12)
+    assert (measured.text, measured.n) == ('b - a', n)
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says():
+    draws = np.random.default_rng(0).normal(1.5, 2.0, size=(1000, 4))
+    hits = np.mean([low <= 1.5 <= high for _, low, high in map(claims.interval, draws)])
+    # Four standard errors of a share of 0.95 over 1000 draws.
+    assert abs(hits - 0.95) < 0.028
+
+
+@pytest.mark.parametrize(
+    ('differences', 'verdict'),
+    [
+        ((2.0, 2.1, 1.9), 'reproduced'),
+        ((-2.0, -2.1, -1.9), 'contradicted'),
+        ((2.0, -2.1, 1.9), 'undecided'),
+        ((1.0, 1.0, 1.0), 'reproduced'),
+        ((-1.0, -1.0, -1.0), 'contradicted'),
+        ((0.0, 0.0, 0.0), 'undecided'),
+    ],
+)
+def test_a_direction_is_decided_by_the_side_of_the_interval(differences, verdict):
+    values = {'a': seeds(10.0, 14.0, 18.0), 'b': seeds(*np.add([10.0, 14.0, 18.0], differences))}
+    assert judge(direction(), values).verdict == verdict
+    # The same claim the other way round.
+    turned = {'reproduced': 'contradicted', 'contradicted': 'reproduced', 'undecided': 'undecided'}[verdict]
+    assert judge(direction(difference('a', 'b')), values).verdict == turned
+
+
+@pytest.mark.parametrize(
+    ('differences', 'verdict'),
+    [
+        ((0.1, 0.2, 0.15), 'reproduced'),
+        ((-0.1, -0.2, -0.15), 'reproduced'),
+        ((0.0, 0.0, 0.0), 'reproduced'),
+        ((3.0, 3.1, 2.9), 'contradicted'),
+        ((-3.0, -3.1, -2.9), 'contradicted'),
+        ((0.9, 1.0, 1.1), 'undecided'),
+        ((-5.0, 5.0, 0.0), 'undecided'),
+    ],
+)
+def test_a_margin_is_decided_by_the_whole_interval(differences, verdict):
+    values = {'a': seeds(10.0, 14.0, 18.0), 'b': seeds(*np.add([10.0, 14.0, 18.0], differences))}
+    assert judge(direction(margin=1.0), values).verdict == verdict
+
+
+def test_rows_are_compared_within_seeds_that_both_have():
+    # Seeds differ far more than the rows do; only pairing, by seed and not by position, can tell the rows apart.
+    values = {'a': {4: 90.0, 0: 10.0, 2: 50.0, 7: 1.0}, 'b': {0: 11.0, 2: 51.1, 9: 0.0, 4: 90.9}}
+    judged = judge(direction(), values)
+    assert (judged.verdict, judged.differences[0].n, judged.reason) == ('reproduced', 3, '3 seeds')
+    assert math.isclose(judged.differences[0].mean, 1.0)
+
+
+def test_the_worst_pair_of_an_order_is_its_verdict():
+    order = direction(*below('a', 'b', 'c'), *below('b', 'd'))
+    values = {'a': seeds(1.0, 1.1, 1.2), 'b': seeds(2.0, 2.2, 2.1), 'c': seeds(3.0, 3.3, 3.1), 'd': seeds(4.0, 4.1, 4.3)}
+    assert judge(order, values).verdict == 'reproduced'
+    undecided = judge(order, values | {'c': seeds(0.0, 3.3, 1.2)})
+    assert undecided.verdict == 'undecided' and undecided.reason == '3 seeds; undecided: c - a'
+    worst = judge(order, values | {'c': seeds(0.0, 3.3, 1.2), 'd': seeds(0.1, 0.2, 0.3)})
+    assert worst.verdict == 'contradicted' and worst.reason == '3 seeds; contradicted: d - b'
+    assert [measured.text for measured in worst.differences] == ['b - a', 'c - a', 'd - b']
+
+
+def test_more_than_the_sum_of_its_parts():
+    base, one, two = seeds(10.0, 12.0, 11.0), seeds(13.0, 15.1, 14.0), seeds(14.0, 16.0, 15.2)
+    for surplus, verdict in [(2.0, 'reproduced'), (-2.0, 'contradicted')]:
+        whole = {s: base[s] + (one[s] - base[s]) + (two[s] - base[s]) + surplus for s in base}
+        judged = judge(direction(*superadditive('all', ('one', 'two'), 'base')), {'all': whole, 'one': one, 'two': two, 'base': base})
+        assert judged.verdict == verdict and math.isclose(judged.differences[0].mean, surplus)
+        assert judged.differences[0].text == 'all + base - one - two'
+
+
+def test_rounding_does_not_decide():
+    # 0.3 - 0.1 - 0.2 is -2.8e-17 in every seed: an interval of no width beside 0.
+    values = {'a': seeds(0.3, 0.3, 0.3), 'b': seeds(0.1, 0.1, 0.1), 'c': seeds(0.2, 0.2, 0.2)}
+    judged = judge(direction({'a': 1, 'b': -1, 'c': -1}), values)
+    assert judged.verdict == 'undecided' and judged.differences[0].mean == 0
+    # The mean of equal numbers is that number, so that they lie in no interval beside it.
+    assert claims.interval([0.1] * 7) == (0.1, 0.1, 0.1)
+
+
+def test_equal_differences_are_pointed_out():
+    judged = judge(direction(), {'a': seeds(1.0, 2.0, 3.0), 'b': seeds(2.0, 3.0, 4.0)})
+    assert judged.verdict == 'reproduced' and 'equal in all seeds' in judged.reason
+
+
+@pytest.mark.parametrize(
+    ('values', 'problems', 'demonstration', 'words'),
+    [
+        ({'a': seeds(1.0, 1.1), 'b': seeds(9.0, 9.2)}, {}, False, '2 seeds; a verdict needs 3'),
+        ({'a': seeds(1.0), 'b': seeds(9.0)}, {}, False, '1 seed; a verdict needs 3'),
+        ({'a': seeds(1.0, 1.1, 1.0), 'b': {}}, {}, False, '0 seeds; a verdict needs 3'),
+        ({'a': seeds(1.0, 1.1, 1.0), 'b': seeds(9.0, 9.2, 9.1)}, {'b': 'reduced to 2 epochs'}, False, 'b: reduced to 2 epochs'),
+        ({'a': seeds(1.0, 1.1, 1.0)}, {'b': 'failed: out of memory'}, False, 'b: failed: out of memory'),
+        ({'a': seeds(1.0, 1.1, 1.0), 'b': seeds(9.0, math.nan, 9.1)}, {}, False, 'not finite: b'),
+        ({'a': seeds(1.0, 1.1, 1.0), 'b': seeds(9.0, math.inf, 9.1)}, {}, False, 'not finite: b'),
+        ({'a': seeds(1.0, 1.1, 1.0), 'b': seeds(9.0, 9.2, 9.1)}, {}, True, 'demonstration'),
+    ],
+)
+def test_what_cannot_decide_gives_no_verdict_and_says_why(values, problems, demonstration, words):
+    judged = judge(direction(), values, problems, demonstration)
+    assert judged.verdict == 'no verdict' and words in judged.reason and '\n' not in judged.reason
+    assert len(judged.differences) == 1
+    assert judge(direction(directed=False), values, problems, demonstration).verdict == 'no direction claimed'
+
+
+def test_problems_of_other_rows_do_not_matter():
+    values = {'a': seeds(1.0, 1.1, 1.0), 'b': seeds(9.0, 9.2, 9.1), 'c': seeds(math.nan)}
+    assert judge(direction(), values, {'c': 'failed'}).verdict == 'reproduced'
+
+
+@pytest.mark.parametrize(
+    'claim',
+    [
+        direction(difference('b', 'z')),
+        direction({}),
+        direction({'a': 0}),
+        Claim('nothing', 'nowhere', ()),
+        direction(margin=0.0),
+        direction(margin=math.nan),
+        direction(margin=1.0, directed=False),
+    ],
+)
+def test_a_claim_that_says_nothing_is_a_mistake(claim):
+    with pytest.raises(ValueError):
+        judge(claim, {'a': seeds(1.0), 'b': seeds(2.0)})
+
+
+def test_constructors_say_what_they_compare():
+    assert below('a', 'b', 'c') == ({'b': 1, 'a': -1}, {'c': 1, 'a': -1})
+    assert rising('1', '2', '3') == ({'2': 1, '1': -1}, {'3': 1, '2': -1})
+    for wrong in (lambda: difference('a', 'a'), lambda: rising('a', 'a'), lambda: superadditive('a', ('b', 'b'), 'c')):
+        with pytest.raises(ValueError):
+            wrong()
+
+
+def test_the_table_holds_every_difference_and_each_claim_once():
+    values = {'a': seeds(1.0, 1.1, 1.0), 'b': seeds(9.0, 9.2, 9.1), 'c': seeds(4.0, 4.2)}
+    judged = [
+        judge(direction(*below('a', 'b', 'c'), note='sources disagree'), values),
+        judge(direction(margin=0.5), values),
+        judge(direction(difference('c', 'a'), directed=False), {'a': seeds(1.0), 'c': {}}),
+    ]
+    made = claims.table(judged, 'Claims.')
+    read = list(csv.DictReader(io.StringIO(tables.to_csv(made))))
+    assert [row['claim'] for row in read] == ['1', '1', '2', '3']
+    assert [row['verdict'] for row in read] == ['no verdict', '', 'contradicted', 'no direction claimed']
+    assert [row['n'] for row in read] == ['3', '2', '3', '0']
+    assert float(read[0]['mean']) == judged[0].differences[0].mean and float(read[0]['low']) == judged[0].differences[0].low
+    # Two seeds: the difference, and no interval that nobody should read.
+    assert float(read[1]['mean']) == judged[0].differences[1].mean and read[1]['low'] == read[1]['high'] == ''
+    assert read[3]['mean'] == ''
+    assert 'sources disagree' in read[0]['reason'] and '±0.5' in read[2]['sentence']
+    assert 'nan' not in tables.to_markdown(made)
