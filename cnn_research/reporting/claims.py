@@ -130,8 +130,8 @@ def judge(
 def table(judged: Sequence[Judged], caption: str = '') -> Table:
     """One row for each difference; a claim's own words stand in the first of its rows."""
     columns = (
-        Column('claim', 'Claim'),
-        Column('sentence', ''),
+        Column('claim', ''),
+        Column('sentence', 'Claim'),
         Column('verdict', 'Verdict'),
         Column('compared', 'Compared'),
         Column('mean', 'Difference', '+z.2f'),
