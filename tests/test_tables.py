@@ -11,7 +11,7 @@ import numpy as np
 from page_reader import EVIL, Reader
 
 from cnn_research.reporting import tables
-from cnn_research.reporting.tables import Cell, Column, Table
+from cnn_research.reporting.tables import Cell, Column, Interval, Table
 
 
 def test_spread_agrees_with_statistics():
@@ -80,6 +80,24 @@ def test_cells_say_where_they_come_from_and_in_which_state():
         ['', '', EVIL, ''],
     ]
     assert tables.to_tex(table).count('2.50, reduced') == 1
+
+
+def test_intervals_are_one_cell_to_read_and_three_numbers_to_compute_with():
+    values = [Interval(1 / 3, -0.5, 1e3), Cell(Interval(2.0, math.nan, math.nan), '#a', 'reduced'), Interval(*[math.nan] * 3), None]
+    table = Table([Column('d', 'Difference', '+.1f'), Column('n')], [{'d': value, 'n': 1} for value in values])
+    read = list(csv.reader(io.StringIO(tables.to_csv(table))))
+    assert read[0] == ['d', 'd low', 'd high', 'd note', 'n']
+    assert [float(number) for number in read[1][:3]] == list(values[0])
+    assert read[2:] == [['2.0', '', '', 'reduced', '1'], ['', '', '', '', '1'], ['', '', '', '', '1']]
+    cells = Reader(tables.to_html(table)).cells
+    assert cells[2::2] == ['+0.3 (-0.5 to +1000.0)', '+2.0, reduced', '–', '–']
+    assert from_tex(tables.to_tex(table))[1][0] == '+0.3 (−0.5 to +1000.0)'
+    assert tables.to_markdown(table).splitlines()[1] == '| ---: | ---: |'
+
+
+def test_a_mean_with_a_sign_has_a_deviation_without():
+    (row,) = tables.to_markdown(Table([Column('d', format='+.1f')], [{'d': [1.0, 3.0]}])).splitlines()[2:]
+    assert row == '| +2.0 ± 1.4 (2) |'
 
 
 def from_tex(text):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from cnn_research.reporting.tables import Column, Table
+from cnn_research.reporting.tables import Column, Interval, Table
 
 FEWEST_SEEDS = 3
 # From the worst to the best, as far as a verdict was reached.
@@ -81,22 +81,21 @@ def superadditive(whole: str, parts: Sequence[str], base: str) -> tuple[dict[str
     return ({whole: 1, **dict.fromkeys(parts, -1), base: len(parts) - 1},)
 
 
-def interval(differences: Iterable[float]) -> tuple[float, float, float]:
-    """(mean, low, high): the mean over seeds and Student's 95 % interval of it.
+def interval(differences: Iterable[float]) -> Interval:
+    """(mean, low, high): the mean over seeds and Student's 95 % interval of it, ready to stand in a table.
 
-    One seed has a mean and no interval (NaN), none has neither; equal differences give an interval of no width.
+    Fewer than three seeds have a mean and no interval (NaN), none has neither, nor have seeds of which one is not finite; equal
+    differences give an interval of no width.
     """
     values = np.asarray(list(differences), np.float64)
-    if not values.size:
-        return math.nan, math.nan, math.nan
-    if not np.isfinite(values).all():
-        return math.nan, math.nan, math.nan
+    if not values.size or not np.isfinite(values).all():
+        return Interval(math.nan, math.nan, math.nan)
     # NumPy's mean of equal numbers may miss them by a rounding.
     mean = float(values[0] if (values == values[0]).all() else values.mean())
-    if values.size == 1:
-        return mean, math.nan, math.nan
+    if values.size < FEWEST_SEEDS:
+        return Interval(mean, math.nan, math.nan)
     half = float(stats.t.ppf(0.975, values.size - 1) * (values - mean).std(ddof=1) / math.sqrt(values.size))
-    return mean, mean - half, mean + half
+    return Interval(mean, mean - half, mean + half)
 
 
 def judge(
@@ -134,9 +133,7 @@ def table(judged: Sequence[Judged], caption: str = '') -> Table:
         Column('sentence', 'Claim'),
         Column('verdict', 'Verdict'),
         Column('compared', 'Compared'),
-        Column('mean', 'Difference', '+z.2f'),
-        Column('low', '95 % from', '+z.2f'),
-        Column('high', 'to', '+z.2f'),
+        Column('difference', 'Difference (95 % interval)', '+z#.3g'),
         Column('n', 'Seeds'),
         Column('quantity', 'Of'),
         Column('reason', 'Why'),
@@ -152,14 +149,9 @@ def table(judged: Sequence[Judged], caption: str = '') -> Table:
             'source': one.claim.source,
         }
         for place, measured in enumerate(one.differences):
-            shown = {
-                'mean': measured.mean,
-                'low': measured.low if measured.n >= FEWEST_SEEDS else math.nan,
-                'high': measured.high if measured.n >= FEWEST_SEEDS else math.nan,
-            }
             rows.append(
                 {'claim': number, 'compared': measured.text, 'n': measured.n, 'quantity': one.claim.quantity}
-                | {key: value for key, value in shown.items() if math.isfinite(value)}
+                | {'difference': Interval(measured.mean, measured.low, measured.high)}
                 | (words if place == 0 else dict.fromkeys(words, ''))
             )
     return Table(columns, rows, caption)

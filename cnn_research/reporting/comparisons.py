@@ -42,7 +42,7 @@ def bars(
 ) -> Figure:
     """Horizontal bars, one row for each label, read from the top; their means stand in a column at the right.
 
-    `series`: {name: for each label the values of its seeds}; a bar ends at their mean and carries the 95 % interval of it from two
+    `series`: {name: for each label the values of its seeds}; a bar ends at their mean and carries the 95 % interval of it from three
     seeds on; no values, no bar. `references`: {'paper': for each label a published value or None}, hollow markers below the bars.
     `notes`: for each label its state ('failed: out of memory', 'reduced') or '', written below the label.
     ValueError where a list has not one entry for each label.

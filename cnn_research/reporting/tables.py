@@ -31,6 +31,14 @@ _TEX = {
 }
 
 
+class Interval(NamedTuple):
+    """A mean with the ends of its confidence interval, read as '+1.20 (+0.80 to +1.60)'; NaN where there is none."""
+
+    mean: float
+    low: float
+    high: float
+
+
 class Cell(NamedTuple):
     """A value with what a reader may want to know beside it: `href`, where it comes from (a relative path, an address, or '#...'
     within the page), and `note`, its state: 'failed: out of memory' (with no value), 'reduced' (beside one)."""
@@ -52,8 +60,8 @@ class Column(NamedTuple):
 class Table(NamedTuple):
     """Ordered columns over rows.
 
-    A cell is a number, a string, a bool, None or absent (not there: an empty CSV cell, a dash elsewhere), a sequence of numbers, one
-    per seed, which is read as mean ± standard deviation and kept whole in the CSV, or a Cell that holds one of these.
+    A cell is a number, a string, a bool, None or absent (not there: an empty CSV cell, a dash elsewhere), an Interval, a sequence of
+    numbers, one per seed, which is read as mean ± standard deviation and kept whole in the CSV, or a Cell that holds one of these.
     """
 
     columns: Sequence[Column]
@@ -68,13 +76,13 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
 
 def to_csv(table: Table) -> str:
     """Raw values under the columns' keys: floats read back to the same float; the values of several seeds are separated by spaces.
-    A column in which a cell has a note is followed by 'KEY note', so that numbers stay numbers."""
-    noted = [any(_cell(row, column).note for row in table.rows) for column in table.columns]
+    A column that holds an Interval is followed by 'KEY low' and 'KEY high', one that holds a note by 'KEY note', so that numbers stay
+    numbers."""
+    parts = [(column, part) for column in table.columns for part in _parts(column, table)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
-    lines = [[(column.key, f'{column.key} note') for column in table.columns]]
-    lines += [[(_raw(cell.value), cell.note) for cell in _cells(row, table)] for row in table.rows]
-    writer.writerows([part for pair, both in zip(line, noted, strict=True) for part in pair[: 1 + both]] for line in lines)
+    writer.writerow([f'{column.key} {part}'.rstrip() for column, part in parts])
+    writer.writerows([_raw(_part(_cell(row, column), part)) for column, part in parts] for row in table.rows)
     return text.getvalue()
 
 
@@ -156,7 +164,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_seeds(value: Any) -> bool:
-    return isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) == 1
+    return isinstance(value, (list, tuple, np.ndarray)) and not isinstance(value, Interval) and np.ndim(value) == 1
 
 
 def _plain(value: Any) -> Any:
@@ -167,7 +175,7 @@ def _plain(value: Any) -> Any:
 def _numeric(table: Table, column: Column) -> bool:
     cells = [_plain(_cell(row, column).value) for row in table.rows]
     present = [cell for cell in cells if cell is not None]
-    return bool(present) and all(_is_number(cell) or _is_seeds(cell) for cell in present)
+    return bool(present) and all(_is_number(cell) or _is_seeds(cell) or isinstance(cell, Interval) for cell in present)
 
 
 def _html_class(table: Table, column: Column) -> str:
@@ -185,7 +193,23 @@ def _spread(values: Sequence[float], spec: str) -> str:
         return f'{values[0]:{spec}} (1 seed)'
     # statistics.stdev fails on infinities, which a diverged seed does produce.
     deviation = statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
-    return f'{sum(values) / len(values):{spec}} ± {deviation:{spec}} ({len(values)})'
+    # A sign that the format asks of the mean has no place on a deviation.
+    return f'{sum(values) / len(values):{spec}} ± {deviation:{spec.replace("+", "")}} ({len(values)})'
+
+
+def _parts(column: Column, table: Table) -> list[str]:
+    cells = [_cell(row, column) for row in table.rows]
+    ends = ['low', 'high'] if any(isinstance(cell.value, Interval) for cell in cells) else []
+    return ['', *ends, *(['note'] if any(cell.note for cell in cells) else [])]
+
+
+def _part(cell: Cell, part: str) -> Any:
+    if part == 'note':
+        return cell.note
+    if not isinstance(cell.value, Interval):
+        return None if part else cell.value
+    number = getattr(cell.value, part or 'mean')
+    return None if math.isnan(number) else number
 
 
 def _raw(value: Any) -> str:
@@ -201,6 +225,9 @@ def _shown(value: Any, spec: str) -> str:
     value = _plain(value)
     if value is None:
         return MISSING
+    if isinstance(value, Interval):
+        mean, low, high = (MISSING if math.isnan(number) else f'{number:{spec or ".4g"}}' for number in value)
+        return mean if MISSING in (low, high) else f'{mean} ({low} to {high})'
     if _is_seeds(value):
         return _spread(value, spec or '.4g')
     if isinstance(value, bool):
@@ -216,7 +243,10 @@ def _text(cell: Cell, spec: str) -> str:
 
 
 def _html_cell(cell: Cell, spec: str) -> str:
-    text = html.escape(_text(cell, spec))
+    """As in `_text`, the note apart: only it may be broken into lines among numbers."""
+    shown = '' if cell.note and cell.value is None else html.escape(_shown(cell.value, spec))
+    note = f'<span class="note">{html.escape(cell.note)}</span>' if cell.note else ''
+    text = ', '.join(filter(None, (shown, note)))
     return text if cell.href is None else f'<a href="{html.escape(cell.href)}">{text}</a>'
 
 
