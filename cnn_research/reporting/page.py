@@ -57,6 +57,7 @@ details:last-of-type { border-bottom: 1px solid var(--line); }
 summary { cursor: pointer; padding: .15rem 0; }
 summary span { color: var(--quiet); font-size: .9rem; }
 :target { scroll-margin-top: 4rem; }
+details pre { white-space: pre-wrap; }
 details :target { border-left: 3px solid var(--link); padding-left: 1rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.25rem; margin: 1rem 0; font-size: .9375rem; }
 dt { color: var(--quiet); }
@@ -83,6 +84,7 @@ pre { background: var(--panel); border: 1px solid var(--line); border-radius: 3p
   thead { display: table-header-group; }
   .scroll { overflow: visible; }
   td, td.long { white-space: normal; min-width: 0; }
+  td.number { white-space: nowrap; }
   pre { white-space: pre-wrap; }
 }
 """
