@@ -1,92 +1,187 @@
-"""Claims against hand-made tables whose verdicts are known, and intervals against SciPy's paired test."""
+"""Claims: the interval is Student's, the verdicts are the design's, and nothing that cannot decide does."""
 
+import csv
+import io
 import math
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from cnn_research.reporting import claims
-
-RANDOM = np.random.default_rng(0)
-
-
-def values(**rows):
-    return {row: dict(enumerate(found)) for row, found in rows.items()}
+from cnn_research.reporting import claims, tables
+from cnn_research.reporting.claims import Claim, below, difference, judge, rising, superadditive
 
 
-def verdict(claim, **rows):
-    return claims.judge(claim, values(**rows)).verdict
+def seeds(*values):
+    return dict(enumerate(values))
 
 
-def direction(*contrasts, **how):
-    return claims.Claim('a sentence', 'a paper', contrasts, **how)
+def direction(*contrasts, **fields):
+    return Claim('b is above a', 'a paper', contrasts or (difference('b', 'a'),), **fields)
 
 
-WORSE = direction({'b': 1, 'a': -1})
-SMALL = direction({'b': 1, 'a': -1}, margin=1.0)
+@pytest.mark.parametrize('n', [3, 5, 20])
+def test_the_interval_is_the_one_of_a_paired_t_test(n):
+    a, b = np.random.default_rng(n).normal(size=(2, n)) + [[20], [23]]
+    test = stats.ttest_rel(b, a).confidence_interval(0.95)
+    np.testing.assert_allclose(claims.interval(b - a), [np.mean(b - a), test.low, test.high], rtol=1e-12)
+    (measured,) = judge(direction(), {'a': seeds(*a), 'b': seeds(*b)}).differences
+    np.testing.assert_allclose(measured[1:4], claims.interval(b - a), rtol=1e-12)
+    assert (measured.text, measured.n) == ('b - a', n)
 
 
-@pytest.mark.parametrize('count', [2, 3, 5, 30])
-def test_the_interval_is_students(count):
-    a, b = RANDOM.normal(size=(2, count))
-    low, high = stats.ttest_rel(a, b).confidence_interval(0.95)
-    assert claims.interval(a - b) == pytest.approx(((a - b).mean(), low, high))
+def test_the_interval_holds_the_truth_as_often_as_it_says():
+    draws = np.random.default_rng(0).normal(1.5, 2.0, size=(1000, 4))
+    hits = np.mean([low <= 1.5 <= high for _, low, high in map(claims.interval, draws)])
+    # Four standard errors of a share of 0.95 over 1000 draws.
+    assert abs(hits - 0.95) < 0.028
 
 
-def test_one_value_has_no_interval():
-    mean, low, high = claims.interval([3.0])
-    assert mean == 3 and math.isnan(low) and math.isnan(high)
+@pytest.mark.parametrize(
+    ('differences', 'verdict'),
+    [
+        ((2.0, 2.1, 1.9), 'reproduced'),
+        ((-2.0, -2.1, -1.9), 'contradicted'),
+        ((2.0, -2.1, 1.9), 'undecided'),
+        ((1.0, 1.0, 1.0), 'reproduced'),
+        ((-1.0, -1.0, -1.0), 'contradicted'),
+        ((0.0, 0.0, 0.0), 'undecided'),
+    ],
+)
+def test_a_direction_is_decided_by_the_side_of_the_interval(differences, verdict):
+    values = {'a': seeds(10.0, 14.0, 18.0), 'b': seeds(*np.add([10.0, 14.0, 18.0], differences))}
+    assert judge(direction(), values).verdict == verdict
+    # The same claim the other way round.
+    turned = {'reproduced': 'contradicted', 'contradicted': 'reproduced', 'undecided': 'undecided'}[verdict]
+    assert judge(direction(difference('a', 'b')), values).verdict == turned
 
 
-def test_a_direction():
-    assert verdict(WORSE, a=[1, 2, 3], b=[2.0, 3.1, 4.2]) == 'reproduced'  # paired: the seeds' own spread does not count
-    assert verdict(WORSE, a=[2.0, 3.1, 4.2], b=[1, 2, 3]) == 'contradicted'
-    assert verdict(WORSE, a=[1, 2, 3], b=[3, 1, 4]) == 'undecided'
-    assert verdict(WORSE, a=[1, 1, 1], b=[1, 1, 1]) == 'undecided' and verdict(WORSE, a=[1, 1, 1], b=[2, 2, 2]) == 'reproduced'
+@pytest.mark.parametrize(
+    ('differences', 'verdict'),
+    [
+        ((0.1, 0.2, 0.15), 'reproduced'),
+        ((-0.1, -0.2, -0.15), 'reproduced'),
+        ((0.0, 0.0, 0.0), 'reproduced'),
+        ((3.0, 3.1, 2.9), 'contradicted'),
+        ((-3.0, -3.1, -2.9), 'contradicted'),
+        ((0.9, 1.0, 1.1), 'undecided'),
+        ((-5.0, 5.0, 0.0), 'undecided'),
+    ],
+)
+def test_a_margin_is_decided_by_the_whole_interval(differences, verdict):
+    values = {'a': seeds(10.0, 14.0, 18.0), 'b': seeds(*np.add([10.0, 14.0, 18.0], differences))}
+    assert judge(direction(margin=1.0), values).verdict == verdict
 
 
-def test_a_margin():
-    assert verdict(SMALL, a=[1, 2, 3], b=[1.2, 1.9, 3.1]) == 'reproduced'
-    assert verdict(SMALL, a=[1, 2, 3], b=[5, 6.1, 7]) == 'contradicted' and verdict(SMALL, a=[5, 6.1, 7], b=[1, 2, 3]) == 'contradicted'
-    assert verdict(SMALL, a=[1, 2, 3], b=[1.9, 3.1, 3.9]) == 'undecided'
+def test_rows_are_compared_within_seeds_that_both_have():
+    # Seeds differ far more than the rows do; only pairing, by seed and not by position, can tell the rows apart.
+    values = {'a': {4: 90.0, 0: 10.0, 2: 50.0, 7: 1.0}, 'b': {0: 11.0, 2: 51.1, 9: 0.0, 4: 90.9}}
+    judged = judge(direction(), values)
+    assert (judged.verdict, judged.differences[0].n, judged.reason) == ('reproduced', 3, '3 seeds')
+    assert math.isclose(judged.differences[0].mean, 1.0)
 
 
-def test_of_a_partial_order_the_worst_pair_decides():
-    order = direction({'b': 1, 'a': -1}, {'c': 1, 'b': -1})
-    assert verdict(order, a=[1, 2, 3], b=[2, 3, 4.1], c=[3, 4.2, 5]) == 'reproduced'
-    assert verdict(order, a=[1, 2, 3], b=[2, 3, 4.1], c=[1, 4, 5]) == 'undecided'
-    assert verdict(order, a=[1, 2, 3], b=[2, 3, 4.1], c=[0, 1, 2]) == 'contradicted'
-    assert len(claims.judge(order, values(a=[1, 2, 3], b=[2, 3, 4], c=[3, 4, 5])).differences) == 2
+def test_the_worst_pair_of_an_order_is_its_verdict():
+    order = direction(*below('a', 'b', 'c'), *below('b', 'd'))
+    values = {'a': seeds(1.0, 1.1, 1.2), 'b': seeds(2.0, 2.2, 2.1), 'c': seeds(3.0, 3.3, 3.1), 'd': seeds(4.0, 4.1, 4.3)}
+    assert judge(order, values).verdict == 'reproduced'
+    undecided = judge(order, values | {'c': seeds(0.0, 3.3, 1.2)})
+    assert undecided.verdict == 'undecided' and undecided.reason == '3 seeds; undecided: c - a'
+    worst = judge(order, values | {'c': seeds(0.0, 3.3, 1.2), 'd': seeds(0.1, 0.2, 0.3)})
+    assert worst.verdict == 'contradicted' and worst.reason == '3 seeds; contradicted: d - b'
+    assert [measured.text for measured in worst.differences] == ['b - a', 'c - a', 'd - b']
 
 
-def test_coefficients_weigh_the_rows_of_a_seed():
-    judged = claims.judge(direction({'c': 1, 'b': -1, 'a': -1.5}), values(a=[2, 4], b=[1, 1], c=[10, 10]))
-    (difference,) = judged.differences
-    assert difference.mean == pytest.approx((6 + 3) / 2) and difference.contrast == 'c - b - 1.5 x a'
+def test_more_than_the_sum_of_its_parts():
+    base, one, two = seeds(10.0, 12.0, 11.0), seeds(13.0, 15.1, 14.0), seeds(14.0, 16.0, 15.2)
+    for surplus, verdict in [(2.0, 'reproduced'), (-2.0, 'contradicted')]:
+        whole = {s: base[s] + (one[s] - base[s]) + (two[s] - base[s]) + surplus for s in base}
+        judged = judge(direction(*superadditive('all', ('one', 'two'), 'base')), {'all': whole, 'one': one, 'two': two, 'base': base})
+        assert judged.verdict == verdict and math.isclose(judged.differences[0].mean, surplus)
+        assert judged.differences[0].text == 'all + base - one - two'
 
 
-def test_only_seeds_that_all_rows_have_count():
-    judged = claims.judge(WORSE, {'a': {0: 1.0, 1: 2.0, 2: 3.0, 9: 50.0}, 'b': {0: 2.0, 1: 3.0, 2: 4.1, 7: 0.0}})
-    assert judged.differences[0].seeds == 3 and judged.verdict == 'reproduced'
-    assert math.isnan(claims.judge(WORSE, {'a': {0: 1.0}, 'b': {1: 1.0}}).differences[0].mean)
+def test_rounding_does_not_decide():
+    # 0.3 - 0.1 - 0.2 is -2.8e-17 in every seed: an interval of no width beside 0.
+    values = {'a': seeds(0.3, 0.3, 0.3), 'b': seeds(0.1, 0.1, 0.1), 'c': seeds(0.2, 0.2, 0.2)}
+    judged = judge(direction({'a': 1, 'b': -1, 'c': -1}), values)
+    assert judged.verdict == 'undecided' and judged.differences[0].mean == 0
+    # The mean of equal numbers is that number, so that they lie in no interval beside it.
+    assert claims.interval([0.1] * 7) == (0.1, 0.1, 0.1)
 
 
-def test_when_there_is_no_verdict():
-    clear = values(a=[1, 2, 3], b=[2, 3, 4.1])
-    two = claims.judge(WORSE, values(a=[1, 2], b=[2, 3]))
-    assert (two.verdict, two.reason) == ('no verdict', '2 seeds') and two.differences[0].mean == 1
-    failed = claims.judge(WORSE, clear, {'b': 'seed 1 failed', 'z': 'of no concern'})
-    assert failed.verdict == 'no verdict' and 'b: seed 1 failed' in failed.reason
-    assert claims.judge(WORSE, clear, {'z': 'of no concern'}).verdict == 'reproduced'
-    assert claims.judge(WORSE, clear, demonstration=True).reason == 'a demonstration'
-    assert claims.judge(direction({'b': 1, 'a': -1}, directed=False), clear).verdict == 'no verdict'
-    with pytest.raises(ValueError, match="'q'"):
-        claims.judge(direction({'q': 1, 'a': -1}), clear)
+def test_equal_differences_are_pointed_out():
+    judged = judge(direction(), {'a': seeds(1.0, 2.0, 3.0), 'b': seeds(2.0, 3.0, 4.0)})
+    assert judged.verdict == 'reproduced' and 'equal in all seeds' in judged.reason
 
 
-def test_the_table_shows_every_contrast_and_its_verdict_once():
-    order = direction({'b': 1, 'a': -1}, {'c': 1, 'b': -1}, note='sources disagree')
-    table = claims.table([claims.judge(order, values(a=[1, 2, 3], b=[2, 3, 4.1], c=[3, 4.2, 5]))])
-    assert [row['verdict'] for row in table.rows] == ['reproduced', ''] and 'sources disagree' in table.rows[0]['claim']
-    assert table.rows[0]['difference'].startswith('+1.03 [+')
+@pytest.mark.parametrize(
+    ('values', 'problems', 'demonstration', 'words'),
+    [
+        ({'a': seeds(1.0, 1.1), 'b': seeds(9.0, 9.2)}, {}, False, '2 seeds; a verdict needs 3'),
+        ({'a': seeds(1.0), 'b': seeds(9.0)}, {}, False, '1 seed; a verdict needs 3'),
+        ({'a': seeds(1.0, 1.1, 1.0), 'b': {}}, {}, False, '0 seeds; a verdict needs 3'),
+        ({'a': seeds(1.0, 1.1, 1.0), 'b': seeds(9.0, 9.2, 9.1)}, {'b': 'reduced to 2 epochs'}, False, 'b: reduced to 2 epochs'),
+        ({'a': seeds(1.0, 1.1, 1.0)}, {'b': 'failed: out of memory'}, False, 'b: failed: out of memory'),
+        ({'a': seeds(1.0, 1.1, 1.0), 'b': seeds(9.0, math.nan, 9.1)}, {}, False, 'not finite: b'),
+        ({'a': seeds(1.0, 1.1, 1.0), 'b': seeds(9.0, math.inf, 9.1)}, {}, False, 'not finite: b'),
+        ({'a': seeds(1.0, 1.1, 1.0), 'b': seeds(9.0, 9.2, 9.1)}, {}, True, 'demonstration'),
+    ],
+)
+def test_what_cannot_decide_gives_no_verdict_and_says_why(values, problems, demonstration, words):
+    judged = judge(direction(), values, problems, demonstration)
+    assert judged.verdict == 'no verdict' and words in judged.reason and '\n' not in judged.reason
+    assert len(judged.differences) == 1
+    assert judge(direction(directed=False), values, problems, demonstration).verdict == 'no direction claimed'
+
+
+def test_problems_of_other_rows_do_not_matter():
+    values = {'a': seeds(1.0, 1.1, 1.0), 'b': seeds(9.0, 9.2, 9.1), 'c': seeds(math.nan)}
+    assert judge(direction(), values, {'c': 'failed'}).verdict == 'reproduced'
+
+
+@pytest.mark.parametrize(
+    'claim',
+    [
+        direction(difference('b', 'z')),
+        direction({}),
+        direction({'a': 0}),
+        Claim('nothing', 'nowhere', ()),
+        direction(margin=0.0),
+        direction(margin=math.nan),
+        direction(margin=1.0, directed=False),
+    ],
+)
+def test_a_claim_that_says_nothing_is_a_mistake(claim):
+    with pytest.raises(ValueError):
+        judge(claim, {'a': seeds(1.0), 'b': seeds(2.0)})
+
+
+def test_constructors_say_what_they_compare():
+    assert below('a', 'b', 'c') == ({'b': 1, 'a': -1}, {'c': 1, 'a': -1})
+    assert rising('1', '2', '3') == ({'2': 1, '1': -1}, {'3': 1, '2': -1})
+    for wrong in (lambda: difference('a', 'a'), lambda: rising('a', 'a'), lambda: superadditive('a', ('b', 'b'), 'c')):
+        with pytest.raises(ValueError):
+            wrong()
+
+
+def test_the_table_holds_every_difference_and_each_claim_once():
+    values = {'a': seeds(1.0, 1.1, 1.0), 'b': seeds(9.0, 9.2, 9.1), 'c': seeds(4.0, 4.2)}
+    judged = [
+        judge(direction(*below('a', 'b', 'c'), note='sources disagree'), values),
+        judge(direction(margin=0.5), values),
+        judge(direction(difference('c', 'a'), directed=False), {'a': seeds(1.0), 'c': {}}),
+    ]
+    made = claims.table(judged, 'Claims.')
+    read = list(csv.DictReader(io.StringIO(tables.to_csv(made))))
+    assert [row['claim'] for row in read] == ['1', '1', '2', '3']
+    assert [row['verdict'] for row in read] == ['no verdict', '', 'contradicted', 'no direction claimed']
+    assert [row['n'] for row in read] == ['3', '2', '3', '0']
+    ends = [read[0][f'difference{end}'] for end in ('', ' low', ' high')]
+    assert [float(end) for end in ends] == list(claims.interval([8.0, 8.1, 8.1]))
+    # Two seeds: the difference, and no interval that nobody should read.
+    assert float(read[1]['difference']) == judged[0].differences[1].mean
+    assert read[1]['difference low'] == read[1]['difference high'] == read[3]['difference'] == ''
+    assert 'sources disagree' in read[0]['reason'] and '±0.5' in read[2]['sentence']
+    shown = tables.to_markdown(made)
+    assert 'nan' not in shown and '+8.07 (+7.92 to +8.21)' in shown

@@ -1,27 +1,32 @@
-"""Claims: sentences of a paper, written down before the run, held against a table's numbers by seed.
+"""A claim is a sentence of a paper, written down before the run as differences between rows, which several seeds decide.
 
-Rows are compared within seeds, and Student's 95 % interval of the mean over seeds decides.
+Rows are compared within seeds, so that what a seed does to all rows alike cancels. A difference is judged by Student's 95 % interval
+of its mean over seeds; a claim of several differences (a partial order) holds where all of them do, and the worst of them is its
+verdict. Nothing is corrected for the number of differences: each further one makes 'reproduced' harder and 'contradicted' easier.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from cnn_research.reporting.tables import Column, Table
+from cnn_research.reporting.tables import Column, Interval, Table
 
-REPRODUCED, CONTRADICTED, UNDECIDED, NO_VERDICT = 'reproduced', 'contradicted', 'undecided', 'no verdict'
-LEAST_SEEDS = 3  # fewer give a difference and no verdict
+FEWEST_SEEDS = 3
+# From the worst to the best, as far as a verdict was reached.
+_ORDER = ('contradicted', 'undecided', 'reproduced')
+VERDICTS = (*_ORDER, 'no verdict', 'no direction claimed')
 
 
 class Claim(NamedTuple):
-    """A sentence that a table can support or contradict.
+    """A sentence and the differences that decide it.
 
-    contrasts: each {row: coefficient}; the weighted sum of the rows' values within a seed is a difference. margin None: every difference is
-    claimed to be above 0; a number: every one to lie within +-margin. quantity: what the values are, for the reader. directed False: the
-    difference is reported and nothing claimed of its sign. note: what a reader must know of the claim itself ('sources disagree').
+    `sentence` as a reader of the paper would say it; `source`: paper, section or table. `contrasts`: each {row label: coefficient};
+    the weighted sum of the rows' values of one seed is that seed's difference. `margin` None claims a direction: every difference
+    is above 0; a number claims that every difference lies within ± margin. `quantity` names the column that is compared.
+    Where `directed` is False the differences are reported and nothing is claimed of them. `note`: 'sources disagree', say.
     """
 
     sentence: str
@@ -34,114 +39,182 @@ class Claim(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """One contrast over its seeds: mean and Student's 95 % interval, NaN where there is none."""
+    """One contrast over its seeds: 'without 6,7 - base', the mean, the 95 % interval (NaN where seeds are too few), their number."""
 
-    contrast: str
+    text: str
     mean: float
     low: float
     high: float
-    seeds: int
+    n: int
 
 
 class Judged(NamedTuple):
-    """A claim with its verdict, the reason where there is none, and the difference of each contrast."""
+    """`verdict` is one of VERDICTS, `reason` a readable line that says what it rests on; one Difference for each contrast."""
 
     claim: Claim
     verdict: str
     reason: str
-    differences: tuple[Difference, ...]
+    differences: list[Difference]
 
 
-def interval(differences: Sequence[float]) -> tuple[float, float, float]:
-    """(mean, low, high): Student's 95 % interval of the mean; low and high are NaN for fewer than two values."""
-    values = np.asarray(differences, float)
-    if not len(values):
-        return math.nan, math.nan, math.nan
-    mean = float(values.mean())
-    if len(values) < 2:
-        return mean, math.nan, math.nan
-    half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
-    return mean, mean - half, mean + half
+def difference(row: str, base: str) -> dict[str, float]:
+    """The contrast row - base: positive where `row` has the larger value."""
+    if row == base:
+        raise ValueError(f'a row is not compared with itself: {row!r}')
+    return {row: 1, base: -1}
 
 
-def _difference(contrast: Mapping[str, float], values: Mapping[str, Mapping[int, float]]) -> Difference:
-    seeds = sorted(set.intersection(*(set(values[row]) for row in contrast)))
-    found = [sum(weight * values[row][seed] for row, weight in contrast.items()) for seed in seeds]
-    return Difference(_text(contrast), *interval(found), len(seeds))
+def below(lower: str, *higher: str) -> tuple[dict[str, float], ...]:
+    """The contrasts that are positive where `lower` has a smaller value than each of `higher`."""
+    return tuple(difference(row, lower) for row in higher)
 
 
-def _text(contrast: Mapping[str, float]) -> str:
-    """'A - B', 'A - 1.5 x B + C'."""
-    text = ''
-    for row, weight in contrast.items():
-        sign = ' - ' if weight < 0 else ' + '
-        text += (sign if text else sign.strip().replace('+', '')) + (f'{abs(weight):g} x ' if abs(weight) != 1 else '') + row
-    return text
+def rising(*rows: str) -> tuple[dict[str, float], ...]:
+    """The contrasts that are positive where each row has a larger value than the one before it."""
+    return tuple(difference(after, before) for before, after in zip(rows, rows[1:], strict=False))
 
 
-def _verdict(claim: Claim, difference: Difference) -> str:
-    _, mean, low, high, _ = difference
-    if math.isnan(low):
-        return NO_VERDICT
-    if claim.margin is None:
-        return REPRODUCED if low > 0 else CONTRADICTED if high < 0 else UNDECIDED
-    if -claim.margin <= low and high <= claim.margin:
-        return REPRODUCED
-    return CONTRADICTED if high < -claim.margin or low > claim.margin else UNDECIDED
+def superadditive(whole: str, parts: Sequence[str], base: str) -> tuple[dict[str, float], ...]:
+    """The contrast that is positive where `whole` differs from `base` by more than all `parts` together do."""
+    if len({whole, *parts, base}) < len(parts) + 2:
+        raise ValueError(f'rows of a sum are different rows: {whole!r}, {parts!r}, {base!r}')
+    return ({whole: 1, **dict.fromkeys(parts, -1), base: len(parts) - 1},)
+
+
+def interval(differences: Iterable[float]) -> Interval:
+    """(mean, low, high): the mean over seeds and Student's 95 % interval of it, ready to stand in a table.
+
+    Fewer than three seeds have a mean and no interval (NaN), none has neither, nor have seeds of which one is not finite; equal
+    differences give an interval of no width.
+    """
+    values = np.asarray(list(differences), np.float64)
+    if not values.size or not np.isfinite(values).all():
+        return Interval(math.nan, math.nan, math.nan)
+    # NumPy's mean of equal numbers may miss them by a rounding.
+    mean = float(values[0] if (values == values[0]).all() else values.mean())
+    if values.size < FEWEST_SEEDS:
+        return Interval(mean, math.nan, math.nan)
+    half = float(stats.t.ppf(0.975, values.size - 1) * (values - mean).std(ddof=1) / math.sqrt(values.size))
+    return Interval(mean, mean - half, mean + half)
 
 
 def judge(
-    claim: Claim,
-    values: Mapping[str, Mapping[int, float]],
-    problems: Mapping[str, str] | None = None,
-    demonstration: bool = False,
+    claim: Claim, values: Mapping[str, Mapping[int, float]], problems: Mapping[str, str] | None = None, demonstration: bool = False
 ) -> Judged:
-    """The claim held against values[row][seed].
+    """What the seeds say of a claim.
 
-    A direction is reproduced when the interval lies above 0, contradicted when below, else undecided; a margin is reproduced when the
-    interval lies inside +-margin, contradicted when wholly outside, else undecided; of several contrasts the worst is the verdict. There is
-    none for fewer than three seeds, for rows with a problem ({row: what failed or was cut short}) and for a demonstration. ValueError for
-    a claim about rows that the values do not have.
+    `values[row][seed]` holds the claim's quantity; a contrast uses the seeds that all its rows have. `problems[row]` says why a row
+    cannot decide anything ('failed: ...', 'reduced'); a claim that needs such a row, fewer than three seeds, a value that is not
+    finite, or a `demonstration` (data chosen so that the effect shows) gets no verdict, only its differences.
+    ValueError for a claim of an unknown row or of nothing: both are mistakes of the program.
     """
-    rows = list(dict.fromkeys(row for contrast in claim.contrasts for row in contrast))
-    unknown = [row for row in rows if row not in values]
-    if unknown:
-        raise ValueError(f'the claim {claim.sentence!r} names the row {unknown[0]!r}; the table has {", ".join(values)}')
-    differences = tuple(_difference(contrast, values) for contrast in claim.contrasts)
-    few = min(difference.seeds for difference in differences)
-    troubled = next((f'{row}: {problems[row]}' for row in rows if problems and problems.get(row)), '')
-    if demonstration:
-        return Judged(claim, NO_VERDICT, 'a demonstration', differences)
-    if troubled:
-        return Judged(claim, NO_VERDICT, troubled, differences)
-    if few < LEAST_SEEDS:
-        return Judged(claim, NO_VERDICT, f'{few} seed{"s" * (few != 1)}', differences)
+    problems = problems or {}
+    _check(claim, {*values, *problems})
+    differences = [_difference(contrast, values) for contrast in claim.contrasts]
+    obstacle = _obstacle(claim, values, problems, differences, demonstration)
     if not claim.directed:
-        return Judged(claim, NO_VERDICT, 'reported without direction', differences)
-    verdicts = [_verdict(claim, difference) for difference in differences]
-    worst = next(word for word in (CONTRADICTED, UNDECIDED, REPRODUCED) if word in verdicts)
-    return Judged(claim, worst, '', differences)
+        return Judged(claim, 'no direction claimed', obstacle or _seeds(differences), differences)
+    if obstacle:
+        return Judged(claim, 'no verdict', obstacle, differences)
+    verdicts = [_verdict(measured, claim.margin) for measured in differences]
+    verdict = min(verdicts, key=_ORDER.index)
+    reason = _seeds(differences)
+    if len(verdicts) > 1 and verdict != 'reproduced':
+        reason += f'; {verdict}: ' + ', '.join(measured.text for measured, one in zip(differences, verdicts, strict=True) if one == verdict)
+    if any(measured.low == measured.high for measured in differences):
+        reason += '; equal in all seeds'
+    return Judged(claim, verdict, reason, differences)
 
 
-def table(judged: Sequence[Judged], digits: int = 2) -> Table:
-    """One row for each claim and contrast: sentence, source, difference with its interval, verdict."""
+def table(judged: Sequence[Judged], caption: str = '') -> Table:
+    """One row for each difference; a claim's own words stand in the first of its rows."""
+    columns = (
+        Column('claim', ''),
+        Column('sentence', 'Claim'),
+        Column('verdict', 'Verdict'),
+        Column('compared', 'Compared'),
+        Column('difference', 'Difference (95 % interval)', '+z#.3g'),
+        Column('n', 'Seeds'),
+        Column('quantity', 'Of'),
+        Column('reason', 'Why'),
+        Column('source', 'Source'),
+    )
     rows = []
-    for one in judged:
-        verdict = f'{one.verdict} ({one.reason})' if one.reason else one.verdict
-        for number, difference in enumerate(one.differences):
-            between = f' [{difference.low:+.{digits}f}, {difference.high:+.{digits}f}]' if difference.seeds >= LEAST_SEEDS else ''
-            first = number == 0
+    for number, one in enumerate(judged, 1):
+        margin = '' if one.claim.margin is None else f' (within ±{one.claim.margin:g})'
+        words = {
+            'sentence': one.claim.sentence + margin,
+            'verdict': one.verdict,
+            'reason': '; '.join(filter(None, (one.claim.note, one.reason))),
+            'source': one.claim.source,
+        }
+        for place, measured in enumerate(one.differences):
             rows.append(
-                {
-                    'claim': one.claim.sentence + (f' ({one.claim.note})' if one.claim.note else '') if first else '',
-                    'verdict': verdict if first else '',
-                    'contrast': difference.contrast,
-                    'difference': None if math.isnan(difference.mean) else f'{difference.mean:+.{digits}f}{between}',
-                    'claimed': '' if not one.claim.directed else '> 0' if one.claim.margin is None else f'within ±{one.claim.margin:g}',
-                    'seeds': difference.seeds,
-                    'source': one.claim.source if first else '',
-                }
+                {'claim': number, 'compared': measured.text, 'n': measured.n, 'quantity': one.claim.quantity}
+                | {'difference': Interval(measured.mean, measured.low, measured.high)}
+                | (words if place == 0 else dict.fromkeys(words, ''))
             )
-    columns = ('claim', 'verdict', 'contrast', 'difference', 'claimed', 'seeds', 'source')
-    named = {'difference': "difference [Student's 95 %]"}
-    return Table([Column(key, named.get(key)) for key in columns], rows, 'Each claim was written down before the run.')
+    return Table(columns, rows, caption)
+
+
+def _check(claim: Claim, known: set[str]) -> None:
+    if not claim.contrasts or any(not any(contrast.values()) for contrast in claim.contrasts):
+        raise ValueError(f'nothing is compared in the claim {claim.sentence!r}')
+    if claim.margin is not None and not (0 < claim.margin < math.inf and claim.directed):
+        raise ValueError(f'a margin is a positive number of a claim that says something; got {claim.margin!r} in {claim.sentence!r}')
+    unknown = sorted({row for contrast in claim.contrasts for row in contrast} - known)
+    if unknown:
+        raise ValueError(f'the claim {claim.sentence!r} names rows that are not there: {unknown}; there are {sorted(known)}')
+
+
+def _difference(contrast: Mapping[str, float], values: Mapping[str, Mapping[int, float]]) -> Difference:
+    seeds = set.intersection(*(set(values.get(row, {})) for row in contrast))
+    sums = [_weighted([weight * float(values[row][seed]) for row, weight in contrast.items()]) for seed in sorted(seeds)]
+    return Difference(_text(contrast), *interval(sums), len(sums))
+
+
+def _weighted(terms: Sequence[float]) -> float:
+    """The sum, but 0 where the terms cancel up to their rounding: else noise of one sign would make an interval beside 0."""
+    if not all(map(math.isfinite, terms)):
+        return math.nan
+    total = math.fsum(terms)
+    return 0.0 if abs(total) <= 1e-12 * max(map(abs, terms)) else total
+
+
+def _text(contrast: Mapping[str, float]) -> str:
+    """'without 6,7 - base': what is added first, then what is taken away."""
+    parts = ''
+    for row, weight in sorted(contrast.items(), key=lambda pair: pair[1] <= 0):
+        sign = '-' if weight < 0 else '+'
+        parts += f' {sign} ' + (row if abs(weight) == 1 else f'{abs(weight):g} x {row}') if weight else ''
+    return parts[1:].removeprefix('+ ')
+
+
+def _obstacle(claim, values, problems, differences, demonstration) -> str:
+    """Why there can be no verdict, or ''."""
+    rows = dict.fromkeys(row for contrast in claim.contrasts for row in contrast)
+    hindered = [f'{row}: {problems[row]}' for row in rows if row in problems]
+    if hindered:
+        return '; '.join(hindered)
+    broken = [row for row in rows if not all(math.isfinite(value) for value in values[row].values())]
+    if broken:
+        return f'not finite: {", ".join(broken)}'
+    if demonstration:
+        return 'a demonstration: data and recipe were chosen so that the effect shows'
+    if min(measured.n for measured in differences) < FEWEST_SEEDS:
+        return f'{_seeds(differences)}; a verdict needs {FEWEST_SEEDS}'
+    return ''
+
+
+def _seeds(differences: Sequence[Difference]) -> str:
+    fewest, most = (choose(measured.n for measured in differences) for choose in (min, max))
+    return f'{fewest} seed{"s" * (fewest != 1)}' if fewest == most else f'{fewest} to {most} seeds'
+
+
+def _verdict(measured: Difference, margin: float | None) -> str:
+    low, high = measured.low, measured.high
+    if margin is None:
+        holds, fails = low > 0, high < 0
+    else:
+        holds, fails = -margin <= low and high <= margin, low > margin or high < -margin
+    return 'reproduced' if holds else 'contradicted' if fails else 'undecided'

@@ -1,65 +1,227 @@
-"""Figures that compare rows of a table: ours beside the papers', error against size."""
+"""Figures that set rows beside each other and beside the papers: bars with intervals, error against parameters, learning curves.
 
+Seeds are drawn as what they say of the mean (Student's 95 % interval, as in claims.py), splits as their spread. Colours and markers
+both tell series apart, so that print and colour-blind readers lose nothing.
+"""
+
+import itertools
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from cnn_research.reporting.figures import COLOURS, QUIET, WIDTH
+from cnn_research.reporting.claims import interval
+from cnn_research.reporting.figures import COLOURS, QUIET, STYLES, WIDTH, legend_below
 
-_MARKERS = ('D', 's', '^', 'v')
+MARKERS = 'osD^vPX'
+# Published values: hollow, so that a bar's end shows through, and in no series' colour.
+_REFERENCES = 'Ds^v'
+_INK = '#1c1c1a'
+
+
+class Point(NamedTuple):
+    """A network in a plane: `label`, `x` (its parameters, say), `values` (one per seed), and the `group` it is drawn with."""
+
+    label: str
+    x: float
+    values: Sequence[float]
+    group: str = ''
 
 
 def bars(
     labels: Sequence[str],
-    ours: Mapping[str, Sequence[Sequence[float] | None]],
-    others: Mapping[str, Sequence[float | None]],
+    series: Mapping[str, Sequence[Sequence[float]]],
     x_label: str,
+    references: Mapping[str, Sequence[float | None]] | None = None,
+    notes: Sequence[str] | None = None,
 ) -> Figure:
-    """One horizontal bar for each label and series of `ours`, its values by seed as dots and their mean as the bar's end; `others`, one
-    value for each label, as markers. None leaves a gap."""
-    high = 0.8 / max(1, len(ours))
-    figure = Figure(figsize=(WIDTH, 0.9 + 0.42 * len(labels) * max(1, 0.6 * len(ours))), layout='constrained')
+    """Horizontal bars, one row for each label, read from the top; their means stand in a column at the right.
+
+    `series`: {name: for each label the values of its seeds}; a bar ends at their mean and carries the 95 % interval of it from three
+    seeds on; no values, no bar. `references`: {'paper': for each label a published value or None}, hollow markers below the bars.
+    `notes`: for each label its state ('failed: out of memory', 'reduced') or '', written below the label.
+    ValueError where a list has not one entry for each label.
+    """
+    references, notes = references or {}, notes or [''] * len(labels)
+    for name, column in {**series, **references, 'notes': notes}.items():
+        if len(column) != len(labels):
+            raise ValueError(f'{name!r} has {len(column)} entries for {len(labels)} rows')
+    # A row has a lane for each series, one for the references, and a gap of half a lane.
+    lanes = len(series) + bool(references) + 0.5
+    figure = Figure(figsize=(WIDTH, 0.85 + len(labels) * max(0.17 * lanes + 0.05, 0.36)), layout='constrained')
     axes = figure.add_subplot()
-    for index, (name, series) in enumerate(ours.items()):
-        places = [row - 0.4 + high * (index + 0.5) for row in range(len(labels))]
-        means = [sum(values) / len(values) if values else math.nan for values in series]
-        axes.barh(places, means, height=0.9 * high, color=COLOURS[index], alpha=0.75, label=name)
-        dots = [(value, place) for values, place in zip(series, places, strict=True) for value in values or ()]
-        axes.plot(*zip(*dots, strict=True), 'o', color='#222222', markersize=2.6, alpha=0.8) if dots else None
-    for index, (name, series) in enumerate(others.items()):
-        points = [(value, row) for row, value in enumerate(series) if value is not None]
-        style = {'marker': _MARKERS[index % len(_MARKERS)], 'markerfacecolor': 'white', 'markeredgecolor': COLOURS[1 + index]}
-        axes.plot(*zip(*points, strict=True), linestyle='none', markersize=6, markeredgewidth=1.5, label=name, **style) if points else None
-    axes.set_yticks(range(len(labels)), labels, fontsize=9, parse_math=False)
-    axes.invert_yaxis()
-    axes.set_xlim(left=0)
-    axes.set_xlabel(x_label, parse_math=False)
-    axes.grid(axis='x', color='#e4e4e4', linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[['top', 'right', 'left']].set_visible(False)
+    handles = []
+    means = [interval(values)[0] for column in series.values() for values in column]
+    digits = 1 if max((abs(mean) for mean in means if math.isfinite(mean)), default=0) >= 10 else 2
+    for place, column in enumerate(series.values()):
+        centres = np.arange(len(labels)) - 0.5 + (place + 0.75) / lanes
+        summaries = [interval(values) for values in column]
+        lengths = [0.0 if math.isnan(mean) else mean for mean, _, _ in summaries]
+        handles.append(axes.barh(centres, lengths, height=0.86 / lanes, color=COLOURS[place % len(COLOURS)], linewidth=0))
+        for centre, (mean, low, high) in zip(centres, summaries, strict=True):
+            if math.isfinite(low):
+                whisker = {'color': _INK, 'linewidth': 1.1, 'capsize': 2.2, 'capthick': 1.1, 'zorder': 4}
+                axes.errorbar(mean, centre, xerr=[[mean - low], [high - mean]], **whisker)
+            if math.isfinite(mean):
+                number = f'{mean:z.{digits}f}'.replace('-', '−')
+                axes.text(1.075, centre, number, transform=axes.get_yaxis_transform(), ha='right', va='center_baseline', fontsize=8)
+    below = len(series) + 0.7
+    for marker, values in zip(itertools.cycle(_REFERENCES), references.values(), strict=False):
+        shown = [(value, row - 0.5 + below / lanes) for row, value in enumerate(values) if value is not None]
+        style = {'markersize': 5, 'markerfacecolor': 'white', 'markeredgecolor': _INK, 'markeredgewidth': 1.2, 'zorder': 5}
+        handles += axes.plot([value for value, _ in shown], [height for _, height in shown], marker, **style)
+    axes.axvline(0, color=QUIET, linewidth=0.8)
+    names = [f'{label}\n{note}' if note else label for label, note in zip(labels, notes, strict=True)]
+    axes.set_yticks(range(len(labels)), names, fontsize=9, parse_math=False)
+    axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)
     axes.tick_params(axis='y', length=0)
-    figure.legend(loc='outside lower center', ncols=3, frameon=False, fontsize=9)
+    _quiet_axes(axes, 'x')
+    axes.spines['left'].set_visible(False)
+    axes.set_xlabel(x_label, parse_math=False)
+    if len(series) + len(references) > 1:
+        legend_below(figure, handles, [*series, *references])
     return figure
 
 
-def scatter(points: Sequence[tuple[str, float, float]], x_label: str, y_label: str) -> Figure:
-    """(label, x, y), x on a logarithmic scale; every point carries a number that the legend at the right explains, so that none collide."""
-    figure = Figure(figsize=(WIDTH, 3.6), layout='constrained')
+def scatter(points: Sequence[Point], x_label: str, y_label: str) -> Figure:
+    """Means over seeds with their 95 % intervals against a logarithmic x; every point carries its label, and no label covers another
+    label or a point as long as there is room. Points without values are left out. ValueError for an x that is not above 0."""
+    if any(not point.x > 0 for point in points):
+        raise ValueError('x is logarithmic: every point needs an x above 0')
+    figure = Figure(figsize=(WIDTH, 4.6), layout='constrained')
     axes = figure.add_subplot()
-    for index, (label, x, y) in enumerate(points):
-        axes.plot([x], [y], 'o', color=COLOURS[index % len(COLOURS)], markersize=7, label=f'{index + 1}  {label}')
-        axes.annotate(str(index + 1), (x, y), textcoords='offset points', xytext=(6, 5), fontsize=8, color=QUIET)
     axes.set_xscale('log')
-    axes.xaxis.set_minor_formatter(NullFormatter())  # between the powers of ten labels would run into each other
-    if points and max(x for _, x, _ in points) < 20 * min(x for _, x, _ in points):
-        ends = [min(x for _, x, _ in points), max(x for _, x, _ in points)]
-        axes.set_xticks(ends, [f'{x:,.0f}' for x in ends])
+    groups = list(dict.fromkeys(point.group for point in points))
+    drawn, handles = [], {}
+    for point in points:
+        mean, low, high = interval(point.values)
+        if not math.isfinite(mean):
+            continue
+        place = groups.index(point.group)
+        colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+        if math.isfinite(low):
+            axes.vlines(point.x, low, high, color=colour, linewidth=1.2)
+        (handles[point.group],) = axes.plot(point.x, mean, marker, color=colour, markersize=5.5)
+        drawn.append((point.label, point.x, mean, low, high))
+    axes.margins(x=0.12, y=0.12)
+    _quiet_axes(axes, 'both')
     axes.set_xlabel(x_label, parse_math=False)
     axes.set_ylabel(y_label, parse_math=False)
-    axes.grid(color='#e4e4e4', linewidth=0.7)
+    if drawn:
+        _count_ticks(axes)
+    if len(handles) > 1:
+        legend_below(figure, list(handles.values()), list(handles))
+    _place_labels(figure, axes, drawn)
+    return figure
+
+
+def accuracy_curves(series: Sequence[tuple[str, Sequence[float], Sequence[Sequence[float]]]], x_label: str, y_label: str) -> Figure:
+    """One line for each (name, x, values), `values[i]` holding what the splits gave at `x[i]`: the mean, within a band of one sample
+    standard deviation (n - 1) to each side where there are two or more."""
+    figure = Figure(figsize=(WIDTH, 4.4), layout='constrained')
+    axes = figure.add_subplot()
+    lines, ticks = [], set()
+    for index, (_, x, values) in enumerate(series):
+        colour = COLOURS[index % len(COLOURS)]
+        means = np.array([np.mean(splits) if len(splits) else np.nan for splits in values])
+        spreads = np.array([np.std(splits, ddof=1) if len(splits) > 1 else np.nan for splits in values])
+        again = index // len(COLOURS)
+        style = {'linestyle': STYLES[again % len(STYLES)], 'markerfacecolor': 'white' if again else colour}
+        lines += axes.plot(x, means, color=colour, linewidth=1.5, marker=MARKERS[index % len(MARKERS)], markersize=4.5, **style)
+        axes.fill_between(x, means - spreads, means + spreads, color=colour, alpha=0.16, linewidth=0)
+        ticks.update(x)
+    if 0 < len(ticks) <= 12:
+        axes.set_xticks(sorted(ticks), [f'{tick:g}' for tick in sorted(ticks)])
+    _quiet_axes(axes, 'both')
+    axes.set_xlabel(x_label, parse_math=False)
+    axes.set_ylabel(y_label, parse_math=False)
+    legend_below(figure, lines, [name for name, _, _ in series])
+    return figure
+
+
+def _quiet_axes(axes: Axes, grid: str) -> None:
+    axes.grid(axis=grid, color='#e4e4e4', linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[['top', 'right']].set_visible(False)
-    figure.legend(loc='outside right upper', frameon=False, fontsize=8, handletextpad=0.3)
-    return figure
+
+
+def _count_ticks(axes: Axes) -> None:
+    """Counts as people say them (50 k, 2 M), with more marks within a decade the fewer decades there are."""
+    low, high = axes.get_xlim()
+    decades = math.log10(high / low)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if decades > 4 else (1.0, 3.0) if decades > 1.5 else (1.0, 2.0, 3.0, 5.0, 7.0)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda count, _: _count(count)))
+
+
+def _count(count: float) -> str:
+    for size, letter in ((1e9, ' G'), (1e6, ' M'), (1e3, ' k')):
+        if count >= size:
+            return f'{count / size:g}{letter}'
+    return f'{count:g}'
+
+
+def _place_labels(figure: Figure, axes: Axes, drawn: Sequence[tuple[str, float, float, float, float]]) -> None:
+    """Each label goes where it covers nothing, or least, as near to its point as that allows; a distant one gets a line to its point.
+
+    Boxes are (left, bottom, right, top) in pixels. Three passes: in the later ones a label may use what others have left free since.
+    """
+    # Positions in pixels are known only after the layout; labels take no part in it, so that it stays.
+    figure.draw_without_rendering()
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    pixel = figure.dpi / 72
+    texts = [
+        axes.annotate(label, (x, mean), (0, 0), textcoords='offset points', ha='center', va='center', fontsize=8, color=_INK)
+        for label, x, mean, _, _ in drawn
+    ]
+    for text in texts:
+        text.set(parse_math=False, in_layout=False)
+    sizes = [text.get_window_extent(renderer).size + 2 * pixel for text in texts]
+    spots = [axes.transData.transform((x, mean)) for _, x, mean, _, _ in drawn]
+    frame = axes.get_window_extent().extents
+    obstacles = []
+    for (_, x, mean, low, high), spot in zip(drawn, spots, strict=True):
+        ends = [axes.transData.transform((x, mean if math.isnan(end) else end))[1] for end in (low, high)]
+        reach = 5 * pixel
+        obstacles.append([spot[0] - reach, min(ends[0], spot[1] - reach), spot[0] + reach, max(ends[1], spot[1] + reach)])
+    # A label that has no place yet covers nothing.
+    taken = np.array([*obstacles, *np.zeros((len(texts), 4))])
+    for _, index in itertools.product(range(3), range(len(texts))):
+        offsets = _offsets(sizes[index], pixel)
+        centres = spots[index] + offsets
+        boxes = np.hstack([centres - sizes[index] / 2, centres + sizes[index] / 2])
+        covered = _common(boxes[:, None], np.delete(taken, len(drawn) + index, axis=0)[None])
+        area = float(np.prod(sizes[index]))
+        costs = ((covered > 0) + covered / area).sum(axis=1) + 4 * (1 - _common(boxes, frame) / area)
+        # The offsets come near before far: of equally free places the first is taken.
+        best = int(np.argmin(np.round(costs, 6)))
+        taken[len(drawn) + index] = boxes[best]
+        texts[index].set_position(offsets[best] / pixel)
+    for (_, x, mean, _, _), box, spot in zip(drawn, taken[len(drawn) :], spots, strict=True):
+        away = np.clip(spot, box[:2], box[2:]) - spot
+        if np.hypot(*away) > 12 * pixel:
+            line = {'arrowstyle': '-', 'color': QUIET, 'linewidth': 0.6, 'shrinkA': 0, 'shrinkB': 4}
+            axes.annotate('', (x, mean), away / pixel, textcoords='offset points', arrowprops=line).set_in_layout(False)
+
+
+def _offsets(size: np.ndarray, pixel: float) -> np.ndarray:
+    """Places of a label's centre about its point, in pixels, near before far: right, left, above, below, then between these."""
+    width, height = size / 2
+    found = []
+    for gap in (6 * pixel, 10 * pixel, 16 * pixel, 24 * pixel, 34 * pixel, 48 * pixel, 64 * pixel):
+        sideways, upwards = width + gap, height + gap
+        found += [(sideways, 0), (-sideways, 0), (0, upwards), (0, -upwards)]
+        for across, up in ((width + 0.5 * gap, upwards), (0.5 * width, upwards), (sideways, 0.5 * upwards)):
+            found += [(sign * across, other * up) for sign in (1, -1) for other in (1, -1)]
+    return np.array(found)
+
+
+def _common(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The area that boxes (..., 4) share."""
+    sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
+    return np.prod(np.maximum(sides, 0), axis=-1)

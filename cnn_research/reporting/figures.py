@@ -40,13 +40,7 @@ def learning_curves(series: Sequence[tuple[str, Sequence, Sequence]], x_label: s
     axes.grid(color='#e4e4e4', linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[['top', 'right']].set_visible(False)
-    names = [name for name, _, _ in series]
-    if names:
-        columns = min(len(names), max(1, 84 // (max(map(len, names)) + 8)))
-        # A legend drops labels that start with '_', so the names are put in afterwards.
-        legend = figure.legend(lines, map(str, range(len(names))), loc='outside lower center', ncols=columns, frameon=False, fontsize=9)
-        for text, name in zip(legend.get_texts(), names, strict=True):
-            text.set(text=name, parse_math=False)
+    legend_below(figure, lines, [name for name, _, _ in series])
     return figure
 
 
@@ -150,6 +144,17 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
             count = f'{matrix[row, column]:.0f}'
             axes.text(column, row, count, ha='center', va='center', fontsize=7, color='white' if dark else '#222222')
     return figure
+
+
+def legend_below(figure: Figure, handles: Sequence, names: Sequence[str]) -> None:
+    """A legend of as many columns as the names leave room for, beneath the axes of a figure with constrained layout."""
+    if not names:
+        return
+    columns = min(len(names), max(1, 84 // (max(map(len, names)) + 8)))
+    # A legend drops labels that start with '_', so the names are put in afterwards.
+    legend = figure.legend(handles, map(str, range(len(names))), loc='outside lower center', ncols=columns, frameon=False, fontsize=9)
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set(text=name, parse_math=False)
 
 
 def save(figure: Figure, path: str | Path) -> tuple[Path, Path]:

@@ -1,11 +1,13 @@
-"""A table is plain data (columns and a list of dicts), written four ways: CSV with raw values, Markdown, HTML and LaTeX for reading."""
+"""A table is plain data (columns and a list of dicts), written four ways: CSV with raw values; Markdown, HTML and LaTeX for reading."""
 
 import csv
 import html
 import io
 import math
 import numbers
+import re
 import statistics
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +15,37 @@ from typing import Any, NamedTuple
 import numpy as np
 
 MISSING = '–'
+# What LaTeX would interpret, or would not print as it stands; brackets and stars because they may follow the end of a row.
+_TEX = {
+    '\\': r'\textbackslash{}',
+    '~': r'\textasciitilde{}',
+    '^': r'\textasciicircum{}',
+    **{character: '\\' + character for character in '{}$&#%_'},
+    **{character: f'{{{character}}}' for character in '[]*`'},
+    **{character: f'${character}$' for character in '<>|'},
+    '±': r'$\pm$',
+    '×': r'$\times$',
+    '−': '$-$',
+    '–': r'\textendash{}',
+    '…': r'\dots{}',
+}
+
+
+class Interval(NamedTuple):
+    """A mean with the ends of its confidence interval, read as '+1.20 (+0.80 to +1.60)'; NaN where there is none."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class Cell(NamedTuple):
+    """A value with what a reader may want to know beside it: `href`, where it comes from (a relative path, an address, or '#...'
+    within the page), and `note`, its state: 'failed: out of memory' (with no value), 'reduced' (beside one)."""
+
+    value: Any
+    href: str | None = None
+    note: str = ''
 
 
 class Column(NamedTuple):
@@ -27,8 +60,8 @@ class Column(NamedTuple):
 class Table(NamedTuple):
     """Ordered columns over rows.
 
-    A cell is a number, a string, a bool, None or absent (not there: an empty CSV cell, a dash elsewhere), or a sequence of
-    numbers, one per seed, which is read as mean ± standard deviation and kept whole in the CSV.
+    A cell is a number, a string, a bool, None or absent (not there: an empty CSV cell, a dash elsewhere), an Interval, a sequence of
+    numbers, one per seed, which is read as mean ± standard deviation and kept whole in the CSV, or a Cell that holds one of these.
     """
 
     columns: Sequence[Column]
@@ -42,19 +75,25 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Raw values under the columns' keys: floats read back to the same float; the values of several seeds are separated by spaces."""
+    """Raw values under the columns' keys: floats read back to the same float; the values of several seeds are separated by spaces.
+    A column that holds an Interval is followed by 'KEY low' and 'KEY high', one that holds a note by 'KEY note', so that numbers stay
+    numbers."""
+    parts = [(column, part) for column in table.columns for part in _parts(column, table)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
-    writer.writerow([column.key for column in table.columns])
-    writer.writerows([_raw(row.get(column.key)) for column in table.columns] for row in table.rows)
+    writer.writerow([f'{column.key} {part}'.rstrip() for column, part in parts])
+    writer.writerows([_raw(_part(_cell(row, column), part)) for column, part in parts] for row in table.rows)
     return text.getvalue()
 
 
 def to_markdown(table: Table) -> str:
-    """A GitHub-flavoured Markdown table, its caption above it; what Markdown or HTML would interpret is escaped."""
+    """A GitHub-flavoured Markdown table, its caption above it; what Markdown or HTML would interpret is escaped. A cell links to its
+    `href` unless that is a place within a page: there is none."""
     lines = [[_escaped(_header(column)) for column in table.columns]]
     lines.append(['---:' if _numeric(table, column) else '---' for column in table.columns])
-    lines += [[_escaped(_shown(row.get(column.key), column.format)) for column in table.columns] for row in table.rows]
+    lines += [
+        [_markdown_cell(cell, column.format) for cell, column in zip(_cells(row, table), table.columns, strict=True)] for row in table.rows
+    ]
     body = ''.join(f'| {" | ".join(cells)} |\n' for cells in lines)
     return f'{_escaped(table.caption)}\n\n{body}' if table.caption else body
 
@@ -79,8 +118,8 @@ def to_html(table: Table) -> str:
     body = ''.join(
         '<tr>'
         + ''.join(
-            f'<td{kind}>{html.escape(_shown(row.get(column.key), column.format))}</td>'
-            for column, kind in zip(table.columns, classes, strict=True)
+            f'<td{kind}>{_html_cell(cell, column.format)}</td>'
+            for cell, column, kind in zip(_cells(row, table), table.columns, classes, strict=True)
         )
         + '</tr>\n'
         for row in table.rows
@@ -92,14 +131,39 @@ def to_html(table: Table) -> str:
     )
 
 
+def to_tex(table: Table) -> str:
+    """A LaTeX table in the style of booktabs, which the document loads; the caption is above, every text is escaped, links are left out."""
+    lines = [[_tex(_header(column)) for column in table.columns]]
+    lines += [
+        [_tex(_text(cell, column.format)) for cell, column in zip(_cells(row, table), table.columns, strict=True)] for row in table.rows
+    ]
+    head, *body = (' & '.join(cells) + r' \\' + '\n' for cells in lines)
+    caption = f'\\caption{{{_tex(table.caption)}}}\n' if table.caption else ''
+    kinds = ''.join('r' if _numeric(table, column) else 'l' for column in table.columns)
+    return (
+        f'\\begin{{table}}\n\\centering\n{caption}\\begin{{tabular}}{{{kinds}}}\n'
+        f'\\toprule\n{head}\\midrule\n{"".join(body)}\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n'
+    )
+
+
 def write(table: Table, path: str | Path) -> tuple[Path, Path, Path]:
-    """Writes `path`.csv, .md and .tex (the suffix is added to the name as given), making the directory; returns the paths."""
+    """Writes `path`.csv, .md and .tex (the suffix is added to the name as given), making the directory; returns the three paths."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    written = tuple(path.with_name(path.name + suffix) for suffix in ('.csv', '.md', '.tex'))
-    for file, text in zip(written, (to_csv(table), to_markdown(table), to_tex(table)), strict=True):
+    texts = {'.csv': to_csv(table), '.md': to_markdown(table), '.tex': to_tex(table)}
+    written = tuple(path.with_name(path.name + suffix) for suffix in texts)
+    for file, text in zip(written, texts.values(), strict=True):
         file.write_text(text, encoding='utf-8', newline='')
     return written
+
+
+def _cell(row: Mapping[str, Any], column: Column) -> Cell:
+    value = row.get(column.key)
+    return value if isinstance(value, Cell) else Cell(value)
+
+
+def _cells(row: Mapping[str, Any], table: Table) -> list[Cell]:
+    return [_cell(row, column) for column in table.columns]
 
 
 def _header(column: Column) -> str:
@@ -111,7 +175,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_seeds(value: Any) -> bool:
-    return isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) == 1
+    return isinstance(value, (list, tuple, np.ndarray)) and not isinstance(value, Interval) and np.ndim(value) == 1
 
 
 def _plain(value: Any) -> Any:
@@ -120,16 +184,16 @@ def _plain(value: Any) -> Any:
 
 
 def _numeric(table: Table, column: Column) -> bool:
-    cells = [_plain(row.get(column.key)) for row in table.rows]
+    cells = [_plain(_cell(row, column).value) for row in table.rows]
     present = [cell for cell in cells if cell is not None]
-    return bool(present) and all(_is_number(cell) or _is_seeds(cell) for cell in present)
+    return bool(present) and all(_is_number(cell) or _is_seeds(cell) or isinstance(cell, Interval) for cell in present)
 
 
 def _html_class(table: Table, column: Column) -> str:
     """Numbers stand right; of the text only what is long may be broken into lines, so that a phone scrolls rather than stacks words."""
     if _numeric(table, column):
         return ' class="number"'
-    return ' class="long"' if any(len(_shown(row.get(column.key), column.format)) > 28 for row in table.rows) else ''
+    return ' class="long"' if any(len(_text(_cell(row, column), column.format)) > 28 for row in table.rows) else ''
 
 
 def _spread(values: Sequence[float], spec: str) -> str:
@@ -140,7 +204,23 @@ def _spread(values: Sequence[float], spec: str) -> str:
         return f'{values[0]:{spec}} (1 seed)'
     # statistics.stdev fails on infinities, which a diverged seed does produce.
     deviation = statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
-    return f'{sum(values) / len(values):{spec}} ± {deviation:{spec}} ({len(values)})'
+    # A sign that the format asks of the mean has no place on a deviation.
+    return f'{sum(values) / len(values):{spec}} ± {deviation:{spec.replace("+", "")}} ({len(values)})'
+
+
+def _parts(column: Column, table: Table) -> list[str]:
+    cells = [_cell(row, column) for row in table.rows]
+    ends = ['low', 'high'] if any(isinstance(cell.value, Interval) for cell in cells) else []
+    return ['', *ends, *(['note'] if any(cell.note for cell in cells) else [])]
+
+
+def _part(cell: Cell, part: str) -> Any:
+    if part == 'note':
+        return cell.note
+    if not isinstance(cell.value, Interval):
+        return None if part else cell.value
+    number = getattr(cell.value, part or 'mean')
+    return None if math.isnan(number) else number
 
 
 def _raw(value: Any) -> str:
@@ -156,6 +236,9 @@ def _shown(value: Any, spec: str) -> str:
     value = _plain(value)
     if value is None:
         return MISSING
+    if isinstance(value, Interval):
+        mean, low, high = (MISSING if math.isnan(number) else f'{number:{spec or ".4g"}}' for number in value)
+        return mean if MISSING in (low, high) else f'{mean} ({low} to {high})'
     if _is_seeds(value):
         return _spread(value, spec or '.4g')
     if isinstance(value, bool):
@@ -163,23 +246,36 @@ def _shown(value: Any, spec: str) -> str:
     return format(value, spec) if _is_number(value) else str(value)
 
 
-_TEX = {
-    '\\': r'\textbackslash{}',
-    '~': r'\textasciitilde{}',
-    '^': r'\textasciicircum{}',
-    '±': r'$\pm$',
-    '–': '--',
-    '<': '$<$',
-    '>': '$>$',
-    **{character: f'\\{character}' for character in '&%$#_{}'},
-}
+def _text(cell: Cell, spec: str) -> str:
+    """'3.20 ± 0.10 (5), reduced'; of a cell without a value its note alone."""
+    if not cell.note:
+        return _shown(cell.value, spec)
+    return cell.note if cell.value is None else f'{_shown(cell.value, spec)}, {cell.note}'
+
+
+def _html_cell(cell: Cell, spec: str) -> str:
+    """As in `_text`, the note apart: only it may be broken into lines among numbers."""
+    shown = '' if cell.note and cell.value is None else html.escape(_shown(cell.value, spec))
+    note = f'<span class="note">{html.escape(cell.note)}</span>' if cell.note else ''
+    text = ', '.join(filter(None, (shown, note)))
+    return text if cell.href is None else f'<a href="{html.escape(cell.href)}">{text}</a>'
+
+
+def _markdown_cell(cell: Cell, spec: str) -> str:
+    text = _escaped(_text(cell, spec))
+    if cell.href is None or cell.href.startswith('#'):
+        return text
+    # A parenthesis would end the address, a pipe the cell.
+    return f'[{text}]({urllib.parse.quote(cell.href, safe="/:#?&=%+,;@~")})'
 
 
 def _tex(text: str) -> str:
-    return ''.join(_TEX.get(character, character) for character in ' '.join(text.split()))
+    # A sign is no hyphen, and two hyphens or quotes are no dash or closing quote.
+    text = re.sub(r'(?<![\w.])-(?=[\d.])', '−', ' '.join(text.split()))
+    return re.sub("([-'])(?=\\1)", r'\1{}', ''.join(_TEX.get(character, character) for character in text))
 
 
 def _escaped(text: str) -> str:
     """Text for one Markdown line: no markup, no cell boundary, no line break."""
     text = html.escape(' '.join(text.split()), quote=False)
-    return ''.join('\\' + character if character in '\\|*`[' else character for character in text)
+    return ''.join('\\' + character if character in '\\|*`[]' else character for character in text)
