@@ -16,7 +16,7 @@ from cnn_research import config as configs
 from cnn_research.analysis import lesions
 from cnn_research.config import Field
 from cnn_research.data.sources import subset
-from cnn_research.reporting import depth, shelf
+from cnn_research.reporting import depth
 from experiments import command, plans, sweep
 
 FIELDS = (
@@ -125,7 +125,7 @@ def _rows(book: sweep.Book) -> list[depth.Row]:
 
 def render(book: sweep.Book) -> sweep.Rendered:
     """The report's sections, and the tables and figures beside it, from the records alone."""
-    return sweep.Rendered(*depth.report(_rows(book), sweep.data_name(book), shelf.Shelf(book.workdir)))
+    return sweep.Rendered(*depth.report(_rows(book), sweep.data_name(book), book.shelf()))
 
 
 def main(given: command.Command) -> None:

@@ -15,7 +15,7 @@ from cnn_research import checkpoints, tasks, trials
 from cnn_research import config as configs
 from cnn_research.analysis import filters
 from cnn_research.config import Field
-from cnn_research.reporting import shelf, stride
+from cnn_research.reporting import stride
 from experiments import command, plans, sweep
 
 FIELDS = (
@@ -70,7 +70,7 @@ def render(book: sweep.Book) -> sweep.Rendered:
     """The report's sections, and the tables and figures beside it, from the records alone."""
     bound = max((record.config['optimizer.max_rms'] for record in book.records if record.config), default=0.0)
     axes = stride.Axes(filters.EDGES, filters.LIMITS)
-    shown = stride.report(_rows(book), sweep.data_name(book), axes, book.options['stride.shift'], bound, shelf.Shelf(book.workdir))
+    shown = stride.report(_rows(book), sweep.data_name(book), axes, book.options['stride.shift'], bound, book.shelf())
     return sweep.Rendered(*shown)
 
 

@@ -12,13 +12,15 @@ from typing import Any, NamedTuple
 from cnn_research import config as configs
 from cnn_research import train, trials
 from cnn_research.errors import TrialError
-from cnn_research.reporting import page
+from cnn_research.reporting import page, shelf
 from experiments import command, plans, progress
 
 
 class Book(NamedTuple):
-    """What an experiment's `render` is given: where, by which command, with which own fields, and the records of its trials in order."""
+    """What an experiment's `render` is given: its name within the page, where, by which command, with which own fields, and the records
+    of its trials in order."""
 
+    name: str
     workdir: pathlib.Path
     experiment: str
     line: str
@@ -31,8 +33,16 @@ class Book(NamedTuple):
         rows: dict[str, list[trials.Record]] = {}
         for record in self.records:
             if record.part == part:
-                rows.setdefault(f'{record.row} ({record.point})' if record.point else record.row, []).append(record)
+                rows.setdefault(_label(record), []).append(record)
         return rows
+
+    def shelf(self) -> shelf.Shelf:
+        """Where its tables and figures go."""
+        return shelf.Shelf(self.workdir, self.name, set(self.of()))
+
+
+def _label(record: trials.Record) -> str:
+    return f'{record.row} ({record.point})' if record.point else record.row
 
 
 def problem(records: Sequence[trials.Record]) -> str:
@@ -105,15 +115,31 @@ def carry_out(
         raise TrialError(f'{len(failed)} of {len(mine)} trials failed, {failed[0].row} for one; the report shows each with its error.')
 
 
+def _details(book: Book) -> str:
+    """Every trial with its command and config, where the rows' links lead."""
+    shown = []
+    for record in book.records:
+        label = f'{record.part}: {_label(record)}' if record.part else _label(record)
+        state = f'failed: {record.error}' if record.error else record.state
+        facts = {name: record.run[name] for name in ('machine', 'versions', 'date') if name in record.run}
+        facts |= {'time in steps': progress.duration(record.seconds)} if record.seconds else {}
+        config = '\n'.join(f'{name}={value}' for name, value in record.config.items() if name not in ('architecture_json', 'data.dir'))
+        shown.append(page.Trial(label, record.seed, record.key, state, record.run.get('command', book.line), config, facts))
+    return page.trials_html(book.name, shown)
+
+
 def report(workdirs: Sequence[pathlib.Path]) -> str:
     """report.html of one experiment's workdir or, joined, of several; nothing is trained or measured."""
-    parts, lines = [], []
-    for workdir in workdirs:
+    parts = []
+    for number, workdir in enumerate(workdirs):
         about, found = trials.records(workdir)
         if about['options'].get('trials.select') == 'holdout':
             found = trials.selected(found)
-        book = Book(workdir, about['experiment'], about['line'], about['label'], about['options'], found)
-        parts.append(importlib.import_module(f'experiments.{book.experiment}').render(book))
-        lines.append(book.line)
-    title = ' and '.join(part.title for part in parts)
-    return page.page(title, '\n\n'.join(part.lead for part in parts), [s for part in parts for s in part.sections], '\n'.join(lines))
+        name = about['experiment'] + (f'-{number + 1}' if len(workdirs) > 1 else '')
+        book = Book(name, workdir, about['experiment'], about['line'], about['label'], about['options'], found)
+        done = importlib.import_module(f'experiments.{book.experiment}').render(book)
+        sections = [*done.sections, ('Trials', _details(book))]
+        parts.append(page.Report(name, done.title, done.lead, sections, book.line))
+    if len(parts) == 1:
+        return page.page(parts[0].title, parts[0].lead, parts[0].sections, parts[0].command)
+    return page.joined(' and '.join(part.title for part in parts), 'Several experiments in one report.', parts)

@@ -17,7 +17,7 @@ import numpy as np
 from cnn_research import checkpoints, evaluate, tasks, train, trials
 from cnn_research.data import stream
 from cnn_research.data.sources import subset
-from cnn_research.reporting import figures, page, shelf, tables
+from cnn_research.reporting import figures, page, tables
 from experiments import command, plans, progress, sweep
 
 SAMPLES = 18
@@ -114,7 +114,7 @@ def render(book: sweep.Book) -> sweep.Rendered:
     )
     done = sum(record.result is not None for record in book.records)
     lead = f'{done} of {len(book.records)} trials are finished.'
-    return sweep.Rendered(f'{book.label} on {data}', lead, [('Trials', shelf.Shelf(book.workdir).table('trials', table))])
+    return sweep.Rendered(f'{book.label} on {data}', lead, [('Table', book.shelf().table('trials', table))])
 
 
 def main(given: command.Command) -> None:

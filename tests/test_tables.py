@@ -8,6 +8,7 @@ import re
 import statistics
 
 import numpy as np
+import pytest
 from page_reader import EVIL, Reader
 
 from cnn_research.reporting import tables
@@ -93,6 +94,21 @@ def test_intervals_are_one_cell_to_read_and_three_numbers_to_compute_with():
     assert cells[2::2] == ['+0.3 (-0.5 to +1000.0)', '+2.0, reduced', '–', '–']
     assert from_tex(tables.to_tex(table))[1][0] == '+0.3 (−0.5 to +1000.0)'
     assert tables.to_markdown(table).splitlines()[1] == '| ---: | ---: |'
+
+
+@pytest.mark.parametrize(
+    ('values', 'shown'),
+    [
+        ((5.2345, 4.351, 6.121), '+5.23 (+4.35 to +6.12)'),
+        ((0.0021, -0.0242, 0.0421), '+0.0021 (-0.0242 to +0.0421)'),
+        ((123456.0, -1.0, 2e5), '+123456 (-1 to +200000)'),
+        ((0.0, 0.0, 0.0), '+0.00 (+0.00 to +0.00)'),
+        ((-1e-9, -1.0, 1.0), '+0.00 (-1.00 to +1.00)'),
+        ((math.inf, 1.0, math.inf), '+inf (+1.00 to +inf)'),
+    ],
+)
+def test_the_numbers_of_an_interval_have_one_precision(values, shown):
+    assert Reader(tables.to_html(Table([Column('d', 'd', '+')], [{'d': Interval(*values)}]))).cells == ['d', shown]
 
 
 def test_a_mean_with_a_sign_has_a_deviation_without():

@@ -133,7 +133,7 @@ def table(judged: Sequence[Judged], caption: str = '') -> Table:
         Column('sentence', 'Claim'),
         Column('verdict', 'Verdict'),
         Column('compared', 'Compared'),
-        Column('difference', 'Difference (95 % interval)', '+z#.3g'),
+        Column('difference', 'Difference (95 % interval)', '+'),
         Column('n', 'Seeds'),
         Column('quantity', 'Of'),
         Column('reason', 'Why'),
@@ -155,6 +155,13 @@ def table(judged: Sequence[Judged], caption: str = '') -> Table:
                 | (words if place == 0 else dict.fromkeys(words, ''))
             )
     return Table(columns, rows, caption)
+
+
+def count(judged: Sequence[Judged]) -> str:
+    """' Claims: 2 reproduced, 1 undecided.' for the end of a lead; '' where no verdict was reached."""
+    counts = {word: sum(one.verdict == word for one in judged) for word in reversed(_ORDER)}
+    said = ', '.join(f'{number} {word}' for word, number in counts.items() if number)
+    return f' Claims: {said}.' if said else ''
 
 
 def _check(claim: Claim, known: set[str]) -> None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from cnn_research.reporting import claims, comparisons, page
 from cnn_research.reporting.published import rows as published_rows
 from cnn_research.reporting.shelf import Shelf
-from cnn_research.reporting.tables import Column, Table
+from cnn_research.reporting.tables import Column, Interval, Table
 
 BASE, WITHOUT_34, WITHOUT_7, WITHOUT_67, WITHOUT_3467 = (
     'replication of krizhevsky, 1 convnet',
@@ -86,12 +86,9 @@ def _paired(row: Row, base: Row, quantity: str = 'test') -> list[float]:
     return [mine[seed] - theirs[seed] for seed in sorted(set(mine) & set(theirs))]
 
 
-def _difference(values: Sequence[float]) -> str | None:
-    """'+3.20 [2.10, 4.30]': mean and Student's 95 % interval of differences within seeds; the mean alone of fewer than three."""
-    if not values:
-        return None
-    mean, low, high = claims.interval(values)
-    return f'{mean:+.2f} [{low:+.2f}, {high:+.2f}]' if len(values) >= 3 else f'{mean:+.2f}'
+def _difference(values: Sequence[float]) -> Interval | None:
+    """Mean and Student's 95 % interval of differences within seeds; no ends for fewer than three."""
+    return claims.interval(values) if values else None
 
 
 def _printed(label: str) -> dict:
@@ -168,9 +165,9 @@ def lesion_table(rows: Sequence[Row], caption: str) -> Table:
             )
     columns = [
         Column('row'),
-        Column('birth', 'from birth: difference'),
-        Column('bypassed', 'grown, bypassed: difference'),
-        Column('refit', 'grown, refit: difference'),
+        Column('birth', 'from birth: difference', '+.2f'),
+        Column('bypassed', 'grown, bypassed: difference', '+.2f'),
+        Column('refit', 'grown, refit: difference', '+.2f'),
         Column('refit_error', 'refit: test error, %', '.2f'),
         Column('retrained', 'layers retrained'),
     ]
@@ -186,18 +183,14 @@ def judged(rows: Sequence[Row], demonstration: bool) -> list[claims.Judged]:
 
 
 def bars(rows: Sequence[Row]) -> Figure:
-    """Top-1 errors with their spread, and the paper's beside them."""
-    return comparisons.bars(
-        [row.label for row in rows],
-        {'ours': [_cell(row.test) for row in rows]},
-        {'paper (ImageNet, top-1)': [_printed(row.label)['paper_top1'] for row in rows]},
-        'test error (%)',
-    )
+    """Top-1 errors with their interval over seeds, and the paper's beside them."""
+    paper = {'paper (ImageNet, top-1)': [_printed(row.label)['paper_top1'] for row in rows]}
+    return comparisons.bars([row.label for row in rows], {'ours': [_cell(row.test) or [] for row in rows]}, 'test error (%)', paper)
 
 
 def against_parameters(rows: Sequence[Row]) -> Figure:
     """Test error against the number of parameters."""
-    points = [(row.label, row.parameters, sum(row.test.values()) / len(row.test)) for row in rows if row.test]
+    points = [comparisons.Point(row.label, row.parameters, _cell(row.test), base_of(row.label)) for row in rows if row.test]
     return comparisons.scatter(points, 'parameters', 'test error (%)')
 
 
@@ -221,9 +214,8 @@ def _lead(rows: Sequence[Row], data: str, judgements: Sequence[claims.Judged]) -
     for label in (WITHOUT_7, WITHOUT_67, WITHOUT_34, WITHOUT_3467):
         if label in by_label and BASE in by_label and (values := _paired(by_label[label], by_label[BASE])):
             said.append(f'{DECK[label]} {sum(values) / len(values):+.1f}')
-    counts = ', '.join(f'{word} {sum(j.verdict == word for j in judgements)}' for word in ('reproduced', 'contradicted', 'undecided'))
     effects = f'Test error against the whole net, in points: {"; ".join(said)}.' if said else 'No row is finished yet.'
-    return effects + (f' Claims: {counts}.' if any(j.verdict != 'no verdict' for j in judgements) else '')
+    return effects + claims.count(judgements)
 
 
 def report(rows: Sequence[Row], data: str, show: Shelf) -> tuple[str, str, list[tuple[str, str]]]:

@@ -1,7 +1,7 @@
 """Where a report puts what it shows: every table and figure stands in the page and, as files, beside it."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from matplotlib.figure import Figure
 
@@ -9,18 +9,25 @@ from cnn_research.reporting import claims, figures, page, tables
 
 
 class Shelf:
-    """Writes FOLDER/NAME.csv, .md and .tex, and FOLDER/figures/NAME.png and .svg; each method returns the page's markup."""
+    """Writes FOLDER/NAME.csv, .md and .tex, and FOLDER/figures/NAME.png and .svg; each method returns the page's markup.
 
-    def __init__(self, folder: pathlib.Path):
-        self._folder = folder
+    report: its name within the page; labels: the rows whose trials stand in it, to which a table's column 'row' leads.
+    """
+
+    def __init__(self, folder: pathlib.Path, report: str, labels: Collection[str]):
+        self._folder, self._report, self._labels = folder, report, labels
 
     def table(self, name: str, table: tables.Table) -> str:
+        linked = [{key: self._linked(key, cell) for key, cell in row.items()} for row in table.rows]
         tables.write(table, self._folder / name)
-        return tables.to_html(table)
+        return tables.to_html(table._replace(rows=linked))
+
+    def _linked(self, key, cell):
+        return tables.Cell(cell, page.place(self._report, cell)) if key == 'row' and cell in self._labels else cell
 
     def figure(self, name: str, figure: Figure, caption: str) -> str:
         figures.save(figure, self._folder / 'figures' / name)
         return page.figure_html(figure, caption)
 
     def claims(self, judged: Sequence[claims.Judged]) -> str:
-        return self.table('claims', claims.table(judged))
+        return self.table('claims', claims.table(judged, 'Each claim was written down before the run.'))

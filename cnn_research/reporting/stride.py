@@ -230,15 +230,13 @@ def effects(rows: Sequence[Row], caption: str) -> Table:
     factors = {'filter': 'smaller filter', 'stride': 'smaller stride', 'renormalisation': 'renormalised'}
     lines = []
     for quantity, header in {**{name: header for name, (header, _, _) in _LAYER1.items()}, 'error': 'test error, %'}.items():
-        lines.append({'quantity': header, **{factor: _signed(_effect(rows, quantity, factor)) for factor in factors}})
-    return Table([Column('quantity'), *(Column(factor, header) for factor, header in factors.items())], lines, caption)
-
-
-def _signed(differences: Sequence[float]) -> str | None:
-    if not differences:
-        return None
-    mean, low, high = claims.interval(differences)
-    return f'{mean:+.2f} [{low:+.2f}, {high:+.2f}]' if len(differences) >= claims.LEAST_SEEDS else f'{mean:+.2f}'
+        lines.append(
+            {
+                'quantity': header,
+                **{factor: claims.interval(found) if (found := _effect(rows, quantity, factor)) else None for factor in factors},
+            }
+        )
+    return Table([Column('quantity'), *(Column(factor, header, '+.2f') for factor, header in factors.items())], lines, caption)
 
 
 # ---- figures
@@ -310,9 +308,8 @@ def _lead(rows: Sequence[Row], judgements: Sequence[claims.Judged]) -> str:
     if not any(row.test for row in rows):
         return 'No row is finished yet.'
     best = min((row for row in rows if row.test), key=lambda row: np.mean(list(row.test.values())))
-    counts = ', '.join(f'{word} {sum(j.verdict == word for j in judgements)}' for word in ('reproduced', 'contradicted', 'undecided'))
     said = f'The lowest mean test error is that of {best.label}: {np.mean(list(best.test.values())):.2f} %.'
-    return said + (f' Claims: {counts}.' if any(j.verdict != claims.NO_VERDICT for j in judgements) else '')
+    return said + claims.count(judgements)
 
 
 def report(

@@ -32,7 +32,10 @@ _TEX = {
 
 
 class Interval(NamedTuple):
-    """A mean with the ends of its confidence interval, read as '+1.20 (+0.80 to +1.60)'; NaN where there is none."""
+    """A mean with the ends of its confidence interval, read as '+1.20 (+0.80 to +1.60)'; NaN where there is none.
+
+    The three are written with one precision: that of the column's format or, where it names none ('', '+'), the one at which the
+    largest has three figures."""
 
     mean: float
     low: float
@@ -96,17 +99,6 @@ def to_markdown(table: Table) -> str:
     ]
     body = ''.join(f'| {" | ".join(cells)} |\n' for cells in lines)
     return f'{_escaped(table.caption)}\n\n{body}' if table.caption else body
-
-
-def to_tex(table: Table) -> str:
-    """A LaTeX tabular for booktabs, its caption as a comment above it; every text is escaped, a spread is set as $\\pm$."""
-    shape = ''.join('r' if _numeric(table, column) else 'l' for column in table.columns)
-    lines = [[_tex(_header(column)) for column in table.columns]]
-    lines += [[_tex(_shown(row.get(column.key), column.format)) for column in table.columns] for row in table.rows]
-    head, *body = (' & '.join(cells) + r' \\' for cells in lines)
-    caption = f'% {" ".join(table.caption.split())}\n' if table.caption else ''
-    text = '\n'.join([f'\\begin{{tabular}}{{{shape}}}', r'\toprule', head, r'\midrule', *body, r'\bottomrule', r'\end{tabular}'])
-    return f'{caption}{text}\n'
 
 
 def to_html(table: Table) -> str:
@@ -237,7 +229,11 @@ def _shown(value: Any, spec: str) -> str:
     if value is None:
         return MISSING
     if isinstance(value, Interval):
-        mean, low, high = (MISSING if math.isnan(number) else f'{number:{spec or ".4g"}}' for number in value)
+        largest = max((abs(number) for number in value if math.isfinite(number)), default=0)
+        decimals = min(max(2 - math.floor(math.log10(largest)), 0), 9) if largest else 2
+        mean, low, high = (
+            MISSING if math.isnan(number) else f'{number:{spec if "." in spec else f"{spec}z.{decimals}f"}}' for number in value
+        )
         return mean if MISSING in (low, high) else f'{mean} ({low} to {high})'
     if _is_seeds(value):
         return _spread(value, spec or '.4g')
