@@ -12,6 +12,7 @@ import time
 import pytest
 
 from cnn_research import config as configs
+from cnn_research import trials
 from experiments import command
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -90,7 +91,7 @@ def test_refusals_name_what_would_be_valid(argument, capsys, monkeypatch, tmp_pa
     scale = () if argument.startswith('--config=') else ('--config=configs/alexnet.py:smoke',)
     monkeypatch.setattr(sys, 'argv', ['train', *scale, argument, f'--workdir={tmp_path}/run', '--dry_run'])
     with pytest.raises(SystemExit) as stopped:
-        command.run('train', module.main, module.__doc__, 'configs/alexnet.py:clutter')
+        command.run('train', module.main, module.__doc__, 'configs/alexnet.py:clutter', trials.FIELDS)
     assert stopped.value.code == 2
     assert REFUSED[argument] in one_line(capsys, 'train')
     assert not (tmp_path / 'run').exists()
@@ -108,7 +109,7 @@ def test_a_run_that_could_not_begin_does_not_claim_its_workdir(capsys, monkeypat
     monkeypatch.setattr(command, 'stopper', lambda: lambda: False)  # pytest keeps its own signals
     monkeypatch.setattr(sys, 'argv', ['train', *SMALL, '--config.schedule.steps=4', f'--workdir={tmp_path}/run'])
     with pytest.raises(SystemExit) as stopped:
-        command.run('train', module.main, module.__doc__, 'configs/alexnet.py:clutter')
+        command.run('train', module.main, module.__doc__, 'configs/alexnet.py:clutter', trials.FIELDS)
     assert stopped.value.code == 2 and 'schedule.warmup' in capsys.readouterr().err
     assert not (tmp_path / 'run' / 'config.json').exists()  # else the mended command would be refused
 

@@ -201,10 +201,10 @@ def table(rows: Sequence[Row], caption: str, more: bool = False) -> Table:
     measured = [Column(name, header, format) for name, (header, format, _) in quantities.items()]
     if more:
         return Table(columns + measured, lines, caption)
-    last = [Column('error', 'test error, %', '.2f')]
-    last += [Column('paper', 'paper: val top-1, %', '.1f')] if any(line['paper'] for line in lines) else []
+    error = [Column('error', 'test error, %', '.2f')]
+    error += [Column('paper', 'paper: val top-1, %', '.1f')] if any(line['paper'] for line in lines) else []
     note = [Column('note')] if any(row.problem for row in rows) else []
-    return Table([*columns, Column('parameters', format=',d'), *measured, *last, *note], lines, caption)
+    return Table([*columns, *error, *measured, Column('parameters', format=',d'), *note], lines, caption)
 
 
 def _effect(rows: Sequence[Row], quantity: str, factor: str) -> list[float]:
@@ -288,7 +288,7 @@ _ABOUT = (
     'A cell is (kernel/stride of layer 1, stride of layer 2). Dead: maps whose nonlinearity is active nowhere, or everywhere, on the whole '
     "test set. Constant, low, mid, high: shares of a filter's energy, the mean over filters: in its mean over positions, and in "
     'frequencies below {0:g}, up to {1:g}, and above, in cycles per pixel, by the same measure for kernels of every size. Weights drawn '
-    'at random have about 5, 15 and 80 % in the three bands. A kernel of k pixels cannot tell frequencies closer than about 1/k, so small '
+    'at random have 10 to 15 % in mid and about 80 % in high. A kernel of k pixels cannot tell frequencies closer than about 1/k, so small '
     'kernels spread over the limits whatever they learned. Colour: the share of energy at right angles to grey.\n\n'
     "Aliasing: the share of the energy of layer 1's response at stride 1 that its stride folds; it falls with the stride almost by "
     'definition, and is 0 without one. Shift sensitivity: the distance between the features of an image and of the same image shifted, '
