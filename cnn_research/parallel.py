@@ -5,6 +5,7 @@ once, replicated, never stacked; batches are split over the local devices. Sever
 several CPU devices of one process have been run.
 """
 
+import ctypes
 import functools
 from collections.abc import Sequence
 
@@ -29,6 +30,23 @@ def compiler_options() -> dict | None:
     except Exception:  # whatever jaxlib raises for an option it does not know
         return None
     return _CPU_OPTIONS
+
+
+@functools.cache
+def _keep_freed_memory():
+    """Has glibc keep what a step frees for the next one, until the process ends.
+
+    By default a step's temporary memory goes back to the system after each step and is fetched again page by page: 39 instead of 53 ms
+    for a step of the 18 % CIFAR net on two cores. Other C libraries have no mallopt.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return
+    trim_threshold, mmap_max, arena_max = -1, -4, -8  # of malloc.h
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(mmap_max, 0)
+    mallopt(arena_max, 1)  # the arenas of XLA's threads would still give back what is smaller than 64 MB
 
 
 def local_devices(count: int | None = None) -> list[jax.Device]:
@@ -70,6 +88,8 @@ def spread_step(step, devices: Sequence[jax.Device]):
     """
     mapped = jax.pmap(step, axis_name=_AXIS, in_axes=(None, None, 0), out_axes=(None, None), devices=devices)
     compiled = jax.jit(mapped, donate_argnums=0, compiler_options=compiler_options())
+    if devices[0].platform == 'cpu':
+        _keep_freed_memory()
     # Two steps in flight can starve each other of threads in XLA CPU's all-reduce, and then wait for ever.
     one_at_a_time = len(devices) > 1 and devices[0].platform == 'cpu'
 

@@ -39,13 +39,16 @@ def convolution_by_loops(x, kernel, bias, stride, before, after, groups=1):
     return y
 
 
-# (stride, padding, groups, kernel)
-CONVOLUTIONS = ((1, 0, 1, 3), (2, 1, 1, 3), (1, 2, 2, 5), (3, 1, 4, 2))
+# (stride, padding, groups, kernel, width, channels); of the last three, four and two columns are computed at once
+CONVOLUTIONS = (
+    *((1, 0, 1, 3, 7, 4), (2, 1, 1, 3, 7, 4), (1, 2, 2, 5, 7, 4), (3, 1, 4, 2, 7, 4), (1, 0, 1, 3, 7, 6)),
+    *((1, 2, 1, 5, 8, 3), (1, 0, 1, 4, 7, 1), (1, 0, 1, 3, 8, 6)),
+)
 
 
-@pytest.mark.parametrize(('stride', 'padding', 'groups', 'side'), CONVOLUTIONS)
-def test_convolution_against_loops_and_torch(float64, stride, padding, groups, side):
-    x, kernel, bias = normal(2, 8, 7, 4), normal(side, side, 4 // groups, 8, seed=1), normal(8, seed=2)
+@pytest.mark.parametrize(('stride', 'padding', 'groups', 'side', 'width', 'channels'), CONVOLUTIONS)
+def test_convolution_against_loops_and_torch(float64, stride, padding, groups, side, width, channels):
+    x, kernel, bias = normal(2, 8, width, channels), normal(side, side, channels // groups, 8, seed=1), normal(8, seed=2)
     expected = convolution_by_loops(x, kernel, bias, stride, padding, padding, groups)
     g = normal(*expected.shape, seed=3)
     y, gradients = value_and_gradients(lambda *a: layers.convolution(*a, stride, padding, groups=groups), (x, kernel, bias), g)

@@ -4,11 +4,13 @@ import copy
 import functools
 import json
 import pathlib
+import platform
 import signal
 import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -285,3 +287,22 @@ def test_parameters_that_overflow_in_the_last_step_are_no_result(tmp_path):
     with pytest.raises(TrialError, match='not finite'):
         train.fit(config(optimizer__learning_rate=1e38, optimizer__rates='3=1000', schedule__steps=1), tmp_path, devices=ONE)
     assert not (tmp_path / 'result.json').exists()
+
+
+def test_a_step_finds_its_memory_again():
+    """Page faults of a step whose temporary memory, 32 MB and more, is 8000 pages."""
+    resource = pytest.importorskip('resource')
+    if platform.libc_ver()[0] != 'glibc':
+        pytest.skip('mallopt is glibc')
+
+    def step(state, placed, batch):
+        waves = jnp.sin(batch['x'] * jnp.arange(4000.0))
+        return state + jnp.sum(waves @ waves.T), {}
+
+    advance, faults = parallel.spread_step(step, parallel.local_devices(1)), []
+    state = parallel.replicated(jnp.float32(0), parallel.local_devices(1))
+    for _ in range(10):
+        state, _ = advance(state, {}, {'x': np.ones((2000, 1), np.float32)})
+        jax.block_until_ready(state)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+    assert np.diff(faults)[-5:].max() < 1000
