@@ -1,5 +1,6 @@
 """Filters as numbers, against gratings whose frequency and direction are known, plain Fourier sums, and loops over pairs of images."""
 
+import hashlib
 import json
 
 import jax
@@ -146,7 +147,9 @@ def source(images):
     def read(indices):
         return [images[i] for i in indices], np.zeros(len(indices), np.int32)
 
-    return Source('made', 'test', len(images), 10, tuple('0123456789'), images.shape[1:], 'made', read)
+    return Source(
+        'made', 'test', len(images), 10, tuple('0123456789'), images.shape[1:], hashlib.sha256(images.tobytes()).hexdigest(), read
+    )
 
 
 def noise(side=14, count=COUNT):

@@ -135,7 +135,7 @@ def test_a_report_shows_every_row_finished_or_not(tmp_path):
     }
     nothing = [stride.Row(label, None, {}, {}, None, 'not finished') for label in LABELS]
     title, lead, sections = stride.report(nothing, 'clutter', AXES, 2, 0.1, Shelf(tmp_path / 'nothing', 'stride_diagnosis', ()))
-    assert lead == 'No row is finished yet.' and 'Figures' not in dict(sections) and 'demonstration' in dict(sections)['Claims']
+    assert lead == 'No row is finished yet.' and 'Figures' not in dict(sections) and 'no verdict' in dict(sections)['Claims']
 
 
 @pytest.mark.slow
