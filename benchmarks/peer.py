@@ -1,6 +1,7 @@
 """An architecture in PyTorch, written from the same data and given the same weights."""
 
 import functools
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -179,3 +180,37 @@ def trainer(
         loss.item()  # waits for a GPU
 
     return built, advance
+
+
+def _serve(connection, *arguments) -> None:
+    """What the process of `apart` does: a number asks for so many steps, 'parameters' and 'work' for these."""
+    built, advance = trainer(*arguments)
+    connection.send(None)
+    answers = {
+        'parameters': lambda: [p.detach().cpu().numpy().copy() for p in built.parameters()],
+        'work': lambda: sum(os.times()[:2]),
+    }
+    while True:
+        try:
+            asked = connection.recv()
+        except EOFError:  # the other side has no more use for it
+            return
+        connection.send(answers[asked]() if asked in answers else advance(asked))
+
+
+def apart(*arguments) -> Callable:
+    """A `trainer` in a process of its own, as a function of what `_serve` is asked; it ends with the function.
+
+    So each side runs as its users run it: ours sets this process's allocator to keep what a step frees, which serves PyTorch too.
+    """
+    spawning = multiprocessing.get_context('spawn')
+    here, there = spawning.Pipe()
+    spawning.Process(target=_serve, args=(there, *arguments), daemon=True).start()
+    there.close()
+    here.recv()
+
+    def ask(what):
+        here.send(what)
+        return here.recv()
+
+    return ask

@@ -1,7 +1,8 @@
 """Times one training step of a network here against the same network in PyTorch: same weights, shapes, inputs and threads.
 
-A step is forward, softmax loss, backward and SGD with momentum 0.9 and weight decay 5e-4. Both sides run in turns in one process, so that
-what disturbs one disturbs the other; what counts is the ratio, PyTorch's time over ours (above 1: ours is faster).
+A step is forward, softmax loss, backward and SGD with momentum 0.9 and weight decay 5e-4. Both sides run in turns, each in a process of its
+own and idle while the other runs, so that what disturbs one disturbs the other;
+what counts is the ratio, PyTorch's time over ours (above 1: ours is faster).
 
   python -m benchmarks.train_step
   python -m benchmarks.train_step --networks='lenet5_modern@128; zfnet@16' --repeats=15 --out=results/train_step_cpu.md
@@ -17,7 +18,7 @@ import shlex
 import sys
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -49,10 +50,12 @@ _DEVICE = flags.DEFINE_enum('device', 'cpu', ['cpu', 'gpu'], 'gpu: bfloat16 here
 
 
 class Side(NamedTuple):
-    """One contestant: run(steps) takes so many training steps and waits for them; parameters() are PyTorch's arrays, in its order."""
+    """One contestant: run(steps) takes so many training steps and waits for them; parameters() are PyTorch's arrays, in its order; work()
+    is the CPU seconds that its process has used."""
 
     run: Callable[[int], None]
     parameters: Callable[[], list[np.ndarray]]
+    work: Callable[[], float]
 
 
 def without_dropout(net: Architecture) -> Architecture:
@@ -116,13 +119,13 @@ def ours(net: Architecture, params, feed, preprocessing, dtype: str, rate: float
         if not math.isfinite(metrics['loss']):
             raise FloatingPointError(f'the loss of {net.name} is not finite: its steps are not those of a training')
 
-    return Side(run, lambda: peer.arrays(net, jax.device_get(state.params)))
+    return Side(run, lambda: peer.arrays(net, jax.device_get(state.params)), lambda: sum(os.times()[:2]))
 
 
 def theirs(net: Architecture, params, batches, options: peer.Options, rate: float = RATE) -> Side:
-    """PyTorch's step, from float batches that are ready in its layout."""
-    module, advance = peer.trainer(net, params, batches, options, rate, MOMENTUM, DECAY)
-    return Side(advance, lambda: [p.detach().cpu().numpy().copy() for p in module.parameters()])
+    """PyTorch's step, from float batches that are ready in its layout, in a process of its own."""
+    ask = peer.apart(net, params, batches, options, rate, MOMENTUM, DECAY)
+    return Side(ask, lambda: ask('parameters'), lambda: ask('work'))
 
 
 def seconds(side: Side, steps: int) -> float:
@@ -132,15 +135,14 @@ def seconds(side: Side, steps: int) -> float:
     return (time.perf_counter() - start) / steps
 
 
-def work() -> np.ndarray:
-    """CPU seconds that (other processes, this one) have used so far, stolen time included; NaN where it cannot be read."""
-    own = sum(os.times()[:2])
+def others(sides: Sequence[Side]) -> float:
+    """CPU seconds that all but the two sides have used so far, stolen time included; NaN where it cannot be read."""
     try:
         busy = pathlib.Path('/proc/stat').read_text().split()[1:9]
     except OSError:
-        return np.array([math.nan, own])
+        return math.nan
     idle = 3, 4
-    return np.array([sum(int(ticks) for i, ticks in enumerate(busy) if i not in idle) / os.sysconf('SC_CLK_TCK') - own, own])
+    return sum(int(ticks) for i, ticks in enumerate(busy) if i not in idle) / os.sysconf('SC_CLK_TCK') - sum(s.work() for s in sides)
 
 
 def difference(a: np.ndarray, b: np.ndarray) -> float:
@@ -189,9 +191,9 @@ def row(text: str, batch_size: int, device: str, repeats: int) -> dict:
     for side in sides:
         side.run(3)
     counts = [max(1, round(BLOCK / seconds(side, 2))) for side in sides]
-    start, before = time.perf_counter(), work()
+    start, before = time.perf_counter(), others(sides)
     times = np.array([[seconds(side, count) for side, count in zip(sides, counts, strict=True)] for _ in range(repeats)])
-    others = float((work() - before)[0] / (time.perf_counter() - start))
+    elsewhere = (others(sides) - before) / (time.perf_counter() - start)
     ratios = times[:, 1] / times[:, 0]
     low, middle, high = np.percentile(ratios, (25, 50, 75))
     return {
@@ -205,7 +207,7 @@ def row(text: str, batch_size: int, device: str, repeats: int) -> dict:
         'torch_form': options.name,
         'logits': logits,
         'step': step,
-        'others': others,
+        'others': elsewhere,
         'load': os.getloadavg()[0],
     }
 
