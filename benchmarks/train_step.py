@@ -238,11 +238,12 @@ def circumstances(device: str, repeats: int) -> str:
     """Where, when, with what and by which command, as Markdown."""
     where = f'{_processor()}, {os.cpu_count()} logical cores' if device == 'cpu' else f'{jax.devices()[0].device_kind}'
     threads = f'{peer.threads()} threads in PyTorch, {os.cpu_count()} in XLA' if device == 'cpu' else 'bfloat16 on both sides'
+    memory = [f'{name}={value}' for name, value in sorted(os.environ.items()) if name.startswith('MALLOC_')]
     lines = (
         f'- machine: {where}; {threads}',
         f'- versions: Python {platform.python_version()}, jax {jax.__version__}, PyTorch {peer.version()}',
         f'- {time.strftime("%Y-%m-%d %H:%M %Z")}, {repeats} turns of each side, each about {BLOCK} s long',
-        f'- command: `{shlex.join(["python", "-m", "benchmarks.train_step", *sys.argv[1:]])}`',
+        f'- command: `{shlex.join([*memory, "python", "-m", "benchmarks.train_step", *sys.argv[1:]])}`',
         '- load: the one-minute load average after the network. Where others used cores, the ratio flatters us: PyTorch suffers more.',
     )
     return '\n'.join(lines) + '\n'

@@ -238,9 +238,9 @@ def network(config) -> arch.Architecture:
 
 def check_values(config, fields: Sequence[Field] = FIELDS) -> None:
     """ConfigError unless every field is there and its value by itself valid."""
-    given = flat(config)
+    given, known = flat(config), [field.name for field in fields]
     for name in given:
-        if name not in (known := [field.name for field in fields]):
+        if name not in known:
             raise unknown_field(name, known)
     for field in fields:
         if field.name not in given:

@@ -51,10 +51,10 @@ class Busy(TrialError):
 
 
 class Stopped(Exception):
-    """The training was asked to stop and has saved its state at `step`; the same call goes on from there."""
+    """The training was asked to stop and has saved its state at `step` (None: between trainings); the same call goes on from there."""
 
-    def __init__(self, step: int):
-        super().__init__(f'stopped and saved at step {step}')
+    def __init__(self, step: int | None = None):
+        super().__init__('stopped' if step is None else f'stopped and saved at step {step}')
         self.step = step
 
 

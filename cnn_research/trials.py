@@ -210,6 +210,8 @@ def carry_out(
                 busy = 0
                 watch(trial, {'outcome': outcome})
                 continue
+            if stop():
+                raise train.Stopped
             with taking:
                 waiting.append(trial)
             busy += 1

@@ -6,7 +6,8 @@
 
 Every row is trained from scratch with each seed. Beside it stands the lesion: the same surgery on the trained base of that seed, once as it
 is (bypassed) where shapes allow, and once with only the layers whose input changed and the classifier learned anew, the others frozen
-(refit). Leaves report.html, tables as csv, md and tex, and figures in the workdir; the same command again goes on where it was stopped.
+(refit); with trials.grid there are no lesions. Leaves report.html, tables as csv, md and tex, and figures in the workdir; the same
+command again goes on where it was stopped.
 """
 
 import numpy as np
@@ -33,8 +34,8 @@ def _error(config, variables, source, views='centre') -> float:
 
 
 def _refits(given: command.Command, rows: dict[str, dict], grown: list[trials.Trial]) -> list[trials.Trial]:
-    """The refits of every row and seed, each beginning with the base of its family in that seed (the first point of a grid)."""
-    base = {(trial.row, trial.config.seed): trial for trial in reversed(grown)}
+    """The refits of every row and seed, each beginning with the base of its family in that seed."""
+    base = {(trial.row, trial.config.seed): trial for trial in grown}
 
     def start(row, seed):
         trained = base[depth.base_of(row), seed]
@@ -58,9 +59,7 @@ def _refits(given: command.Command, rows: dict[str, dict], grown: list[trials.Tr
         }
 
     chosen = {row: changes(row) for row in rows if row in depth.DECK or row in depth.BASES}
-    plain = given.options.copy_and_resolve_references()
-    plain.trials.grid = ''
-    return trials.plan(chosen, given.config, plain, given.workdir, 'refit', start)
+    return trials.plan(chosen, given.config, given.options, given.workdir, 'refit', start)
 
 
 def _measure(trial: trials.Trial, rows: dict[str, dict]) -> None:
@@ -103,18 +102,19 @@ def _rows(book: sweep.Book) -> list[depth.Row]:
         return {record.seed: 100 * value for record, value in found if value is not None}
 
     rows = []
-    for label, records in book.of().items():
-        done = [record for record in records if record.result]
-        refit = [refits[label, record.seed] for record in done if (label, record.seed) in refits and not record.point]
+    for records in book.of().values():
+        label, done = records[0].row, [record for record in records if record.result]
+        refit = [refits[label, record.seed] for record in done if (label, record.seed) in refits]
         net = configs.network(configs.update(configs.default(), done[0].config)) if done else None
         rows.append(
             depth.Row(
                 label,
+                records[0].point,
                 net.parameters if net else None,
                 percent((record, trials.read(record.workdir, 'train')) for record in done),
                 percent((record, record.result['test']['top1_error']) for record in done),
                 percent((record, record.result['test']['top5_error'] if net.num_classes >= 20 else None) for record in done),
-                percent((record, bypassed.get((label, record.seed))) for record in done if not record.point),
+                percent((record, bypassed.get((label, record.seed))) for record in done),
                 percent((record, record.result['test']['top1_error']) for record in refit if record.result),
                 next((record.config['optimizer.trainable'] for record in refit if record.config), ''),
                 sweep.problem(records),
@@ -131,7 +131,8 @@ def render(book: sweep.Book) -> sweep.Rendered:
 def main(given: command.Command) -> None:
     rows = {row: how for row, how in given.recipe.rows.items() if given.options.depth.rows == 'all' or row in depth.DECK}
     grown = trials.plan(rows, given.config, given.options, given.workdir)
-    refits = _refits(given, rows, grown) if any(given.options.lesion.values()) else []
+    lesioned = any(given.options.lesion.values()) and not given.options.trials.grid
+    refits = _refits(given, rows, grown) if lesioned else []
     if given.dry_run:
         print(plans.table(given, grown + refits))
         return

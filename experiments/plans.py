@@ -45,20 +45,23 @@ def reduced(given: command.Command, trial: trials.Trial) -> bool:
 
 def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
     """What a run would do: each trial with its state, parameters, steps, hours and GB, from a few measured steps of each network."""
-    lines, measured, left, per_epoch = [], {}, 0.0, 0.0  # seconds
+    lines, measured = [], {}
+    left, refits, per_epoch = 0.0, 0.0, 0.0  # seconds: of all, of those whose length no schedule.epochs changes, of an epoch of the others
     wide = max(len(f'{t.part} {t.row} {t.point}') for t in planned)
     for trial in planned:
-        config, found = trial.config, tasks.sources(trial.config)
-        net, examples = configs.network(config), found['train'].num_examples
-        steps = configs.steps(config.schedule, config.data.batch_size, examples)
-        shape = (net, config.data.batch_size, config.dtype, config.optimizer.trainable)
+        config, net = trial.config, configs.network(trial.config)
+        shape = (net, config.data.to_json(), config.dtype, config.optimizer.trainable)
         if shape not in measured:
-            measured[shape] = train.seconds_per_step(config, found)
-        time, gigabytes = steps * measured[shape], trials.memory(config) / 1e9
+            found = tasks.sources(config)
+            measured[shape] = train.seconds_per_step(config, found), found['train'].num_examples
+        step, examples = measured[shape]
+        steps = configs.steps(config.schedule, config.data.batch_size, examples)
+        time, gigabytes = steps * step, trials.memory(config) / 1e9
         state = trials.state(trial.workdir, trial.key)
         if state != 'finished':
             left += time
-            per_epoch += 0.0 if trial.part else measured[shape] * examples / config.data.batch_size
+            refits += time if trial.part else 0.0
+            per_epoch += 0.0 if trial.part else step * examples / config.data.batch_size
         named = f'{trial.part} {trial.row} {trial.point}'.strip()
         lines.append(
             f'{named:{wide}}  seed {config.seed}  {state:8}  {net.parameters:12,} parameters'
@@ -69,13 +72,15 @@ def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
     devices = len(parallel.local_devices())
     lines.append(f'{len(planned)} trials, {progress.duration(left / devices)} in steps to go on {devices} device{"s" * (devices > 1)}')
     if given.options.trials.budget:
-        budget = trials.seconds(given.options.trials.budget)
-        lines.append(f'in {given.options.trials.budget}: {_fitting(given.config, 0.9 * budget * devices / max(per_epoch, 1e-9))}')
+        budget = 0.9 * trials.seconds(given.options.trials.budget) * devices - refits  # a tenth is kept for evaluation
+        if budget <= 0:
+            raise ConfigError(f'trials.budget={given.options.trials.budget!r} does not even hold the trials of fixed length; give it more.')
+        lines.append(f'in {given.options.trials.budget}: {_fitting(given.config, budget / max(per_epoch, 1e-9))}')
     return '\n'.join(lines)
 
 
 def _fitting(config, epochs: float) -> str:
-    """The flags that shorten or lengthen the schedule to so many epochs, its parts in proportion; a tenth is kept for evaluation."""
+    """The flags that shorten or lengthen the schedule to so many epochs, its parts in proportion."""
     have = config.schedule.epochs
     if not have:
         raise ConfigError('trials.budget needs a schedule in epochs; set schedule.epochs.')

@@ -33,16 +33,16 @@ class Book(NamedTuple):
         rows: dict[str, list[trials.Record]] = {}
         for record in self.records:
             if record.part == part:
-                rows.setdefault(_label(record), []).append(record)
+                rows.setdefault(self.row_of(record), []).append(record)
         return rows
+
+    def row_of(self, record: trials.Record) -> str:
+        """The row that a trial stands in: with a grid one for each point, unless one point was selected."""
+        return f'{record.row} ({record.point})' if record.point and not self.options['trials.select'] else record.row
 
     def shelf(self) -> shelf.Shelf:
         """Where its tables and figures go."""
         return shelf.Shelf(self.workdir, self.name, set(self.of()))
-
-
-def _label(record: trials.Record) -> str:
-    return f'{record.row} ({record.point})' if record.point else record.row
 
 
 def problem(records: Sequence[trials.Record]) -> str:
@@ -106,7 +106,7 @@ def carry_out(
     failed = [trial for trial in mine if trials.state(trial.workdir, trial.key) == 'failed']
     for trial in mine:
         if stop():
-            raise train.Stopped(0)
+            raise train.Stopped
         if trial not in failed:
             measure(trial)
     given.workdir.joinpath('report.html').write_text(report([given.workdir]))
@@ -119,7 +119,7 @@ def _details(book: Book) -> str:
     """Every trial with its command and config, where the rows' links lead."""
     shown = []
     for record in book.records:
-        label = f'{record.part}: {_label(record)}' if record.part else _label(record)
+        label = f'{record.part}: {book.row_of(record)}' if record.part else book.row_of(record)
         state = f'failed: {record.error}' if record.error else record.state
         facts = {name: record.run[name] for name in ('machine', 'versions', 'date') if name in record.run}
         facts |= {'time in steps': progress.duration(record.seconds)} if record.seconds else {}
@@ -133,7 +133,7 @@ def report(workdirs: Sequence[pathlib.Path]) -> str:
     parts = []
     for number, workdir in enumerate(workdirs):
         about, found = trials.records(workdir)
-        if about['options'].get('trials.select') == 'holdout':
+        if about['options']['trials.select'] == 'holdout':
             found = trials.selected(found)
         name = about['experiment'] + (f'-{number + 1}' if len(workdirs) > 1 else '')
         book = Book(name, workdir, about['experiment'], about['line'], about['label'], about['options'], found)

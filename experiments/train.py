@@ -101,7 +101,15 @@ def render(book: sweep.Book) -> sweep.Rendered:
         done = [record for record in records if record.result]
         errors = {role: [100 * r.result[role]['top1_error'] for r in done if role in r.result] for role in ('holdout', 'test')}
         minutes = sum(record.seconds for record in done) / max(1, len(done)) / 60
-        lines.append({'row': row, **{k: v or None for k, v in errors.items()}, 'minutes': minutes, 'note': sweep.problem(records) or None})
+        lines.append(
+            {
+                'row': row,
+                'point': records[0].point or None,
+                **{k: v or None for k, v in errors.items()},
+                'minutes': minutes,
+                'note': sweep.problem(records) or None,
+            }
+        )
     columns = [
         tables.Column('row'),
         tables.Column('test', 'test error, % (seeds)', '.2f'),

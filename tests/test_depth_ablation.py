@@ -14,6 +14,7 @@ import pytest
 
 from cnn_research import checkpoints, parallel, train, trials
 from cnn_research import config as configs
+from cnn_research.errors import ConfigError
 from cnn_research.models import zoo
 from cnn_research.reporting import depth
 from experiments import command, depth_ablation, sweep
@@ -134,11 +135,35 @@ def test_reports_are_made_again_without_training_and_joined(workdir, tmp_path):
 def test_a_partial_table_is_rendered_with_its_gaps(workdir, tmp_path):
     records = trials.records(workdir)[1]
     gone = [records[0]._replace(state='failed', error='the loss is not finite', result=None), *records[1:]]
-    book = sweep.Book('depth_ablation', tmp_path, 'depth_ablation', 'a line', 'smoke', {}, gone)
+    book = sweep.Book('depth_ablation', tmp_path, 'depth_ablation', 'a line', 'smoke', {'trials.select': ''}, gone)
     rendered = depth_ablation.render(book)
     table = (tmp_path / 'depth.md').read_text()
     assert 'seed 0 failed: the loss is not finite' in table and all(row in table for row in (depth.WITHOUT_34, depth.WITHOUT_7))
     assert [heading for heading, _ in rendered.sections][:1] == ['Trained from scratch']
+
+
+@pytest.mark.parametrize('select', ['', 'holdout'])
+def test_a_grid_has_a_row_for_each_point_or_the_chosen_one(workdir, tmp_path, select):
+    records = [record for record in trials.records(workdir)[1] if not record.part]
+    points = [record._replace(point=f'data.batch_size={size}') for size in (32, 64) for record in records]
+    worse = {**records[1].result, 'holdout': {**records[1].result['holdout'], 'error': 2.0}}
+    points[1] = points[1]._replace(result=worse)  # the first point of one row; elsewhere the first of equals is chosen
+    shown = trials.selected(points) if select else points
+    book = sweep.Book('depth_ablation', tmp_path, 'depth_ablation', 'a line', 'smoke', {'trials.select': select}, shown)
+    headings = [heading for heading, _ in depth_ablation.render(book).sections]
+    table = (tmp_path / 'depth.csv').read_text().splitlines()
+    assert len(table) == 1 + (3 if select else 6) and all('3.0' in line for line in table if depth.WITHOUT_34 in line)
+    if select:
+        chosen = {line.split('"')[1] if '"' in line else line.split(',')[0]: 'data.batch_size=64' in line for line in table[1:]}
+        assert chosen == {depth.BASE: False, depth.WITHOUT_34: True, depth.WITHOUT_7: False} and 'Claims' in headings
+    else:
+        assert 'Claims' not in headings and sum('(data.batch_size=64)' in line for line in table) == 3
+
+
+def test_with_a_grid_there_are_no_lesions(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train, 'seconds_per_step', lambda config, found: 1.0)
+    depth_ablation.main(small(tmp_path / 'x', '--dry_run', '--config.trials.grid=data.batch_size=16,32'))
+    assert not any(line.startswith('refit') for line in capsys.readouterr().out.splitlines())
 
 
 def test_the_plan_lists_every_trial_and_does_nothing(tmp_path, capsys, monkeypatch):
@@ -160,8 +185,10 @@ def test_the_plan_says_the_epochs_that_fit_a_budget(tmp_path, capsys, monkeypatc
     depth_ablation.main(given)
     flags = capsys.readouterr().out.splitlines()[-1].partition(': ')[2].split()
     again = command.parse('depth_ablation', '', [*arguments, *flags, f'--workdir={tmp_path}/x'], depth_ablation.FIELDS)
-    # An epoch of each of five rows is ten steps of a second: with a tenth to spare, 64 epochs fit into an hour.
-    assert again.config.schedule.epochs == 64 and again.config.schedule.warmup.epochs == pytest.approx(6.4)
+    # An epoch of each of five rows is ten steps of a second, and so is a refit: with a tenth to spare, 63 epochs fit into an hour.
+    assert again.config.schedule.epochs == 63 and again.config.schedule.warmup.epochs == pytest.approx(6.3)
+    with pytest.raises(ConfigError, match='fixed length'):
+        depth_ablation.main(command.parse('depth_ablation', '', [*arguments, '--config.trials.budget=50s'], depth_ablation.FIELDS))
 
 
 def _rows(scale):
@@ -178,7 +205,7 @@ def test_the_twelve_rows_are_the_published_ones(scale):
 
 def _row(label, parameters, errors, problem=''):
     test = dict(enumerate(errors))
-    return depth.Row(label, parameters, test, test, {}, {}, {}, '', problem)
+    return depth.Row(label, '', parameters, test, test, {}, {}, {}, '', problem)
 
 
 def test_verdicts_follow_from_the_errors():

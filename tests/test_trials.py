@@ -149,6 +149,17 @@ def test_processes_share_a_table_and_a_killed_ones_trial_is_taken_over(tmp_path)
     assert sorted(started) == sorted(t.key for t in planned(tmp_path, seeds=2))  # none twice
 
 
+def test_a_stop_is_heard_while_another_process_holds_what_is_left(tmp_path, monkeypatch):
+    (trial,) = planned(tmp_path, {'fast': ROWS['fast']})
+
+    def busy(*arguments):
+        raise train.Busy('held elsewhere')
+
+    monkeypatch.setattr(train, 'fit', busy)
+    with pytest.raises(train.Stopped):
+        trials.carry_out([trial], stop=lambda: True, devices=ONE)
+
+
 def test_a_shard_takes_every_nth_trial(tmp_path):
     made = planned(tmp_path, seeds=4)
     parts = [trials.share(made, f'{k}/3') for k in (1, 2, 3)]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from cnn_research.reporting import claims, comparisons, page
 from cnn_research.reporting.published import rows as published_rows
 from cnn_research.reporting.shelf import Shelf
-from cnn_research.reporting.tables import Column, Interval, Table
+from cnn_research.reporting.tables import Column, Table
 
 BASE, WITHOUT_34, WITHOUT_7, WITHOUT_67, WITHOUT_3467 = (
     'replication of krizhevsky, 1 convnet',
@@ -63,9 +63,13 @@ CLAIMS = (
 
 
 class Row(NamedTuple):
-    """One row: {seed: error in %} of each measurement, and what is wrong with it ('' if nothing); top5 {} where it has no meaning."""
+    """One row: {seed: error in %} of each measurement, and what is wrong with it ('' if nothing); top5 {} where it has no meaning.
+
+    point: of a grid, '' without one; the base of a row is that of its own point or, where one point of each row was chosen, the only one.
+    """
 
     label: str
+    point: str
     parameters: int | None
     train: Mapping[int, float]
     test: Mapping[int, float]
@@ -86,9 +90,15 @@ def _paired(row: Row, base: Row, quantity: str = 'test') -> list[float]:
     return [mine[seed] - theirs[seed] for seed in sorted(set(mine) & set(theirs))]
 
 
-def _difference(values: Sequence[float]) -> Interval | None:
-    """Mean and Student's 95 % interval of differences within seeds; no ends for fewer than three."""
-    return claims.interval(values) if values else None
+def _base(row: Row, rows: Sequence[Row]) -> Row | None:
+    there = [one for one in rows if one.label == base_of(row.label)]
+    return next((one for one in there if one.point == row.point), there[0] if len(there) == 1 else None)
+
+
+def _names(rows: Sequence[Row]) -> list[str]:
+    """What each row is called: with its point where a label has several."""
+    labels = [row.label for row in rows]
+    return [f'{row.label} ({row.point})' if labels.count(row.label) > 1 else row.label for row in rows]
 
 
 def _printed(label: str) -> dict:
@@ -111,25 +121,26 @@ def _cell(values: Mapping[int, float]) -> list[float] | None:
 
 def table(rows: Sequence[Row], caption: str) -> Table:
     """Each row trained from scratch, beside the paper and the deck."""
-    by_label = {row.label: row for row in rows}
     lines = []
-    for row in rows:
-        base = by_label.get(base_of(row.label))
+    for name, row in zip(_names(rows), rows, strict=True):
+        base = _base(row, rows)
         lines.append(
             {
-                'row': row.label,
+                'row': name,
+                'point': row.point or None,
                 'parameters': row.parameters,
                 'fewer': base.parameters - row.parameters if base and row is not base and base.parameters and row.parameters else None,
                 'train': _cell(row.train),
                 'test': _cell(row.test),
                 'top5': _cell(row.top5),
-                'difference': _difference(_paired(row, base)) if base and row is not base else None,
+                'difference': claims.interval(_paired(row, base)) if base and row is not base else None,
                 'note': row.problem or None,
                 **_printed(row.label),
             }
         )
     columns = [
         Column('row'),
+        *([Column('point', 'chosen on holdout')] if any(row.point for row in rows) and _names(rows) == [row.label for row in rows] else []),
         Column('parameters', format=',d'),
         Column('test', 'test error, % (top-1)', '.2f'),
         *([Column('top5', 'test error, % (top-5)', '.2f')] if any(row.top5 for row in rows) else []),
@@ -148,17 +159,16 @@ def table(rows: Sequence[Row], caption: str) -> Table:
 
 def lesion_table(rows: Sequence[Row], caption: str) -> Table:
     """The same surgery from birth and on the grown net."""
-    by_label = {row.label: row for row in rows}
     lines = []
     for row in rows:
-        base = by_label.get(base_of(row.label))
+        base = _base(row, rows)
         if base and (row.refit or row.bypassed):
             lines.append(
                 {
                     'row': row.label,
-                    'birth': _difference(_paired(row, base)),
-                    'bypassed': _difference(_paired(row, base, 'bypassed')),
-                    'refit': _difference(_paired(row, base, 'refit')),
+                    'birth': claims.interval(_paired(row, base)),
+                    'bypassed': claims.interval(_paired(row, base, 'bypassed')),
+                    'refit': claims.interval(_paired(row, base, 'refit')),
                     'refit_error': _cell(row.refit),
                     'retrained': row.retrained,
                 }
@@ -175,7 +185,9 @@ def lesion_table(rows: Sequence[Row], caption: str) -> Table:
 
 
 def judged(rows: Sequence[Row], demonstration: bool) -> list[claims.Judged]:
-    """CLAIMS held against the test errors; those that name rows which were not trained are left out."""
+    """CLAIMS held against the test errors, without those about rows that were not trained; none where rows have several points."""
+    if _names(rows) != [row.label for row in rows]:
+        return []
     values = {row.label: row.test for row in rows}
     problems = {row.label: row.problem for row in rows if row.problem}
     there = [claim for claim in CLAIMS if all(set(contrast) <= set(values) for contrast in claim.contrasts)]
@@ -185,12 +197,16 @@ def judged(rows: Sequence[Row], demonstration: bool) -> list[claims.Judged]:
 def bars(rows: Sequence[Row]) -> Figure:
     """Top-1 errors with their interval over seeds, and the paper's beside them."""
     paper = {'paper (ImageNet, top-1)': [_printed(row.label)['paper_top1'] for row in rows]}
-    return comparisons.bars([row.label for row in rows], {'ours': [_cell(row.test) or [] for row in rows]}, 'test error (%)', paper)
+    return comparisons.bars(_names(rows), {'ours': [_cell(row.test) or [] for row in rows]}, 'test error (%)', paper)
 
 
 def against_parameters(rows: Sequence[Row]) -> Figure:
     """Test error against the number of parameters."""
-    points = [comparisons.Point(row.label, row.parameters, _cell(row.test), base_of(row.label)) for row in rows if row.test]
+    points = [
+        comparisons.Point(name, row.parameters, _cell(row.test), base_of(row.label))
+        for name, row in zip(_names(rows), rows, strict=True)
+        if row.test
+    ]
     return comparisons.scatter(points, 'parameters', 'test error (%)')
 
 
@@ -209,11 +225,10 @@ _CLUTTER = 'Clutter is a demonstration: its data and its recipe were chosen so t
 
 
 def _lead(rows: Sequence[Row], data: str, judgements: Sequence[claims.Judged]) -> str:
-    by_label = {row.label: row for row in rows}
     said = []
-    for label in (WITHOUT_7, WITHOUT_67, WITHOUT_34, WITHOUT_3467):
-        if label in by_label and BASE in by_label and (values := _paired(by_label[label], by_label[BASE])):
-            said.append(f'{DECK[label]} {sum(values) / len(values):+.1f}')
+    for name, row in zip(_names(rows), rows, strict=True):
+        if DECK.get(row.label) and (base := _base(row, rows)) and (values := _paired(row, base)):
+            said.append(f'{name} {sum(values) / len(values):+.1f}')
     effects = f'Test error against the whole net, in points: {"; ".join(said)}.' if said else 'No row is finished yet.'
     return effects + claims.count(judgements)
 
@@ -226,7 +241,8 @@ def report(rows: Sequence[Row], data: str, show: Shelf) -> tuple[str, str, list[
     sections = [('Trained from scratch', show.table('depth', table(rows, caption)) + page.text_html(_ABOUT))]
     if demonstration:
         sections.append(('About clutter', page.text_html(_CLUTTER)))
-    sections.append(('Claims', show.claims(judgements)))
+    if judgements:
+        sections.append(('Claims', show.claims(judgements)))
     if any(row.refit or row.bypassed for row in rows):
         caption = 'Test error in points above the trained whole net of the same seed [95 %].'
         sections.append(('From birth, and in the grown net', show.table('lesions', lesion_table(rows, caption)) + page.text_html(_LESIONS)))
