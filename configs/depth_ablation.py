@@ -6,8 +6,8 @@
 Expect at imagenet2012 (validation, top-5 error, %): 18.1 for the whole net, 18.4 without layer 7, 22.4 without 6 and 7, 22.1 without 3 and
 4, 50.1 without all four; that scale has never been run here. The smaller scales train the siblings of the same anatomy, whose rows have
 the same proportions. clutter and smoke have the deck's five rows on one narrow net: data and recipe were chosen so that depth can matter
-there. On two CPU cores clutter takes about three minutes, and cifar10 with the deck's rows and five seeds about an hour; the photographs have not been
-run yet.
+there. On two CPU cores clutter takes about three minutes, and cifar10 with the deck's rows and five seeds about an hour; imagenette has
+not been run either.
 """
 
 import ml_collections
