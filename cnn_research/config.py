@@ -214,12 +214,15 @@ def by_layer(text: str, name: str = 'a table by layer') -> dict[float, float]:
         raise ConfigError(f"{name}={text!r} cannot be read; write rising pairs such as '1=0.0001,4=0.1', none below 0.") from None
 
 
-def numbers(text: str, name: str) -> tuple[int, ...]:
-    """(5, 8) of '5,8', rising; ConfigError where it cannot be read. `name` is the field, for the message."""
+def numbers(text: str, name: str, kind: type = int) -> tuple:
+    """(5, 8) of '5,8', rising, none below 0; ConfigError where it cannot be read. `name` is the field, for the message."""
     words = [word.strip() for word in text.split(',') if word.strip()]
-    found = tuple(int(word) for word in words if word.isdigit())
-    if len(found) < len(words) or list(found) != sorted(set(found)):
-        raise ConfigError(f"{name}={text!r} cannot be read; write rising numbers such as '5,8'.")
+    try:
+        found = tuple(map(kind, words))
+    except ValueError:
+        found = (-1,)
+    if list(found) != sorted(set(found)) or not all(0 <= number < math.inf for number in found):
+        raise ConfigError(f'{name}={text!r} cannot be read; write rising numbers such as {"5,8" if kind is int else "0.01,1"!r}.')
     return found
 
 

@@ -1,9 +1,10 @@
 """Linear classifiers on fixed features, fitted on the accelerator: what a layer knows, as far as a linear SVM or a softmax can read it.
 
-Both minimise 1/2 |w|^2 + C sum of losses, as scikit-learn's LinearSVC and LogisticRegression do. The minimum is a combination of the training
-examples, so the features are first rotated into the examples' own directions (`rotation`): at most one for each example, however many
-features there are, and uncorrelated, which is what a diagonal preconditioner needs. Newton's method with conjugate gradients does the rest:
-all classes and several subsets of the training examples at once, from the smallest C to the largest, each beginning where the last one ended.
+Both minimise 1/2 |w|^2 + C sum of losses, as scikit-learn's LinearSVC and LogisticRegression do. The minimum is a combination of the
+training examples, so the features are first rotated into the examples' own directions (`rotation`): at most one for each example, however
+many features there are, and uncorrelated, which is what a diagonal preconditioner needs. Newton's method with conjugate gradients does the
+rest: all classes and several subsets of the training examples at once, from the smallest C to the largest, each beginning where the last
+one ended.
 """
 
 import functools
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 KINDS = ('svm', 'softmax')
-TOLERANCE = 1e-4  # Newton's method ends where its next step promises less than this share of the objective
+TOLERANCE = 1e-5  # Newton's method ends where its next step promises less than this share of the objective
 NEWTON_STEPS, CONJUGATE_STEPS, HALVINGS = 60, 100, 12
 _TINY = 1e-30
 

@@ -73,6 +73,42 @@ def subset(source: Source, indices) -> Source:
     return replace(source, num_examples=len(indices), fingerprint=fingerprint, read=_SubsetRead(source.read, indices))
 
 
+def joined(first: Source, second: Source) -> Source:
+    """The examples of both, `first`'s before `second`'s; SourceError where their classes differ."""
+    if first.class_names != second.class_names:
+        raise SourceError(
+            f'{first.name} ({first.split}) has {first.num_classes} classes and {second.name} ({second.split}) {second.num_classes}; '
+            'only splits with the same classes can be joined.'
+        )
+    return Source(
+        first.name if first.name == second.name else f'{first.name}+{second.name}',
+        f'{first.split}+{second.split}',
+        first.num_examples + second.num_examples,
+        first.num_classes,
+        first.class_names,
+        first.image_shape if first.image_shape == second.image_shape else None,
+        _sha256(first.fingerprint.encode(), second.fingerprint.encode()),
+        _JoinedRead(first.read, second.read, first.num_examples),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _JoinedRead:
+    first: Callable
+    second: Callable
+    border: int
+
+    def __call__(self, indices):
+        indices = np.asarray(indices, np.int64)
+        late = indices >= self.border
+        images, labels = [None] * len(indices), np.empty(len(indices), np.int32)
+        for read, chosen, offset in ((self.first, ~late, 0), (self.second, late, self.border)):
+            found, labels[chosen] = read(indices[chosen] - offset)
+            for place, image in zip(np.flatnonzero(chosen), found, strict=True):
+                images[place] = image
+        return images, labels
+
+
 @dataclass(frozen=True, eq=False)
 class _SubsetRead:
     read: Callable

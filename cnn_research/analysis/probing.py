@@ -1,0 +1,119 @@
+"""The protocol of layer probing: random splits, regularisation chosen inside the training part, mean accuracy per class.
+
+Zeiler & Fergus 2013, section 5.4 and Table 7; Donahue et al. 2013 (DeCAF), section 4.1: n training images of each class and the rest, or up
+to 50, for the test, over five random splits; the regularisation by cross-validation on the training part alone.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnn_research.analysis import probes
+
+NORMALIZATIONS = {
+    'standardised': 'each feature less its mean, over its standard deviation, both of the training part',
+    'l2': 'each example over its Euclidean length',
+    'raw': 'as they are',
+}
+
+
+class Protocol(NamedTuple):
+    """How features are probed. costs: the values of C to choose from, rising; folds: of the cross-validation."""
+
+    kinds: tuple[str, ...] = probes.KINDS
+    costs: tuple[float, ...] = (1e-3, 1e-1, 10.0)
+    folds: int = 5
+    normalization: str = 'standardised'
+
+
+class Split(NamedTuple):
+    """Indices of the examples of one random split: train (K, n), those of a class in a row, and test (M,)."""
+
+    train: np.ndarray
+    test: np.ndarray
+
+
+class Outcome(NamedTuple):
+    """Of one probe: the mean accuracy per class on the test part, the C that cross-validation chose, its accuracy there for each C
+    (shares of 1), and the share of the objective that the worst of its fits still expected to gain."""
+
+    accuracy: float
+    cost: float
+    validation: list[float]
+    unsettled: float
+
+
+def draw(labels: np.ndarray, num_classes: int, per_class: int, test_per_class: int, count: int, seed: int, learned=None) -> list[Split]:
+    """`count` random splits of examples with these labels (N,): up to test_per_class of a class for the test, at most half of what it has,
+    then up to per_class for training, as many for every class as the smallest still has.
+
+    learned: (N,) bool, where the network was trained on some of the examples: these are for training, the others for the test.
+    The test parts depend on seed and test_per_class alone, and a smaller training part is the beginning of a larger one.
+    """
+    splits = []
+    for number in range(count):
+        random = np.random.Generator(np.random.Philox(key=np.array([seed, number], np.uint64)))
+        train, test = [], []
+        for label in range(num_classes):
+            own = random.permutation(np.flatnonzero(labels == label))
+            free, usable = (own, own) if learned is None else (own[~learned[own]], own[learned[own]])
+            taken = free[: min(test_per_class, len(free) // 2 if learned is None else len(free))]
+            test.append(taken)
+            train.append(usable[~np.isin(usable, taken)])
+        n = min([per_class, *map(len, train)])
+        splits.append(Split(np.stack([indices[:n] for indices in train]), np.concatenate(test)))
+    return splits
+
+
+def normalised(train: jax.Array, test: jax.Array, how: str) -> tuple[jax.Array, jax.Array]:
+    """Both parts (N, D) under one of NORMALIZATIONS; nothing of the test part tells on the training part, or on another test example."""
+    if how == 'standardised':
+        mean, deviation = jnp.mean(train, axis=0), jnp.std(train, axis=0)
+        # A feature that never changes in training says nothing, whatever rounding leaves of it.
+        scale = jnp.where(deviation > 1e-6 * (jnp.abs(mean) + 1e-30), 1 / jnp.maximum(deviation, 1e-30), 0)
+        return (train - mean) * scale, (test - mean) * scale
+    if how == 'l2':
+        return tuple(part / jnp.maximum(jnp.linalg.norm(part, axis=1, keepdims=True), 1e-30) for part in (train, test))
+    return train, test
+
+
+def mean_class_accuracy(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> float:
+    """The mean over the classes that occur of the share that is named right (Zeiler & Fergus 2013, section 5.3)."""
+    counts = np.bincount(labels, minlength=num_classes)
+    right = np.bincount(labels[labels == predicted], minlength=num_classes)
+    return float(np.mean(right[counts > 0] / counts[counts > 0]))
+
+
+def probe(features: np.ndarray, labels: np.ndarray, split: Split, protocol: Protocol) -> dict[str, Outcome]:
+    """{kind: Outcome} of the features (N, D) of all examples, with their labels (N,), under one split of two or more for each class.
+
+    All folds share the normalisation of the whole training part. The test part is read once, with the C that the folds chose; of equally
+    good ones the smallest.
+    """
+    num_classes, per_class = split.train.shape
+    train, test = (jnp.asarray(features[np.sort(part, axis=None)]) for part in split)
+    labels, test_labels = (np.asarray(labels)[np.sort(part, axis=None)] for part in split)
+    train, test = normalised(train, test, protocol.normalization)
+    axes = probes.rotation(train)
+    train, test = train @ axes, test @ axes
+    fold = np.empty(len(labels), int)
+    for label in range(num_classes):
+        fold[labels == label] = np.arange(per_class) % min(protocol.folds, per_class)
+    # One subset for each fold that is held out, and one of everything.
+    held = fold[:, None] == np.arange(fold.max() + 1)
+    subsets = np.concatenate([~held, np.ones((len(fold), 1), bool)], axis=1)
+    found = {}
+    for kind in protocol.kinds:
+        validation, tested, unsettled = [], [], 0.0
+        for fit in probes.fits(kind, train, labels, num_classes, protocol.costs, subsets):
+            said = np.asarray(jnp.argmax(probes.scores(fit, train), axis=1))
+            right = [mean_class_accuracy(labels[out], said[out, number], num_classes) for number, out in enumerate(held.T)]
+            validation.append(float(np.mean(right)))
+            tested.append(np.asarray(jnp.argmax(probes.scores(fit, test), axis=1))[:, -1])
+            unsettled = max(unsettled, float(fit.unsettled.max()))
+        best = int(np.argmax(validation))
+        accuracy = mean_class_accuracy(test_labels, tested[best], num_classes)
+        found[kind] = Outcome(accuracy, protocol.costs[best], validation, unsettled)
+    return found

@@ -1,0 +1,158 @@
+"""Linear probes equal scikit-learn's, and what a split holds back tells nothing."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.svm import LinearSVC
+
+from cnn_research.analysis import probes, probing
+
+COSTS = (1e-5, 1e-3, 1e-1, 1.0, 10.0, 100.0)
+
+
+def examples(count, dimensions, classes, seed=0, spread=1.2):
+    """Rectified mixtures of a few hidden directions, as features are; classes overlap."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(count) % classes
+    hidden = random.normal(size=(classes, 8))[labels] + spread * random.normal(size=(count, 8))
+    features = np.maximum(0, hidden @ random.normal(size=(8, dimensions)) * 0.4 + 0.5 * random.normal(size=(count, dimensions)))
+    return features.astype(np.float32), labels
+
+
+def standardised(features):
+    return (features - features.mean(0)) / (features.std(0) + 1e-6)
+
+
+def sklearn_svm(features, labels, cost):
+    """(objective of all classes together, decisions)."""
+    features, total, decisions = features.astype(np.float64), 0.0, []
+    for label in np.unique(labels):
+        signs = np.where(labels == label, 1, -1)
+        model = LinearSVC(C=cost, max_iter=200_000, tol=1e-7, random_state=0).fit(features, signs)
+        decisions.append(model.decision_function(features))
+        slack = np.maximum(0, 1 - signs * decisions[-1])
+        total += (model.coef_ @ model.coef_.T).item() / 2 + model.intercept_.item() ** 2 / 2 + cost * np.sum(slack**2)
+    return total, np.stack(decisions, axis=1)
+
+
+def sklearn_softmax(features, labels, cost):
+    model = LogisticRegression(C=cost, max_iter=5000, tol=1e-8).fit(features.astype(np.float64), labels)
+    logarithms = model.predict_log_proba(features.astype(np.float64))
+    return np.sum(model.coef_**2) / 2 - cost * np.sum(logarithms[np.arange(len(labels)), labels]), logarithms
+
+
+ORACLES = {'svm': sklearn_svm, 'softmax': sklearn_softmax}
+
+
+@pytest.mark.parametrize('kind', probes.KINDS)
+@pytest.mark.parametrize('count, dimensions, standard', [(120, 300, True), (240, 40, True), (120, 40, False)])
+def test_a_probe_is_scikit_learns(kind, count, dimensions, standard):
+    features, labels = examples(count, dimensions, 4)
+    features = standardised(features) if standard else features
+    rotated = features @ np.asarray(probes.rotation(features))
+    for fit in probes.fits(kind, rotated, labels, 4, COSTS):
+        objective, decisions = ORACLES[kind](features, labels, fit.cost)
+        assert fit.objective[0] == pytest.approx(objective, rel=1e-3), fit.cost
+        ours = np.argmax(probes.scores(fit, rotated)[..., 0], axis=1)
+        assert np.mean(ours == labels) == pytest.approx(np.mean(decisions.argmax(1) == labels), abs=0.002), fit.cost
+        assert fit.unsettled[0] <= probes.TOLERANCE
+
+
+@pytest.mark.parametrize('kind', probes.KINDS)
+def test_a_subset_is_as_if_the_others_were_not_there(kind):
+    features, labels = examples(90, 30, 3)
+    features = standardised(features)
+    subset = np.arange(90) % 5 != 0
+    (both,) = probes.fits(kind, features, labels, 3, [0.1], np.stack([subset, np.ones(90, bool)], axis=1))
+    (alone,) = probes.fits(kind, features[subset], labels[subset], 3, [0.1])
+    assert both.objective[0] == pytest.approx(alone.objective[0], rel=2e-4)
+    np.testing.assert_allclose(both.weights[..., 0], alone.weights[..., 0], atol=2e-2)
+
+
+@pytest.mark.parametrize('kind', probes.KINDS)
+def test_duplicates_and_constant_features_do_no_harm(kind):
+    features, labels = examples(60, 100, 3)
+    features, labels = np.concatenate([features, features]), np.concatenate([labels, labels])
+    features[:, :10] = 0
+    rotated = features @ np.asarray(probes.rotation(features))
+    for fit in probes.fits(kind, rotated, labels, 3, (1e-3, 1.0)):
+        assert fit.objective[0] == pytest.approx(ORACLES[kind](features, labels, fit.cost)[0], rel=1e-3)
+
+
+@pytest.mark.parametrize('shape', [(20, 50), (50, 20)])
+def test_a_rotation_keeps_lengths_and_angles(shape):
+    features = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    axes = np.asarray(probes.rotation(features))
+    assert axes.shape == (shape[1], min(shape))
+    np.testing.assert_allclose(axes.T @ axes, np.eye(min(shape)), atol=1e-5)
+    np.testing.assert_allclose((features @ axes) @ (features @ axes).T, features @ features.T, rtol=1e-4, atol=1e-3)
+
+
+def test_splits_are_disjoint_balanced_and_nested():
+    labels = np.repeat(np.arange(3), [20, 30, 25])
+    splits = probing.draw(labels, 3, 100, 8, 4, seed=5)
+    for split in splits:
+        assert split.train.shape == (3, 12)  # the smallest class has 20, of which 8 are for the test
+        assert (labels[split.train] == np.arange(3)[:, None]).all()
+        assert not set(split.train.ravel()) & set(split.test)
+        assert np.bincount(labels[split.test]).tolist() == [8, 8, 8]
+    assert len({tuple(sorted(split.test)) for split in splits}) == 4
+    for small, large in zip(probing.draw(labels, 3, 5, 8, 4, seed=5), splits, strict=True):
+        np.testing.assert_array_equal(small.test, large.test)
+        np.testing.assert_array_equal(small.train, large.train[:, :5])
+
+
+def test_no_test_example_is_one_that_the_network_learned_from():
+    labels, learned = np.tile(np.arange(2), 30), np.arange(60) < 40
+    for split in probing.draw(labels, 2, 100, 6, 3, 0, learned):
+        assert learned[split.train].all() and not learned[split.test].any()
+        assert split.train.shape == (2, 20) and len(split.test) == 12
+
+
+def test_half_a_small_class_is_left_to_learn_from():
+    (split,) = probing.draw(np.array([0] * 6 + [1] * 40), 2, 30, 50, 1, 0)
+    assert split.train.shape == (2, 3) and np.bincount(np.array([0] * 6 + [1] * 40)[split.test]).tolist() == [3, 20]
+
+
+@pytest.mark.parametrize('how', probing.NORMALIZATIONS)
+def test_the_test_part_changes_nothing_in_training(how):
+    features, _ = examples(40, 12, 2)
+    features[:, 3] = 0.7
+    train, test = probing.normalised(features[:30], features[30:], how)
+    changed, other = probing.normalised(features[:30], features[30:][::-1] * 5, how)
+    np.testing.assert_array_equal(train, changed)
+    assert np.isfinite(train).all() and np.isfinite(other).all()
+    if how == 'standardised':
+        np.testing.assert_allclose(np.asarray(train).mean(0), 0, atol=1e-5)
+        np.testing.assert_allclose(np.delete(np.asarray(train).std(0), 3), 1, atol=1e-4)
+        assert not np.asarray(train)[:, 3].any() and not np.asarray(test)[:, 3].any()
+    if how == 'l2':
+        np.testing.assert_allclose(np.linalg.norm(np.asarray(test), axis=1), 1, rtol=1e-5)
+
+
+def test_accuracy_is_the_mean_over_classes():
+    random = np.random.default_rng(0)
+    labels, predicted = random.choice(4, 200, p=[0.7, 0.1, 0.1, 0.1]), random.integers(0, 4, 200)
+    assert probing.mean_class_accuracy(labels, predicted, 4) == pytest.approx(balanced_accuracy_score(labels, predicted))
+    assert probing.mean_class_accuracy(np.array([0, 0, 2]), np.array([0, 1, 2]), 3) == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize('kind', probes.KINDS)
+def test_probing_chooses_by_the_training_part_alone(kind):
+    features, labels = examples(160, 24, 4, spread=2.0)
+    (split,) = probing.draw(labels, 4, 20, 15, 1, 0)
+    protocol = probing.Protocol((kind,), (1e-4, 1e-2, 1.0), 4)
+    found = probing.probe(features, labels, split, protocol)[kind]
+    spoilt = features.copy()
+    spoilt[split.test] = np.random.default_rng(1).normal(size=(len(split.test), 24)) * 100
+    after = probing.probe(spoilt, labels, split, protocol)[kind]
+    assert (after.cost, after.validation) == (found.cost, found.validation) and after.accuracy < found.accuracy
+    assert found.cost == protocol.costs[int(np.argmax(found.validation))]
+
+    model = LinearSVC(C=found.cost, max_iter=100_000) if kind == 'svm' else LogisticRegression(C=found.cost, max_iter=5000)
+    train, test = (
+        np.asarray(part, np.float64) for part in probing.normalised(features[split.train.ravel()], features[split.test], 'standardised')
+    )
+    said = model.fit(train, labels[split.train.ravel()]).predict(test)
+    assert found.accuracy == pytest.approx(balanced_accuracy_score(labels[split.test], said), abs=0.002)
