@@ -134,6 +134,20 @@ def plan(
     return made
 
 
+def adopted(workdirs: Iterable[str]) -> list[Trial]:
+    """Finished runs of other commands as trials, of the part 'adopted'; ConfigError where one is not finished, or two share a seed."""
+    made = []
+    for workdir in map(pathlib.Path, workdirs):
+        key = (workdir / 'key').read_text() if (workdir / 'key').is_file() else ''
+        if not key or state(workdir, key) != 'finished':
+            raise ConfigError(f'network={workdir} is not the workdir of a finished training; those of a table are DIR/trials/KEY.')
+        config = configs.update(configs.default(), checkpoints.read_config(workdir))
+        if config.seed in [other.config.seed for other in made]:
+            raise ConfigError(f'network names two trainings with seed {config.seed}; networks are told apart by their seeds.')
+        made.append(Trial('adopted', 'network', '', {}, config, key, workdir.resolve()))
+    return made
+
+
 def _json(path: pathlib.Path) -> dict:
     return json.loads(path.read_text()) if path.is_file() else {}
 
@@ -257,6 +271,7 @@ def write_plan(folder: pathlib.Path, trials: Sequence[Trial], reduced: Sequence[
     folder.mkdir(parents=True, exist_ok=True)
     listed = [
         {'part': t.part, 'row': t.row, 'point': t.point, 'seed': t.config.seed, 'key': t.key, 'reduced': short}
+        | ({'workdir': str(t.workdir)} if t.part == 'adopted' else {})
         for t, short in zip(trials, reduced, strict=True)
     ]
     checkpoints.write_text(folder / 'plan.json', json.dumps({**about, 'trials': listed}, indent=1))
@@ -269,7 +284,7 @@ def records(folder: pathlib.Path) -> tuple[dict[str, Any], list[Record]]:
         raise ConfigError(f'{folder} holds no table: there is no plan.json in it. Name the workdir of an experiment that trains several.')
     found = []
     for listed in about.pop('trials'):
-        workdir = folder / 'trials' / listed['key']
+        workdir = pathlib.Path(listed.pop('workdir', folder / 'trials' / listed['key']))
         now = state(workdir, listed['key'])
         timing = (workdir / 'timing.jsonl').read_text().splitlines() if (workdir / 'timing.jsonl').is_file() else []
         found.append(

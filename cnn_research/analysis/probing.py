@@ -4,6 +4,7 @@ Zeiler & Fergus 2013, section 5.4 and Table 7; Donahue et al. 2013 (DeCAF), sect
 to 50, for the test, over five random splits; the regularisation by cross-validation on the training part alone.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -67,6 +68,21 @@ def draw(labels: np.ndarray, num_classes: int, per_class: int, test_per_class: i
     return splits
 
 
+def draws(labels: np.ndarray, num_classes: int, sizes: Sequence[int], test_per_class: int, count: int, seed: int, learned=None):
+    """{n per class: its splits} as `draw` makes them; sizes that the data do not have become the largest that they have."""
+    found = {}
+    for size in sizes:
+        splits = draw(labels, num_classes, size, test_per_class, count, seed, learned)
+        found[splits[0].train.shape[1]] = splits
+    return found
+
+
+def gathered(drawn: Mapping[int, Sequence[Split]]) -> tuple[np.ndarray, dict[int, list[Split]]]:
+    """(the examples that occur in any split, rising; the same splits as places among these)."""
+    used = np.unique(np.concatenate([np.ravel(part) for splits in drawn.values() for split in splits for part in split]))
+    return used, {size: [Split(*(np.searchsorted(used, part) for part in split)) for split in splits] for size, splits in drawn.items()}
+
+
 def normalised(train: jax.Array, test: jax.Array, how: str) -> tuple[jax.Array, jax.Array]:
     """Both parts (N, D) under one of NORMALIZATIONS; nothing of the test part tells on the training part, or on another test example."""
     if how == 'standardised':
@@ -117,3 +133,13 @@ def probe(features: np.ndarray, labels: np.ndarray, split: Split, protocol: Prot
         accuracy = mean_class_accuracy(test_labels, tested[best], num_classes)
         found[kind] = Outcome(accuracy, protocol.costs[best], validation, unsettled)
     return found
+
+
+def learning_curve(features: np.ndarray, labels: np.ndarray, drawn: Mapping[int, Sequence[Split]], protocol: Protocol) -> dict:
+    """{kind: {n per class: [its Outcome of each split, as a dict]}}."""
+    told: dict = {kind: {size: [] for size in drawn} for kind in protocol.kinds}
+    for size, splits in drawn.items():
+        for split in splits:
+            for kind, outcome in probe(features, labels, split, protocol).items():
+                told[kind][size].append(outcome._asdict())
+    return told

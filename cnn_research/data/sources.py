@@ -74,39 +74,31 @@ def subset(source: Source, indices) -> Source:
 
 
 def joined(first: Source, second: Source) -> Source:
-    """The examples of both, `first`'s before `second`'s; SourceError where their classes differ."""
+    """The examples of two splits, `first`'s before `second`'s; SourceError where their classes differ."""
     if first.class_names != second.class_names:
-        raise SourceError(
-            f'{first.name} ({first.split}) has {first.num_classes} classes and {second.name} ({second.split}) {second.num_classes}; '
-            'only splits with the same classes can be joined.'
-        )
-    return Source(
-        first.name if first.name == second.name else f'{first.name}+{second.name}',
-        f'{first.split}+{second.split}',
-        first.num_examples + second.num_examples,
-        first.num_classes,
-        first.class_names,
-        first.image_shape if first.image_shape == second.image_shape else None,
-        _sha256(first.fingerprint.encode(), second.fingerprint.encode()),
-        _JoinedRead(first.read, second.read, first.num_examples),
+        raise SourceError(f'{first.name} ({first.split}) and {second.name} ({second.split}) have other classes, so they cannot be joined.')
+    return replace(
+        first,
+        split=f'{first.split}+{second.split}',
+        num_examples=first.num_examples + second.num_examples,
+        image_shape=first.image_shape if first.image_shape == second.image_shape else None,
+        fingerprint=_sha256(first.fingerprint.encode(), second.fingerprint.encode()),
+        read=_JoinedRead(first, second),
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _JoinedRead:
-    first: Callable
-    second: Callable
-    border: int
+    first: Source
+    second: Source
 
     def __call__(self, indices):
-        indices = np.asarray(indices, np.int64)
-        late = indices >= self.border
-        images, labels = [None] * len(indices), np.empty(len(indices), np.int32)
-        for read, chosen, offset in ((self.first, ~late, 0), (self.second, late, self.border)):
-            found, labels[chosen] = read(indices[chosen] - offset)
-            for place, image in zip(np.flatnonzero(chosen), found, strict=True):
-                images[place] = image
-        return images, labels
+        indices, border = np.asarray(indices, np.int64), self.first.num_examples
+        late = indices >= border
+        images, labels = zip(self.first.read(indices[~late]), self.second.read(indices[late] - border), strict=True)
+        back = np.argsort(np.argsort(late, kind='stable'))
+        both = [*images[0], *images[1]]
+        return [both[place] for place in back], np.concatenate(labels)[back]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,143 @@
+"""Layer probing (Zeiler & Fergus 2013, Table 7; DeCAF): what a linear SVM and a softmax read off every layer of a trained network.
+
+    python -m experiments.layer_probing
+    python -m experiments.layer_probing --config=configs/layer_probing.py:cifar10 --config.trials.seeds=3 --config.data.dir=DATA
+    python -m experiments.layer_probing --config=configs/layer_probing.py:caltech101 --config.network=runs/table/trials/KEY
+
+Trains networks, or takes finished ones, streams a data set through each once, and fits for every layer and number of training images a
+classifier with every regularisation, chosen by cross-validation inside the training part. Beside them stand the same network before its
+training and the raw pixels. Leaves report.html, tables as csv, md and tex, and figures in the workdir, features in WORKDIR/features; the
+same command again goes on where it was stopped.
+"""
+
+import functools
+import hashlib
+import itertools
+import json
+
+import numpy as np
+
+from cnn_research import checkpoints, tasks, trials
+from cnn_research import config as configs
+from cnn_research.analysis import features, probes, probing
+from cnn_research.config import Field
+from cnn_research.data.sources import joined, open_source, subset
+from cnn_research.errors import ConfigError
+from cnn_research.models.network import check_taps
+from cnn_research.reporting import probing as report
+from experiments import command, plans, sweep
+
+FIELDS = (
+    *trials.FIELDS,
+    Field('network', '', "workdirs of finished trainings, separated by commas; '' = train them"),
+    Field('probe.data', '', "the source that is probed; '' = the network's own"),
+    Field(
+        'probe.train', 'train', "its split for training, with probe.test redrawn at random; of the network's own source data.train counts"
+    ),
+    Field('probe.test', 'test', "its split for the test; of the network's own source data.test counts"),
+    Field('probe.taps', '', "the network's taps, such as 'layer5,layer6.dense'; '' = every layer below the last"),
+    Field('probe.side', 6, 'maps larger than this, in px, are averaged to it; 0 = as they are', low=0),
+    Field('probe.normalization', 'standardised', 'what becomes of the features', tuple(probing.NORMALIZATIONS)),
+    Field('probe.per_class', '30', "training images of each class: '5,15,30' for a learning curve"),
+    Field('probe.test_per_class', 50, 'test images of each class, at most, and at most half of what a class has', low=1),
+    Field('probe.splits', 5, 'random splits', low=1),
+    Field('probe.folds', 5, 'of the cross-validation that chooses C', low=2),
+    Field('probe.costs', '1e-6,1e-5,3e-5,1e-4,3e-4,1e-3,3e-3,1e-2,1e-1,1,10', 'values of C, the weight of the losses, to choose from'),
+)
+SIZES, COSTS = ('probe.per_class', int, 2), ('probe.costs', float, 1e-12)
+
+
+def _numbers(options, name: str, kind: type, low: float) -> tuple:
+    found = configs.numbers(options[name], name, kind)
+    if not found or found[0] < low:
+        raise ConfigError(f'{name}={options[name]!r} names {"nothing" if not found else found[0]}; each must be at least {low:g}.')
+    return found
+
+
+def _source(trial: trials.Trial, options):
+    """(source to probe, which of it the network learned from or None, the short side that images are scaled to)."""
+    data, net = trial.config.data, configs.network(trial.config)
+    own = options['probe.data'] in ('', data.name)
+    train, test = (data.train, data.test) if own else (options['probe.train'], options['probe.test'])
+    parts = [open_source(options['probe.data'] or data.name, split, data.dir or None) for split in (train, test)]
+    source, side = joined(*parts), net.input_shape[0]
+    if own:
+        return source, np.arange(source.num_examples) < parts[0].num_examples, data.resize
+    fits = source.image_shape and source.image_shape[:2] == net.input_shape[:2]
+    return source, None, 0 if fits else data.resize or side
+
+
+def _taps(config, options) -> list[str]:
+    net = configs.network(config)
+    taps = [tap.strip() for tap in options['probe.taps'].split(',') if tap.strip()] or [layer.name for layer in net.layers[:-1]]
+    check_taps(net, taps)
+    return taps
+
+
+def _protocol(options, tap: str, trained: bool) -> str:
+    """The name that a tap's outcomes are kept under, of this protocol."""
+    told = json.dumps(
+        {name: value for name, value in options.items() if name.startswith('probe.') and name != 'probe.taps'}, sort_keys=True
+    )
+    return f'probe-{hashlib.sha256(told.encode()).hexdigest()[:12]}-{"" if trained else "untrained-"}{tap}'
+
+
+def _measure(given: command.Command, first: trials.Trial, trial: trials.Trial) -> None:
+    """The outcomes of every tap of one network, before and after its training; of the pixels with the first network only."""
+    options = configs.flat(given.options)
+    source, learned, resize = _source(trial, options)
+    labels, net, trained = features.labels(source), tasks.network(trial.config), checkpoints.load(trial.workdir)
+    sizes, costs = _numbers(options, *SIZES), _numbers(options, *COSTS)
+    drawing = options['probe.test_per_class'], options['probe.splits'], given.config.seed
+    used, drawn = probing.gathered(probing.draws(labels, source.num_classes, sizes, *drawing, learned))
+    protocol, chosen = probing.Protocol(probes.KINDS, costs, options['probe.folds'], options['probe.normalization']), subset(source, used)
+    for seen in (True, False):
+        params = trained.variables['params'] if seen else features.untrained(net, trial.config.seed)
+        variables = {**trained.variables, 'params': params}
+        taps = _taps(trial.config, options) + [features.PIXELS] * (seen and trial is first)
+        missing = [tap for tap in taps if trials.read(trial.workdir, _protocol(options, tap, seen)) is None]
+        folder = given.workdir / 'features' / features.fingerprint(net, variables, chosen, options['probe.side'], resize)
+        collect = functools.partial(features.collect, net, variables, chosen, side=options['probe.side'], resize=resize)
+        for tap, array in features.kept(folder, missing, collect).items():
+            about = {'dimension': array.shape[1], 'classes': source.num_classes, 'test': len(drawn[max(drawn)][0].test)}
+            curve = functools.partial(probing.learning_curve, array, labels[used], drawn, protocol)
+            trials.stored(trial.workdir, _protocol(options, tap, seen), lambda: about | {'outcomes': curve()})  # noqa: B023
+
+
+def render(book: sweep.Book) -> sweep.Rendered:
+    """The report's sections, and the tables and figures beside it, from the records alone."""
+    rows: dict[tuple[str, bool], report.Row] = {}
+    for record in [record for record in book.records if record.result]:
+        taps = _taps(configs.update(configs.default(), record.config), book.options)
+        for tap, seen in itertools.product((*taps, features.PIXELS), (True, False)):
+            told = trials.read(record.workdir, _protocol(book.options, tap, seen))
+            if told:
+                row = rows.setdefault((tap, seen), report.Row(tap, seen, told['dimension'], told['classes'], told['test'], {}))
+                row.outcomes[record.seed] = told['outcomes']
+    about = report.About(
+        sweep.data_name(book),
+        book.options['probe.data'] or sweep.data_name(book),
+        book.options['probe.side'],
+        book.options['probe.normalization'],
+        book.options['probe.splits'],
+        sweep.problem(book.records),
+    )
+    return sweep.Rendered(*report.report(list(rows.values()), about, book.shelf()))
+
+
+def main(given: command.Command) -> None:
+    options = configs.flat(given.options)
+    if options['trials.grid']:
+        raise ConfigError('trials.grid does not go with layer_probing, whose table has one network; give each its own workdir.')
+    named = [name.strip() for name in options['network'].split(',') if name.strip()]
+    networks = trials.adopted(named) if named else trials.plan(given.recipe.rows, given.config, given.options, given.workdir)
+    for trial in networks:
+        _taps(trial.config, options), _numbers(options, *SIZES), _numbers(options, *COSTS), _source(trial, options)
+    if given.dry_run:
+        print(plans.table(given, networks))
+        return
+    sweep.carry_out(given, networks, lambda trial: _measure(given, networks[0], trial))
+
+
+if __name__ == '__main__':
+    command.run('layer_probing', main, __doc__, 'configs/layer_probing.py:clutter', FIELDS)
