@@ -1,6 +1,7 @@
 """What every command shares: reading its command line, help, one-line refusals, stopping by a signal."""
 
 import importlib.util
+import os
 import pathlib
 import shlex
 import signal
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import jax
 import ml_collections
 from absl import flags
 
@@ -142,6 +144,17 @@ def guarded(name: str, main: Callable) -> Callable:
     return run_main
 
 
+def keep_compiled() -> None:
+    """Has JAX keep compiled programs in the user's cache, so that trials of equal shapes and later commands share them.
+
+    JAX_COMPILATION_CACHE_DIR names another folder, and JAX_ENABLE_COMPILATION_CACHE=false turns it off.
+    """
+    if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
+        root = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+        jax.config.update('jax_compilation_cache_dir', os.path.join(root, 'cnn_research', 'compiled'))
+        jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
+
+
 def run_with_flags(name: str, main: Callable[[], None], doc: str, known: flags.FlagValues) -> None:
     """Runs a command of absl flags and no config: --help prints its paragraph, a wrong flag is one line and exit code 2."""
     if _HELP & set(sys.argv[1:]):
@@ -166,4 +179,5 @@ def run(name: str, main: Callable[[Command], None], doc: str, default_config: st
     if _HELP & set(arguments):
         print(help_text(doc, fields))
         return
+    keep_compiled()
     guarded(name, lambda: main(parse(name, default_config, arguments, fields)))()

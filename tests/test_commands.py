@@ -162,3 +162,16 @@ def test_every_command_refuses_unknown_flags_on_one_line(environment):
     for name, process in running.items():
         out, err = process.communicate()
         assert (process.returncode, out) == (2, '') and err.count('\n') == 1 and err.startswith(f'{name}: ') and 'no_such_flag' in err
+
+
+def test_a_second_run_finds_the_programs_that_the_first_compiled(environment, tmp_path):
+    mine = {**environment, 'XDG_CACHE_HOME': str(tmp_path / 'cache')}
+    del mine['JAX_COMPILATION_CACHE_DIR']
+    line = [sys.executable, '-m', 'experiments.train', *SMALL, '--config.schedule.steps=12']
+    kept = []
+    for number in range(2):
+        subprocess.run([*line, f'--workdir={tmp_path / str(number)}'], cwd=ROOT, env=mine, check=True, capture_output=True)
+        kept.append({path.name for path in (tmp_path / 'cache' / 'cnn_research' / 'compiled').iterdir() if path.name.endswith('-cache')})
+    assert kept[0] and kept[1] == kept[0]
+    last = [(tmp_path / str(number) / 'metrics.jsonl').read_text() for number in range(2)]
+    assert last[0] == last[1]
