@@ -18,6 +18,7 @@ import numpy as np
 from cnn_research import config as configs
 from cnn_research.architecture import Architecture
 from cnn_research.errors import CheckpointError
+from cnn_research.models import pretrained
 
 
 class Trained(NamedTuple):
@@ -150,3 +151,18 @@ def load(workdir, step: int | None = None) -> Trained:
                 place[inner[-1]] = array
         return Trained(configs.network(config), variables, config, candidate)
     raise CheckpointError(problems[0] if problems else f'{workdir} has no checkpoint yet.')
+
+
+def trained(path, step: int | None = None) -> Trained:
+    """The network of a workdir, as `load` has it, or of a file of published weights, as models/pretrained.py reads it, at step 0.
+
+    The config of published weights is the default with their architecture, and data.resize at the size of the images they were made for.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir() or path.suffix not in pretrained.READERS and not path.is_file():
+        return load(path, step)
+    if step is not None:
+        raise CheckpointError(f'{path} has no steps to choose from; leave step {step} out.')
+    net, variables = pretrained.load(path)
+    fields = {'architecture': net.name, 'architecture_json': net.to_json(), 'data.resize': pretrained.IMAGE_SIDE}
+    return Trained(net, variables, configs.update(configs.default(), fields), 0)

@@ -18,6 +18,7 @@ PINS = {
     'alexnet': ((227, 227, 3), 60_965_224, 724_406_816),
     'alexnet_dense': ((227, 227, 3), 62_378_344, 1_135_256_096),
     'alexnet_one_gpu': ((227, 227, 3), 59_798_312, 391_514_384),
+    'bvlc_alexnet': ((227, 227, 3), 60_965_224, 724_406_816),
     'caffenet': ((227, 227, 3), 60_965_224, 724_406_816),
     'alexnet_owt': ((224, 224, 3), 61_100_840, 714_188_480),
     'zfnet': ((224, 224, 3), 62_357_608, 1_168_032_896),
@@ -229,7 +230,16 @@ def test_normalization_settings():
     assert (caffe.size, caffe.alpha, caffe.beta, caffe.k, caffe.divided, caffe.across) == (5, 1e-4, 0.75, 1, True, True)
     assert (across.size, across.alpha, across.beta, across.k, across.divided, across.across) == (5, 1e-3, 0.75, 1, True, True)
     assert (within.size, within.alpha, within.beta, within.k, within.divided, within.across) == (3, 5e-5, 0.75, 1, True, False)
+    assert norms('bvlc_alexnet') == {caffe}
     assert not norms('alexnet_owt') | norms('cifar_13pct') | norms('overfeat_fast')
+
+
+def test_caffes_two_networks_differ_in_the_order_of_normalization_and_pooling_alone():
+    first, second = zoo.architecture('bvlc_alexnet'), zoo.architecture('caffenet')
+    orders = [[stage.role for stage in net.layer(number).stages[2:]] for net in (first, second) for number in (1, 2)]
+    assert orders == [['normalization', 'pooling']] * 2 + [['pooling', 'normalization']] * 2
+    assert [set(layer.stages) for layer in first.layers] == [set(layer.stages) for layer in second.layers]
+    assert first.layers[2:] == second.layers[2:] == zoo.architecture('alexnet').layers[2:]
 
 
 def test_names_with_operations():

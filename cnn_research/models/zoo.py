@@ -23,13 +23,13 @@ def _sigmoid(*units):
     return tuple((Dense(n), Sigmoid()) for n in units)
 
 
-def _krizhevsky(maps, groups):
+def _krizhevsky(maps, groups, norm=_PRINTED):
     """Krizhevsky et al. 2012, section 3.5 and Fig. 2; groups=2 keeps layers 2, 4 and 5 within their tower."""
     one, two, three, four, five = maps
     return (
         (227, 227, 3),
-        (Convolution(one, 11, stride=4), ReLU(), _PRINTED, MaxPool(3, 2)),
-        (Convolution(two, 5, padding=2, groups=groups), ReLU(), _PRINTED, MaxPool(3, 2)),
+        (Convolution(one, 11, stride=4), ReLU(), norm, MaxPool(3, 2)),
+        (Convolution(two, 5, padding=2, groups=groups), ReLU(), norm, MaxPool(3, 2)),
         (Convolution(three, 3, padding=1), ReLU()),
         (Convolution(four, 3, padding=1, groups=groups), ReLU()),
         (Convolution(five, 3, padding=1, groups=groups), ReLU(), MaxPool(3, 2)),
@@ -125,7 +125,9 @@ _TABLE = {
     'alexnet_dense': _krizhevsky((96, 256, 384, 384, 256), groups=1),
     # Section 3.2's comparison on one GPU: half the kernels in layers 1 to 4, the last convolution and the dense layers not halved.
     'alexnet_one_gpu': _krizhevsky((48, 128, 192, 192, 256), groups=1),
-    # BVLC reference CaffeNet: pooling before normalization; Caffe divides alpha by the window's size and adds 1.
+    # BVLC AlexNet, Caffe's own training of the first: Caffe divides alpha by the window's size and adds 1.
+    'bvlc_alexnet': _krizhevsky((96, 256, 384, 384, 256), groups=2, norm=_CAFFE),
+    # BVLC reference CaffeNet: the same with pooling before normalization.
     'caffenet': (
         (227, 227, 3),
         (Convolution(96, 11, stride=4), ReLU(), MaxPool(3, 2), _CAFFE),
