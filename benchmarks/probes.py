@@ -31,7 +31,7 @@ from cnn_research.reporting import tables
 # What layers 1 to 7 of the paper's network have, maps averaged to 6 x 6.
 DIMENSIONS = dict(zip((f'layer{number}' for number in range(1, 8)), (3456, 9216, 13824, 13824, 9216, 4096, 4096), strict=True))
 CLASSES, PER_CLASS, SPLITS = 101, 30, 5
-COSTS = (1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1, 1.0, 10.0)
+COSTS = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 JOBS = 2
 
 FLAGS = flags.FlagValues()

@@ -42,7 +42,7 @@ FIELDS = (
     Field('probe.test_per_class', 50, 'test images of each class, at most, and at most half of what a class has', low=1),
     Field('probe.splits', 5, 'random splits', low=1),
     Field('probe.folds', 5, 'of the cross-validation that chooses C', low=2),
-    Field('probe.costs', '1e-6,1e-5,3e-5,1e-4,3e-4,1e-3,3e-3,1e-2,1e-1,1,10', 'values of C, the weight of the losses, to choose from'),
+    Field('probe.costs', '1e-6,3e-6,1e-5,3e-5,1e-4,3e-4,1e-3,3e-3,1e-2,3e-2,1e-1', 'values of C, the weight of the losses, to choose from'),
 )
 SIZES, COSTS = ('probe.per_class', int, 2), ('probe.costs', float, 1e-12)
 
@@ -83,7 +83,7 @@ def _protocol(options, tap: str, trained: bool) -> str:
 
 
 def _measure(given: command.Command, first: trials.Trial, trial: trials.Trial) -> None:
-    """The outcomes of every tap of one network, before and after its training; of the pixels with the first network only."""
+    """The outcomes of every tap of a network; untrained with the most images alone, of the pixels with the first network only."""
     options = configs.flat(given.options)
     source, learned, resize = _source(trial, options)
     labels, net, trained = features.labels(source), tasks.network(trial.config), checkpoints.load(trial.workdir)
@@ -100,7 +100,8 @@ def _measure(given: command.Command, first: trials.Trial, trial: trials.Trial) -
         collect = functools.partial(features.collect, net, variables, chosen, side=options['probe.side'], resize=resize)
         for tap, array in features.kept(folder, missing, collect).items():
             about = {'dimension': array.shape[1], 'classes': source.num_classes, 'test': len(drawn[max(drawn)][0].test)}
-            curve = functools.partial(probing.learning_curve, array, labels[used], drawn, protocol)
+            sizes = drawn if seen else {max(drawn): drawn[max(drawn)]}
+            curve = functools.partial(probing.learning_curve, array, labels[used], sizes, protocol)
             trials.stored(trial.workdir, _protocol(options, tap, seen), lambda: about | {'outcomes': curve()})  # noqa: B023
 
 

@@ -80,6 +80,17 @@ def test_duplicates_and_constant_features_do_no_harm(kind):
         assert fit.objective[0] == pytest.approx(ORACLES[kind](features, labels, fit.cost)[0], rel=1e-3)
 
 
+def test_what_nothing_decides_stays_finite():
+    # As many examples of every class, fewer than classes times features, and a C so small that rounding is all there is of the biases.
+    random = np.random.default_rng(0)
+    features = standardised(np.maximum(0, random.normal(size=(215, 40)) @ random.normal(size=(40, 256)))).astype(np.float32)
+    rotated, labels = features @ np.asarray(probes.rotation(features)), np.arange(215) % 43
+    for fit in probes.fits('softmax', rotated, labels, 43, (1e-7, 1e-6, 1e-5, 1e-3)):
+        assert np.isfinite(fit.weights).all() and fit.objective[0] == pytest.approx(
+            sklearn_softmax(features, labels, fit.cost)[0], rel=1e-3
+        )
+
+
 @pytest.mark.parametrize('shape', [(20, 50), (50, 20)])
 def test_a_rotation_keeps_lengths_and_angles(shape):
     features = np.random.default_rng(0).normal(size=shape).astype(np.float32)

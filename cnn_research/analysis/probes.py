@@ -18,7 +18,8 @@ import numpy as np
 KINDS = ('svm', 'softmax')
 TOLERANCE = 1e-5  # Newton's method ends where its next step promises less than this share of the objective
 NEWTON_STEPS, CONJUGATE_STEPS, HALVINGS = 60, 100, 12
-_TINY = 1e-30
+ENOUGH = 1e-2  # of the squared residual, where conjugate gradients end
+_TINY, _FLAT = 1e-30, 1e-6
 
 
 class Fit(NamedTuple):
@@ -130,10 +131,10 @@ def _minimise(kind, features, targets, subsets, cost, weights):
             halve,
             (0, first, trial(first)),
         )
-        length = jnp.where(reached < value, length, 0)
-        weights = weights + length * step
+        better = reached < value
+        weights = jnp.where(better, weights + length * step, weights)
         outputs = _product(features, weights)
-        return count + 1, weights, outputs, objective(weights, outputs), promised, length > 0
+        return count + 1, weights, outputs, objective(weights, outputs), promised, better
 
     def going(state):
         count, _, _, value, promised, moved = state
@@ -153,16 +154,18 @@ def _conjugate_gradients(curved, residual, preconditioner, features, problem):
         count, step, change, residual, direction, size = state
         along = _product(features, direction)
         bent = curved(direction, along)
-        length = size / jnp.maximum(problem(direction * bent), _TINY)
-        length = jnp.where(size > 1e-2 * first, length, 0)
+        curvature = problem(direction * bent)
+        # Where rounding is all that is left of a residual, it points to where nothing curves: the same bias more for every class.
+        sound = (size > ENOUGH * first) & (curvature > _FLAT * problem(direction**2 / preconditioner))
+        length = jnp.where(sound, size / jnp.maximum(curvature, _TINY), 0)
         step, residual = step + length * direction, residual - length * bent
         conditioned = preconditioner * residual
-        after = problem(residual * conditioned)
+        after = jnp.where(sound, problem(residual * conditioned), 0)
         direction = conditioned + after / jnp.maximum(size, _TINY) * direction
         return count + 1, step, change + length * along, residual, direction, after
 
     def going(state):
-        return (state[0] < CONJUGATE_STEPS) & jnp.any(state[5] > 1e-2 * first)
+        return (state[0] < CONJUGATE_STEPS) & jnp.any(state[5] > ENOUGH * first)
 
     direction = preconditioner * residual
     first = problem(residual * direction)

@@ -119,11 +119,7 @@ def table(rows: Sequence[Row], caption: str) -> Table:
 
 def curve_table(rows: Sequence[Row], kind: str, caption: str) -> Table:
     """Every tap with every number of training images: mean and standard deviation over splits."""
-    lines = []
-    for row, before in _pairs(rows):
-        for one, name in ((row, row.tap), (before, f'{row.tap}, untrained')):
-            if one:
-                lines.append({'features': name} | {str(size): by_split(one, kind, size) or None for size in sizes(rows)})
+    lines = [{'features': row.tap} | {str(size): by_split(row, kind, size) or None for size in sizes(rows)} for row, _ in _pairs(rows)]
     return Table([Column('features'), *(Column(str(size), f'{size} per class, %', '.2f') for size in sizes(rows))], lines, caption)
 
 
