@@ -18,7 +18,7 @@ from cnn_research.analysis import lesions
 from cnn_research.config import Field
 from cnn_research.data.sources import subset
 from cnn_research.reporting import depth
-from experiments import command, plans, sweep
+from experiments import command, pages, plans, sweep
 
 FIELDS = (
     *trials.FIELDS,
@@ -88,7 +88,7 @@ def _measure(trial: trials.Trial, rows: dict[str, dict]) -> None:
         trials.stored(trial.workdir, 'bypassed', bypassed)
 
 
-def _rows(book: sweep.Book) -> list[depth.Row]:
+def _rows(book: pages.Book) -> list[depth.Row]:
     """What the records say of each row, in percent."""
     refits = {(record.row, record.seed): record for record in book.records if record.part}
     bypassed = {
@@ -117,15 +117,15 @@ def _rows(book: sweep.Book) -> list[depth.Row]:
                 percent((record, bypassed.get((label, record.seed))) for record in done),
                 percent((record, record.result['test']['top1_error']) for record in refit if record.result),
                 next((record.config['optimizer.trainable'] for record in refit if record.config), ''),
-                sweep.problem(records),
+                pages.problem(records),
             )
         )
     return rows
 
 
-def render(book: sweep.Book) -> sweep.Rendered:
+def render(book: pages.Book) -> pages.Rendered:
     """The report's sections, and the tables and figures beside it, from the records alone."""
-    return sweep.Rendered(*depth.report(_rows(book), sweep.data_name(book), book.shelf()))
+    return pages.Rendered(*depth.report(_rows(book), pages.data_name(book), book.shelf))
 
 
 def main(given: command.Command) -> None:

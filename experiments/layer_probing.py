@@ -25,7 +25,7 @@ from cnn_research.data.sources import joined, open_source, subset
 from cnn_research.errors import ConfigError
 from cnn_research.models.network import check_taps
 from cnn_research.reporting import probing as report
-from experiments import command, plans, sweep
+from experiments import command, pages, plans, sweep
 
 FIELDS = (
     *trials.FIELDS,
@@ -102,10 +102,11 @@ def _measure(given: command.Command, first: trials.Trial, trial: trials.Trial) -
             about = {'dimension': array.shape[1], 'classes': source.num_classes, 'test': len(drawn[max(drawn)][0].test)}
             sizes = drawn if seen else {max(drawn): drawn[max(drawn)]}
             curve = functools.partial(probing.learning_curve, array, labels[used], sizes, protocol)
+            print(f'[network, seed {trial.config.seed}] probing {tap}' + ('' if seen else ' before training'), flush=True)
             trials.stored(trial.workdir, _protocol(options, tap, seen), lambda: about | {'outcomes': curve()})  # noqa: B023
 
 
-def render(book: sweep.Book) -> sweep.Rendered:
+def render(book: pages.Book) -> pages.Rendered:
     """The report's sections, and the tables and figures beside it, from the records alone."""
     rows: dict[tuple[str, bool], report.Row] = {}
     for record in [record for record in book.records if record.result]:
@@ -116,14 +117,14 @@ def render(book: sweep.Book) -> sweep.Rendered:
                 row = rows.setdefault((tap, seen), report.Row(tap, seen, told['dimension'], told['classes'], told['test'], {}))
                 row.outcomes[record.seed] = told['outcomes']
     about = report.About(
-        sweep.data_name(book),
-        book.options['probe.data'] or sweep.data_name(book),
+        pages.data_name(book),
+        book.options['probe.data'] or pages.data_name(book),
         book.options['probe.side'],
         book.options['probe.normalization'],
         book.options['probe.splits'],
-        sweep.problem(book.records),
+        pages.problem(book.records),
     )
-    return sweep.Rendered(*report.report(list(rows.values()), about, book.shelf()))
+    return pages.Rendered(*report.report(list(rows.values()), about, book.shelf))
 
 
 def main(given: command.Command) -> None:

@@ -2,27 +2,36 @@
 
     python -m experiments.report --workdir=runs/depth_ablation/depth_ablation-clutter
     python -m experiments.report --workdir=runs/depth_ablation/depth_ablation-cifar10,runs/layer_probing/layer_probing-cifar10
-    python -m experiments.report --workdir=DIR --out=page.html
+    python -m experiments.report --workdir=DIR --results=results/depth_cifar10
 
 Several workdirs, separated by commas, are joined into one page. --out=FILE says where it goes; default: report.html in the first workdir.
-Tables and figures beside the report are written anew as well.
+Tables and figures beside the report are written anew as well. --results=FOLDER writes them there instead, with a README.md that shows them
+and says command, seeds, time, machine and versions.
 """
 
 import pathlib
 
 from absl import flags
 
-from experiments import command, sweep
+from cnn_research.errors import ConfigError
+from experiments import command, pages
 
 FLAGS = flags.FlagValues()  # of this command alone, so that commands can be imported together
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/depth_ablation/depth_ablation-clutter', 'Workdirs, separated by commas.', flag_values=FLAGS)
 _OUT = flags.DEFINE_string('out', '', 'The page to write.', flag_values=FLAGS)
+_RESULTS = flags.DEFINE_string('results', '', 'A folder for the tables and figures of one workdir.', flag_values=FLAGS)
 
 
 def main() -> None:
     workdirs = [pathlib.Path(part) for part in _WORKDIR.value.split(',') if part]
+    if _RESULTS.value:
+        if len(workdirs) > 1 or _OUT.value:
+            raise ConfigError('--results takes one --workdir and no --out; call it once for each workdir.')
+        pages.results(workdirs[0], pathlib.Path(_RESULTS.value))
+        print(f'results: {_RESULTS.value}/README.md')
+        return
     out = pathlib.Path(_OUT.value or workdirs[0] / 'report.html')
-    out.write_text(sweep.report(workdirs))
+    out.write_text(pages.report(workdirs))
     print(f'report: {out}')
 
 

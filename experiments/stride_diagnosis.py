@@ -16,7 +16,7 @@ from cnn_research import config as configs
 from cnn_research.analysis import filters
 from cnn_research.config import Field
 from cnn_research.reporting import stride
-from experiments import command, plans, sweep
+from experiments import command, pages, plans, sweep
 
 FIELDS = (
     *trials.FIELDS,
@@ -46,7 +46,7 @@ def _measure(given: command.Command, trial: trials.Trial) -> None:
         trials.stored(trial.workdir, 'layer1', kernels)
 
 
-def _rows(book: sweep.Book) -> list[stride.Row]:
+def _rows(book: pages.Book) -> list[stride.Row]:
     rows = []
     for label, records in book.of().items():
         done = [record for record in records if record.result]
@@ -60,18 +60,18 @@ def _rows(book: sweep.Book) -> list[stride.Row]:
                 {record.seed: 100 * record.result['test']['top1_error'] for record in done},
                 {seed: found for seed, found in measures.items() if found},
                 None if kernels is None else np.array(kernels),
-                sweep.problem(records),
+                pages.problem(records),
             )
         )
     return rows
 
 
-def render(book: sweep.Book) -> sweep.Rendered:
+def render(book: pages.Book) -> pages.Rendered:
     """The report's sections, and the tables and figures beside it, from the records alone."""
     bound = max((record.config['optimizer.max_rms'] for record in book.records if record.config), default=0.0)
     axes = stride.Axes(filters.EDGES, filters.LIMITS)
-    shown = stride.report(_rows(book), sweep.data_name(book), axes, book.options['stride.shift'], bound, book.shelf())
-    return sweep.Rendered(*shown)
+    shown = stride.report(_rows(book), pages.data_name(book), axes, book.options['stride.shift'], bound, book.shelf)
+    return pages.Rendered(*shown)
 
 
 def main(given: command.Command) -> None:

@@ -18,7 +18,7 @@ from cnn_research import checkpoints, evaluate, tasks, train, trials
 from cnn_research.data import stream
 from cnn_research.data.sources import subset
 from cnn_research.reporting import figures, page, tables
-from experiments import command, plans, progress, sweep
+from experiments import command, pages, plans, progress, sweep
 
 SAMPLES = 18
 
@@ -94,7 +94,7 @@ def report(run: train.Run, line: str) -> str:
     return page.page(f'Training {net.name.split()[0]} on {test.name}', lead, sections, line)
 
 
-def render(book: sweep.Book) -> sweep.Rendered:
+def render(book: pages.Book) -> pages.Rendered:
     """The report of several seeds or of a grid: one row for each point, from the records alone."""
     lines = []
     for row, records in book.of().items():
@@ -107,7 +107,7 @@ def render(book: sweep.Book) -> sweep.Rendered:
                 'point': records[0].point or None,
                 **{k: v or None for k, v in errors.items()},
                 'minutes': minutes,
-                'note': sweep.problem(records) or None,
+                'note': pages.problem(records) or None,
             }
         )
     columns = [
@@ -116,13 +116,13 @@ def render(book: sweep.Book) -> sweep.Rendered:
         tables.Column('holdout', 'holdout error, %', '.2f'),
     ]
     columns += [tables.Column('minutes', 'minutes in steps, a run', '.1f'), tables.Column('note')]
-    data, chosen = sweep.data_name(book), book.options['trials.select'] == 'holdout'
+    data, chosen = pages.data_name(book), book.options['trials.select'] == 'holdout'
     table = tables.Table(
         columns, lines, 'Mean ± standard deviation; ' + ('the best point of the grid on holdout.' if chosen else 'every point.')
     )
     done = sum(record.result is not None for record in book.records)
     lead = f'{done} of {len(book.records)} trials are finished.'
-    return sweep.Rendered(f'{book.label} on {data}', lead, [('Table', book.shelf().table('trials', table))])
+    return pages.Rendered(f'{book.label} on {data}', lead, [('Table', book.shelf.table('trials', table))])
 
 
 def main(given: command.Command) -> None:

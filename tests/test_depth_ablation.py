@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from cnn_research import config as configs
 from cnn_research.errors import ConfigError
 from cnn_research.models import zoo
 from cnn_research.reporting import depth
-from experiments import command, depth_ablation, sweep
+from cnn_research.reporting.shelf import Shelf
+from experiments import command, depth_ablation, pages
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIG = 'configs/depth_ablation.py'
@@ -51,6 +53,11 @@ def small(folder, *more, rows=(depth.BASE, depth.WITHOUT_34, depth.WITHOUT_7)):
     """The command, read, with some of its rows."""
     given = command.parse('depth_ablation', '', [*SMALL, f'--workdir={folder}', *more], depth_ablation.FIELDS)
     return dataclasses.replace(given, recipe=given.recipe._replace(rows={row: given.recipe.rows[row] for row in rows}))
+
+
+def as_book(folder, records, select=''):
+    shelf = Shelf(folder, 'depth_ablation', ())
+    return pages.Book('depth_ablation', folder, 'depth_ablation', 'a line', 'smoke', {'trials.select': select}, records, shelf)
 
 
 @pytest.fixture(scope='module')
@@ -132,10 +139,30 @@ def test_reports_are_made_again_without_training_and_joined(workdir, tmp_path):
     assert (code, out) == (2, '') and 'plan.json' in err and err.count('\n') == 1
 
 
+def test_results_are_files_with_all_that_they_came_from(workdir, tmp_path):
+    before = {p: p.stat().st_mtime_ns for p in workdir.rglob('*')}
+    code, out, err = ran('report', f'--workdir={workdir}', f'--results={tmp_path}/kept')
+    assert (code, out) == (0, f'results: {tmp_path}/kept/README.md\n'), err
+    assert {p: p.stat().st_mtime_ns for p in workdir.rglob('*')} == before
+    text = (tmp_path / 'kept' / 'README.md').read_text()
+    records = trials.records(workdir)[1]
+    told = ('6 of 6 trainings finished, seeds 0', records[0].run['machine'], records[0].run['versions'], 'Clutter is a demonstration')
+    assert all(part in text for part in told) and str(workdir) not in text
+    assert (workdir / 'depth.md').read_text() in text and (tmp_path / 'kept' / 'depth.csv').read_text() == (
+        workdir / 'depth.csv'
+    ).read_text()
+    assert (
+        all((tmp_path / 'kept' / name).is_file() for name in re.findall(r'\]\((figures/\w+\.png)\)', text))
+        and text.count('](figures/') == 2
+    )
+    code, _, err = ran('report', f'--workdir={workdir},{workdir}', f'--results={tmp_path}/kept')
+    assert code == 2 and err.count('\n') == 1
+
+
 def test_a_partial_table_is_rendered_with_its_gaps(workdir, tmp_path):
     records = trials.records(workdir)[1]
     gone = [records[0]._replace(state='failed', error='the loss is not finite', result=None), *records[1:]]
-    book = sweep.Book('depth_ablation', tmp_path, 'depth_ablation', 'a line', 'smoke', {'trials.select': ''}, gone)
+    book = as_book(tmp_path, gone)
     rendered = depth_ablation.render(book)
     table = (tmp_path / 'depth.md').read_text()
     assert 'seed 0 failed: the loss is not finite' in table and all(row in table for row in (depth.WITHOUT_34, depth.WITHOUT_7))
@@ -149,7 +176,7 @@ def test_a_grid_has_a_row_for_each_point_or_the_chosen_one(workdir, tmp_path, se
     worse = {**records[1].result, 'holdout': {**records[1].result['holdout'], 'error': 2.0}}
     points[1] = points[1]._replace(result=worse)  # the first point of one row; elsewhere the first of equals is chosen
     shown = trials.selected(points) if select else points
-    book = sweep.Book('depth_ablation', tmp_path, 'depth_ablation', 'a line', 'smoke', {'trials.select': select}, shown)
+    book = as_book(tmp_path, shown, select)
     headings = [heading for heading, _ in depth_ablation.render(book).sections]
     table = (tmp_path / 'depth.csv').read_text().splitlines()
     assert len(table) == 1 + (3 if select else 6) and all('3.0' in line for line in table if depth.WITHOUT_34 in line)

@@ -13,7 +13,7 @@ from cnn_research.reporting import page
 from cnn_research.reporting import probing as report
 from cnn_research.reporting.shelf import Shelf
 from configs import layer_probing as recipe
-from experiments import command, layer_probing, sweep
+from experiments import command, layer_probing, pages
 
 SMALL = (
     '--config=configs/layer_probing.py:smoke',
@@ -91,7 +91,7 @@ def test_a_finished_network_is_taken_from_elsewhere_and_probed_on_other_data(wor
     assert 'Layer probing on digits, networks of clutter' in text and not (tmp_path / 'other' / 'trials').exists()
     about, (record,) = trials.records(tmp_path / 'other')
     assert record.workdir == trial.resolve() and record.state == 'finished' and not record.reduced
-    assert sweep.report([tmp_path / 'other']) == text
+    assert pages.report([tmp_path / 'other']) == text
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from cnn_research.reporting import claims, comparisons, page
+from cnn_research.reporting import claims, comparisons
 from cnn_research.reporting.published import rows as published_rows
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
@@ -238,14 +238,14 @@ def report(rows: Sequence[Row], data: str, show: Shelf) -> tuple[str, str, list[
     demonstration = data == 'clutter'
     judgements = judged(rows, demonstration)
     caption = f'Zeiler & Fergus 2013, Table 3, on {data}: mean ± standard deviation (seeds).'
-    sections = [('Trained from scratch', show.table('depth', table(rows, caption)) + page.text_html(_ABOUT))]
+    sections = [('Trained from scratch', show.table('depth', table(rows, caption)) + show.text(_ABOUT))]
     if demonstration:
-        sections.append(('About clutter', page.text_html(_CLUTTER)))
+        sections.append(('About clutter', show.text(_CLUTTER)))
     if judgements:
         sections.append(('Claims', show.claims(judgements)))
     if any(row.refit or row.bypassed for row in rows):
         caption = 'Test error in points above the trained whole net of the same seed [95 %].'
-        sections.append(('From birth, and in the grown net', show.table('lesions', lesion_table(rows, caption)) + page.text_html(_LESIONS)))
+        sections.append(('From birth, and in the grown net', show.table('lesions', lesion_table(rows, caption)) + show.text(_LESIONS)))
     if any(row.test for row in rows):
         drawn = show.figure('errors', bars(rows), f"Test error on {data}, and the paper's on ImageNet.")
         drawn += show.figure('parameters', against_parameters(rows), 'Test error against the number of parameters.')

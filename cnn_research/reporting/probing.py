@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from cnn_research.reporting import claims, comparisons, page
+from cnn_research.reporting import claims, comparisons
 from cnn_research.reporting.published import rows as published_rows
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
@@ -229,11 +229,11 @@ def report(rows: Sequence[Row], about: About, show: Shelf) -> tuple[str, str, li
     )
     words += (_OWN if about.networks == about.data else '') + _PAPER
     caption = f'Mean accuracy per class on {about.data}, {size} training images of each: mean ± standard deviation.'
-    sections = [('Every layer', show.table('probing', table(rows, caption)) + page.text_html(words))]
+    sections = [('Every layer', show.table('probing', table(rows, caption)) + show.text(words))]
     if about.problem:
-        sections.append(('What is wrong', page.text_html(about.problem)))
+        sections.append(('What is wrong', show.text(about.problem)))
     if 'clutter' in (about.networks, about.data):
-        sections.append(('About clutter', page.text_html(_CLUTTER)))
+        sections.append(('About clutter', show.text(_CLUTTER)))
     if judgements:
         sections.append(('Claims', show.claims(judgements)))
     drawn = show.figure('layers', bars(rows), f'What each layer is worth on {about.data}.')

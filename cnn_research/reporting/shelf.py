@@ -11,15 +11,23 @@ from cnn_research.reporting import claims, figures, page, tables
 class Shelf:
     """Writes FOLDER/NAME.csv, .md and .tex, and FOLDER/figures/NAME.png and .svg; each method returns the page's markup.
 
-    report: its name within the page; labels: the rows whose trials stand in it, to which a table's column 'row' leads.
+    report: its name within the page; labels: the rows whose trials stand in it, to which a table's column 'row' leads. `markdown`: the same
+    content in its order, for a text beside the files.
     """
 
     def __init__(self, folder: pathlib.Path, report: str, labels: Collection[str]):
         self._folder, self._report, self._labels = folder, report, labels
+        self.markdown: list[str] = []
+
+    def text(self, text: str) -> str:
+        """Paragraphs, separated by empty lines."""
+        self.markdown.append(f'{text}\n')
+        return page.text_html(text)
 
     def table(self, name: str, table: tables.Table) -> str:
         linked = [{key: self._linked(key, cell) for key, cell in row.items()} for row in table.rows]
         tables.write(table, self._folder / name)
+        self.markdown.append(tables.to_markdown(table))
         return tables.to_html(table._replace(rows=linked))
 
     def _linked(self, key, cell):
@@ -27,6 +35,7 @@ class Shelf:
 
     def figure(self, name: str, figure: Figure, caption: str) -> str:
         figures.save(figure, self._folder / 'figures' / name)
+        self.markdown.append(f'![{caption}](figures/{name}.png)\n\n{caption}\n')
         return page.figure_html(figure, caption)
 
     def claims(self, judged: Sequence[claims.Judged]) -> str:

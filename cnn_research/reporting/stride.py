@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from cnn_research.reporting import claims, page, panels
+from cnn_research.reporting import claims, panels
 from cnn_research.reporting.published import published
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
@@ -323,13 +323,13 @@ def report(
     judgements = judged(rows, demonstration)
     caption = f'The first layer on {data}: mean ± standard deviation (seeds).'
     about = _ABOUT.format(*axes.limits, largest_shift, bound)
-    sections = [('Measures', show.table('stride', table(rows, caption)) + page.text_html(about))]
+    sections = [('Measures', show.table('stride', table(rows, caption)) + show.text(about))]
     if demonstration:
-        sections.append(('About clutter', page.text_html(_CLUTTER)))
+        sections.append(('About clutter', show.text(_CLUTTER)))
     if judgements:
         sections.append(('Claims', show.claims(judgements)))
     caption = 'The effect of each factor by itself [95 %].'
-    sections.append(('Filter, stride, renormalisation', show.table('effects', effects(rows, caption)) + page.text_html(_EFFECTS)))
+    sections.append(('Filter, stride, renormalisation', show.table('effects', effects(rows, caption)) + show.text(_EFFECTS)))
     sections.append(('More measures', show.table('more', table(rows, 'Mean ± standard deviation (seeds).', more=True))))
     if any(row.measures for row in rows):
         drawn = show.figure('filters', filters(rows, 'each'), 'Filters of layer 1, first seed.')
