@@ -22,7 +22,6 @@ from cnn_research.models.network import Network, check_taps
 
 GREY = 127.5  # half of the largest grey level
 BATCH = 64  # occluded images at once
-_AS_IT_IS = {'mean': np.zeros(1, np.float32), 'scale': np.ones(1, np.float32)}
 
 
 class Square(NamedTuple):
@@ -104,7 +103,7 @@ def prepared(images, variables: dict, shape: tuple[int, int, int], colour: float
     Taking pixels of the second for those of the first is the same as painting the raw image before the mean is taken away, and costs no
     preparation of its own.
     """
-    images, preprocessing = jnp.asarray(images), variables.get('preprocessing', _AS_IT_IS)
+    images, preprocessing = jnp.asarray(images), variables.get('preprocessing', augment.AS_IT_IS)
     painted = jnp.broadcast_to(jnp.asarray(colour, jnp.float32), (1, *images.shape[1:3], np.size(colour)))
     return augment.prepare(images, preprocessing, shape), augment.prepare(painted, preprocessing, shape)
 
