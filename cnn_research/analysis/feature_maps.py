@@ -55,6 +55,11 @@ def passage(network: Network, variables: dict, image, number: int) -> Passage:
     return Passage(*({name: np.asarray(maps[0]) for name, maps in kind.items()} for kind in arrays))
 
 
+def strongest(maps: np.ndarray, count: int) -> list[int]:
+    """Numbers of the `count` maps of (h, w, C) with the largest sums, strongest first; of equals the first."""
+    return np.argsort(-np.sum(maps, axis=(0, 1)), kind='stable')[:count].tolist()
+
+
 def _pooled(maps, stage):
     # Subsampling has neither padding nor an unfinished last window.
     windows = (stage.kernel, stage.stride, getattr(stage, 'padding', 0), getattr(stage, 'ceil', False))
