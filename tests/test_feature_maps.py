@@ -98,3 +98,8 @@ def test_a_layer_without_maps_is_refused():
         feature_maps.passage(NETWORK, VARIABLES, IMAGE, 3)
     with pytest.raises(ArchitectureError, match='no layer 9'):
         feature_maps.passage(NETWORK, VARIABLES, IMAGE, 9)
+
+
+def test_the_strongest_maps_are_those_of_the_largest_sums():
+    maps = np.stack([np.full((2, 3), value) for value in (1.0, 5.0, -9.0, 5.0)], axis=-1)
+    assert feature_maps.strongest(maps, 3) == [1, 3, 0]

@@ -42,7 +42,7 @@ def occlusion_panels(examples: Sequence[Example], classes: Sequence[str], size: 
     """Image, summed activation of its strongest map of `layer`, that map's projections, p(true class) and most probable class.
 
     The square, `size` px wide, is outlined on the image where p(true class) is lowest. Maps lie on the image's pixels: a value belongs to
-    the pixel under the square's middle. Beyond the six classes that are most probable most often, classes share one grey.
+    the pixel under the square's middle. The true class and the five most frequent others have colours, the rest share a grey.
     """
     side = (WIDTH - _MARGIN - _LEGEND - 4 * _GAP) / 5
     heights = [side * one.image.shape[0] / one.image.shape[1] + _TITLE + _BAR for one in examples]
@@ -148,7 +148,8 @@ def _classes(axes: Axes, one: Example, classes: Sequence[str]) -> None:
     names = [classes[number] for number in named if (one.predicted == number).any()]
     used = [colour for number, colour in zip(named, colours, strict=False) if (one.predicted == number).any()]
     if (index == len(named)).any():
-        names, used = [*names, f'{len(frequent) + 1 - len(named)} others'], [*used, _OTHERS]
+        left = len(frequent) + 1 - len(named)
+        names, used = [*names, f'{left} other{"s" * (left > 1)}'], [*used, _OTHERS]
     # A legend drops labels that start with '_', so the names are put in afterwards.
     legend = axes.legend(
         [Patch(color=colour) for colour in used],
