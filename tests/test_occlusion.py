@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_research.analysis import occlusion
+from cnn_research.analysis import occlusion, windows
 from cnn_research.analysis.occlusion import Said, Square
 from cnn_research.architecture import Architecture, Convolution, Dense, Layer, MaxPool, ReLU
 from cnn_research.data import augment
@@ -54,7 +54,7 @@ def plain(images):
     [
         ('layer2', Square(4, 3), 7),
         ('layer2', Square(3, 1, (250.0, 10.0, 0.0)), 500),
-        ('layer3', Square(5, 4, 0.0), 9),
+        ('layer3', Square(5, 4, 0.0), 2),
     ],
 )
 def test_every_place_is_what_a_loop_over_painted_images_says(tap, square, batch_size):
@@ -75,6 +75,26 @@ def test_every_place_is_what_a_loop_over_painted_images_says(tap, square, batch_
                 np.testing.assert_allclose(found.under.activation[index, i, j], sums[found.number[index]], rtol=1e-4, atol=1e-5)
                 np.testing.assert_allclose(found.under.probability[index, i, j], probabilities[0, label], rtol=1e-4)
                 assert found.under.predicted[index, i, j] == probabilities[0].argmax()
+
+
+def test_only_what_the_square_reaches_is_computed_anew(monkeypatch):
+    layers = (
+        Layer(1, (Convolution(4, 3, padding=1), ReLU(), MaxPool(3, 2))),
+        Layer(2, (Convolution(5, 3, padding=1), ReLU(), MaxPool(3, 2))),
+        *NET.layers[2:],
+    )
+    network = Network(Architecture('wide', (40, 36, 3), layers))
+    variables = {'params': network.init(jax.random.key(1), jnp.zeros((1, 40, 36, 3)))['params']}
+    images = RANDOM.normal(size=(3, 40, 36, 3)).astype(np.float32)
+    found = {}
+    for share in (0.0, 0.8):
+        monkeypatch.setattr(windows, 'SHARE', share)
+        occlusion._compiled.cache_clear()
+        assert len(windows.windows(network.architecture, 6, below=2)) == (share > 0)
+        found[share] = occlusion.occlude(network, variables, images, LABELS, 'layer2', Square(6, 5, 0.5))
+    occlusion._compiled.cache_clear()
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5), *found.values())
+    assert np.ptp(found[0.8].under.activation) > 0.1
 
 
 def test_what_is_painted_in_the_network_own_units_needs_no_preprocessing():
