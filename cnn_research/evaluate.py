@@ -132,8 +132,7 @@ def committee(
 ) -> Result:
     """The average of the members' softmax outputs (Krizhevsky's 5 CNNs; Ciresan et al. 2012); the loss is the mean of theirs."""
     feed = stream.evaluation_feed(source, batch_size, resize, resident_gb=4.0, workers=0)
-    raw = {'mean': np.zeros(1, np.float32), 'scale': np.ones(1, np.float32)}
-    told = [predictor(network, views, loss, j)({'preprocessing': raw, **variables}, feed) for network, variables in members]
+    told = [predictor(network, views, loss, j)({'preprocessing': augment.AS_IT_IS, **variables}, feed) for network, variables in members]
     feed.close()
     mean = Predictions(np.mean([p.probabilities for p in told], axis=0), np.mean([p.losses for p in told], axis=0), told[0].labels)
     return summarize(mean, source.num_examples)

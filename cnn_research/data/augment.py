@@ -22,6 +22,8 @@ NORMALIZATIONS = {
     'mean_std': 'each channel brought to mean 0 and standard deviation 1',
     'lenet': 'background -0.1, ink 1.175 (LeCun 1998)',
 }
+# The preprocessing of a network that has none: it sees its images as they are.
+AS_IT_IS = {'mean': np.zeros(1, np.float32), 'scale': np.ones(1, np.float32)}
 
 
 @dataclasses.dataclass(frozen=True)

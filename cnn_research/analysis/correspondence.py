@@ -1,0 +1,105 @@
+"""Correspondence (Zeiler and Fergus 2013, section 4.3, Table 1): does hiding the same part of different objects change features alike?
+
+With x the features of an image and x~ those of the image whose part is hidden, eps = x - x~. The measure is the Hamming distance between
+sign(eps_i) and sign(eps_j) of two images, and the lower it is, the more consistent the change. The paper prints a sum over all pairs, but
+heads its table's column 'mean feature sign change': here the distance is the share of features whose signs differ (-1, 0 and 1 are three
+signs), and each image has the mean over its pairs with all others, so that the mean over images is that over pairs.
+
+Boxes are top, left, height, width in pixels of the network's input.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnn_research import parallel
+from cnn_research.analysis.occlusion import GREY, covered, prepared
+from cnn_research.errors import ConfigError
+from cnn_research.models.network import Network, check_taps
+
+DRAWS = 10  # random places for each part
+
+
+class Correspondence(NamedTuple):
+    """Sign changes of N images when a part is hidden, (N,), and when a box of its size anywhere in the object is, (DRAWS, N)."""
+
+    part: np.ndarray
+    elsewhere: np.ndarray
+
+
+def correspondence(
+    network: Network,
+    variables: dict,
+    images,
+    parts: Mapping[str, np.ndarray],
+    objects: np.ndarray,
+    taps: Sequence[str],
+    seed: int = 0,
+    colour=GREY,
+) -> dict[str, dict[str, Correspondence]]:
+    """{part: {tap: Correspondence}} of raw images (N, H, W, C), whose parts {name: (N, 4)} lie in objects (N, 4).
+
+    variables: {'params', 'preprocessing'} as `checkpoints.load` returns them; colour (grey levels) hides. Raises ArchitectureError for an
+    unknown tap; ConfigError for fewer than two images, or where boxes do not fit.
+    """
+    check_taps(network.architecture, taps)
+    objects = np.asarray(objects)
+    if len(images) < 2:
+        raise ConfigError('correspondence compares images: it needs at least two.')
+    for name, boxes in parts.items():
+        if np.shape(boxes) != (len(images), 4) or (np.asarray(boxes)[:, 2:] > objects[:, 2:]).any():
+            raise ConfigError(
+                f'part {name!r} needs a box (top, left, height, width) for each of {len(images)} images, no larger than the object.'
+            )
+    features, random = _compiled(network, tuple(taps)), np.random.default_rng(seed)
+    seen, painted = prepared(images, variables, network.architecture.input_shape, colour)
+
+    def under(boxes):
+        return features(variables['params'], seen, painted, jnp.asarray(boxes))
+
+    # The clean image has an empty box: what no part touches then comes from the very same program, and its change is 0, not rounding.
+    clean = under(np.zeros((len(images), 4), int))
+
+    def changes(boxes):
+        hidden = under(boxes)
+        return {tap: sign_change(np.sign(np.asarray(clean[tap] - hidden[tap]))) for tap in taps}
+
+    found = {}
+    for name, boxes in parts.items():
+        boxes = np.asarray(boxes)
+        own, elsewhere = changes(boxes), [changes(_moved(random, boxes, objects)) for _ in range(DRAWS)]
+        found[name] = {tap: Correspondence(own[tap], np.stack([one[tap] for one in elsewhere])) for tap in taps}
+    return found
+
+
+def sign_change(signs: np.ndarray) -> np.ndarray:
+    """(N,): the mean Hamming distance, as a share of the features, from each row of signs (N, F) to all others."""
+    count, features = signs.shape
+    agreeing = np.zeros((count, count))
+    for sign in (-1, 0, 1):
+        # One matrix product instead of N^2 comparisons; counts are whole numbers and exact.
+        rows = (signs == sign).astype(np.float32)
+        agreeing += rows @ rows.T
+    return (features - agreeing).sum(1) / (features * (count - 1))
+
+
+def _moved(random, boxes, objects):
+    """The boxes (N, 4), each somewhere in its object, all places equally likely."""
+    corners = objects[:, :2] + random.integers(0, objects[:, 2:] - boxes[:, 2:] + 1)
+    return np.concatenate([corners, boxes[:, 2:]], axis=1)
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(network, taps):
+    """(params, what the network sees (N, h, w, c), the colour as seen, boxes (N, 4)) -> {tap: (N, features)}."""
+
+    def run(params, seen, painted, boxes):
+        hidden = jnp.where(covered(boxes, seen.shape[1:]), painted, seen)
+        found = network.apply({'params': params}, hidden, taps=taps, method='features')
+        return {tap: array.astype(jnp.float32).reshape(len(seen), -1) for tap, array in found.items()}
+
+    return jax.jit(run, compiler_options=parallel.compiler_options())

@@ -1,0 +1,93 @@
+"""Maps of which only a window is computed anew, against the whole layer on the whole changed image, wherever the change lies."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnn_research.analysis import windows
+from cnn_research.architecture import (
+    Architecture,
+    AveragePool,
+    Convolution,
+    Dense,
+    Divisive,
+    Layer,
+    MaxPool,
+    ReLU,
+    Response,
+    Subsampling,
+    Tanh,
+)
+from cnn_research.models.network import Network
+
+TOP = Layer(3, (Dense(3),))
+NETS = {
+    'padded, overlapping pools': (
+        (24, 21, 2),
+        (
+            Layer(1, (Convolution(3, 3, padding=1), ReLU(), Response(), MaxPool(3, 2))),
+            Layer(2, (Convolution(4, 5, padding=2), ReLU(), MaxPool(3, 2))),
+        ),
+    ),
+    'strides, unfinished windows': (
+        (31, 34, 2),
+        (
+            Layer(1, (Convolution(3, 5, stride=2, padding=1), ReLU(), MaxPool(3, 2, ceil=True), Response())),
+            Layer(2, (Convolution(4, 3, stride=2, ceil=True), ReLU())),
+        ),
+    ),
+    'no padding, averages': (
+        (26, 26, 2),
+        (
+            Layer(1, (Convolution(3, 4), Tanh(), Subsampling(2, 2), Tanh())),
+            Layer(2, (Convolution(4, 2, padding=1), ReLU(), AveragePool(3, 2, padding=1, ceil=True))),
+        ),
+    ),
+}
+
+
+def architecture(name):
+    shape, layers = NETS[name]
+    return Architecture(name, shape, (*layers, TOP))
+
+
+@pytest.mark.parametrize(('name', 'size'), list(zip(NETS, (6, 1, 3), strict=True)))
+def test_windows_give_the_maps_of_the_whole_layer_wherever_the_change_is(name, size, monkeypatch):
+    monkeypatch.setattr(windows, 'SHARE', 1.0)
+    net = architecture(name)
+    network, (height, width, _) = Network(net), net.input_shape
+    lowest = windows.windows(net, size, below=3)
+    assert len(lowest) == 2 and any(axis.window < axis.side for axis in lowest[0].axes)
+    # One image, changed at all places along the border, those that overhang included, and at some within.
+    corners = np.stack(np.meshgrid(np.arange(1 - size, height), np.arange(1 - size, width), indexing='ij'), -1).reshape(-1, 2)
+    random = np.random.default_rng(0)
+    within = ((corners > 1) & (corners < (height - size - 1, width - size - 1))).all(1)
+    corners = corners[~within | (random.uniform(size=len(corners)) < 0.1)]
+    image = random.normal(size=net.input_shape).astype(np.float32)
+    down, across = np.arange(height)[:, None] - corners[:, 0, None, None], np.arange(width) - corners[:, 1, None, None]
+    inside = ((down >= 0) & (down < size) & (across >= 0) & (across < size))[..., None]
+    changed = np.where(inside, random.normal(size=(len(corners), *net.input_shape)), image).astype(np.float32)
+    params = jax.jit(network.init)(jax.random.key(0), changed[:1])['params']
+
+    @jax.jit
+    def run(params, changed, corners):
+        clean = network.apply({'params': params}, image[None], ('layer1', 'layer2'), method='features')
+        clean = [jnp.broadcast_to(clean[tap], (len(corners), *clean[tap].shape[1:])) for tap in ('layer1', 'layer2')]
+        found = windows.recomputed(network, lowest, params, changed, corners, clean)
+        logits = windows.upper(network, lowest).apply({'params': params}, found)[0]
+        return found, logits, clean[1], network.apply({'params': params}, changed, taps=('layer2',))
+
+    found, logits, clean, (expected, taps) = run(params, changed, corners)
+    np.testing.assert_allclose(found, taps['layer2'], atol=1e-5)
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    assert np.abs(found - clean).max() > 0.1
+
+
+def test_windows_stop_where_they_are_not_worth_it_or_not_right():
+    net = architecture('padded, overlapping pools')
+    assert len(windows.windows(net, 2, below=3)) == 1 and not windows.windows(net, 20, below=3)
+    assert not windows.windows(net, 1, below=1)
+    divided = Architecture('net', (32, 32, 2), (Layer(1, (Convolution(3, 3), ReLU(), Divisive(5))), TOP))
+    assert not windows.windows(divided, 1, below=3)
+    assert windows.upper(Network(net), ()) == Network(net)
