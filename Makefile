@@ -1,4 +1,4 @@
-# make demo: train the small Krizhevsky-style net on the embedded clutter data, offline; report in runs/demo/report.html
+# make demo: the depth ablation on the embedded clutter data, one seed, offline; report in runs/demo/report.html
 # make test: the checks that .ci/run makes
 
 PYTHON ?= python3
@@ -8,7 +8,7 @@ IN := $(VENV)/bin/python
 .PHONY: demo test
 
 demo: $(VENV)/installed
-	$(IN) -m experiments.train --config=configs/alexnet.py:clutter --workdir=runs/demo
+	$(IN) -m experiments.depth_ablation --config=configs/depth_ablation.py:clutter --workdir=runs/demo
 
 test: $(VENV)/installed
 	$(VENV)/bin/ruff check .

@@ -129,10 +129,8 @@ def test_the_report_says_rows_papers_claims_and_no_verdict(workdir):
 
 
 def test_reports_are_made_again_without_training_and_joined(workdir, tmp_path):
-    begun = time.monotonic()
     code, _, err = ran('report', f'--workdir={workdir},{workdir}', f'--out={tmp_path}/joined.html')
     assert code == 0, err
-    assert time.monotonic() - begun < 30
     joined = (tmp_path / 'joined.html').read_text()
     assert joined.count('>Claims</h3>') == 2
     code, out, err = ran('report', f'--workdir={tmp_path}')
