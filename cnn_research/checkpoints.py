@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import shutil
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -63,8 +64,8 @@ def steps(workdir) -> list[int]:
     return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else []
 
 
-def save(workdir, step: int, tree, keep: int) -> None:
-    """Saves a tree of arrays as the checkpoint of `step`, and deletes all but the newest `keep`."""
+def save(workdir, step: int, tree, keep: int, marked: Collection[int] = ()) -> None:
+    """Saves a tree of arrays as the checkpoint of `step`, and deletes all but the newest `keep` and those of `marked` steps."""
     folder = _folder(workdir)
     final, partial = folder / f'{step:09d}', folder / f'.{step:09d}.partial'
     shutil.rmtree(partial, ignore_errors=True)
@@ -77,7 +78,7 @@ def save(workdir, step: int, tree, keep: int) -> None:
     partial.rename(final)
     _synced(folder)
     there = steps(workdir)  # what is newer than this one did not verify, or this one would not have been made
-    for old in [s for s in there if s > step] + [s for s in there if s <= step][:-keep]:
+    for old in [s for s in there if s > step] + [s for s in [s for s in there if s <= step][:-keep] if s not in marked]:
         shutil.rmtree(folder / f'{old:09d}')
 
 

@@ -237,6 +237,7 @@ def _trained(config, workdir, task, key, total, schedule, devices, watch, stop) 
     """The loop itself, in a workdir that is held."""
     batch_size, num_examples, plateau = config.data.batch_size, task.num_examples, optimizers.plateau(config)
     every = {name: configs.steps(config[name].every, batch_size, num_examples) for name in ('log', 'evaluate', 'checkpoint')}
+    marked = configs.marked_steps(config, batch_size, num_examples)
     state = _initial(config, task, plateau)
     saved, problems = checkpoints.restore(workdir, {'state': state, **task.constants})
     for problem in problems:
@@ -290,7 +291,7 @@ def _trained(config, workdir, task, key, total, schedule, devices, watch, stop) 
 
     def save(state):
         journal.sync()
-        checkpoints.save(workdir, int(state.step), {'state': state, **task.constants}, config.checkpoint.keep)
+        checkpoints.save(workdir, int(state.step), {'state': state, **task.constants}, config.checkpoint.keep, marked)
 
     try:
         for step in range(first, total):
@@ -321,7 +322,7 @@ def _trained(config, workdir, task, key, total, schedule, devices, watch, stop) 
                 if plateau:
                     _, schedule_state = plateau.update({}, jax.device_get(state.schedule_state), value=held['error'])
                     state = state._replace(schedule_state=parallel.replicated(schedule_state, devices))
-            if due['checkpoint']:
+            if due['checkpoint'] or done in marked:
                 save(state)
                 saved_at = done
             clock.start()

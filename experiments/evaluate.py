@@ -1,6 +1,6 @@
 """Evaluates a finished run, or a committee of several, on a split: every example once, one crop or ten.
 
-    python -m experiments.evaluate --runs=runs/demo
+    python -m experiments.evaluate --runs='runs/demo/trials/*'
     python -m experiments.evaluate --runs='runs/mnist/lenet5-*'
     python -m experiments.evaluate --runs=runs/11pct --views=ten --split=test --data_dir=DATA
 
@@ -22,7 +22,7 @@ from cnn_research.reporting import tables
 from experiments import command
 
 FLAGS = flags.FlagValues()  # of this command alone, so that commands can be imported together
-_RUNS = flags.DEFINE_string('runs', 'runs/demo', 'Workdirs, as patterns separated by commas.', flag_values=FLAGS)
+_RUNS = flags.DEFINE_string('runs', 'runs/demo/trials/*', 'Workdirs, as patterns separated by commas.', flag_values=FLAGS)
 _VIEWS = flags.DEFINE_enum('views', 'centre', list(evaluate.VIEWS), 'How an image is looked at.', flag_values=FLAGS)
 _SPLIT = flags.DEFINE_string('split', '', 'The split; by default the one that the run reports on.', flag_values=FLAGS)
 _DATA_DIR = flags.DEFINE_string('data_dir', '', 'Folder of the TFDS sets; by default the one of the run.', flag_values=FLAGS)
