@@ -115,7 +115,7 @@ FIELDS = (
     Field('evaluate.views', 'centre', 'of a test image', ('centre', 'ten')),
     *duration('checkpoint.every', 'between saved states', epochs=1),
     Field('checkpoint.keep', 2, 'saved states that stay', low=1),
-    Field('checkpoint.epochs', '', "epochs whose states stay as well: '1,2,5,10,20,30,40,64', as Zeiler & Fergus 2013, Fig. 4, show"),
+    Field('checkpoint.marks', '', "epochs whose states stay as well: '1,2,5,10,20,30,40,64', as Zeiler & Fergus 2013, Fig. 4, show"),
     *duration('log.every', 'between lines of metrics.jsonl', epochs=0.1),
     Field('log.stuck_after', 1000, 'steps after which a loss still at ln(classes) is said aloud; 0 = never', low=0),
     Field('log.tensorboard', False, 'also write the metrics for TensorBoard (pip install tensorboardX)'),
@@ -236,8 +236,8 @@ def steps(duration, batch_size: int, num_examples: int) -> int:
 
 
 def marked_steps(config, batch_size: int, num_examples: int) -> frozenset[int]:
-    """The steps at which the epochs of checkpoint.epochs end."""
-    epochs = numbers(config.checkpoint.epochs, 'checkpoint.epochs')
+    """The steps at which the epochs of checkpoint.marks end."""
+    epochs = numbers(config.checkpoint.marks, 'checkpoint.marks')
     return frozenset(steps({'epochs': epoch}, batch_size, num_examples) for epoch in epochs if epoch)
 
 
@@ -315,7 +315,7 @@ def _check_combination(config, net) -> None:
         for name in ('initialization.stds', 'initialization.biases', 'optimizer.rates', 'optimizer.decays')
     }
     named['optimizer.trainable'] = numbers(values['optimizer.trainable'], 'optimizer.trainable')
-    numbers(values['checkpoint.epochs'], 'checkpoint.epochs')
+    numbers(values['checkpoint.marks'], 'checkpoint.marks')
     for name, table in named.items():
         for number in table:
             if number not in there:

@@ -108,12 +108,12 @@ def test_profile_steps_leave_a_trace_even_when_stopped_within(tmp_path):
 
 def test_the_states_of_marked_epochs_stay_beside_the_newest(tmp_path):
     often = {'checkpoint__every__steps': 7, 'checkpoint__keep': 1, 'schedule__steps': 60}
-    train.fit(plain(**often, checkpoint__epochs='1,2,5'), tmp_path / 'marked', linear())
+    train.fit(plain(**often, checkpoint__marks='1,2,5'), tmp_path / 'marked', linear())
     assert checkpoints.steps(tmp_path / 'marked') == [10, 20, 50, 60]  # an epoch has ten steps
     train.fit(plain(**often), tmp_path / 'not', linear())
     assert checkpoints.steps(tmp_path / 'not') == [60]
     stops = iter([False] * 30 + [True])
     with pytest.raises(train.Stopped):
-        train.fit(plain(**often, checkpoint__epochs='1,2,5'), tmp_path / 'again', linear(), stop=lambda: next(stops))
-    train.fit(plain(**often, checkpoint__epochs='1,2,5'), tmp_path / 'again', linear())
+        train.fit(plain(**often, checkpoint__marks='1,2,5'), tmp_path / 'again', linear(), stop=lambda: next(stops))
+    train.fit(plain(**often, checkpoint__marks='1,2,5'), tmp_path / 'again', linear())
     assert checkpoints.steps(tmp_path / 'again') == [10, 20, 50, 60]
