@@ -235,9 +235,9 @@ def steps(duration, batch_size: int, num_examples: int) -> int:
     return max(1, math.ceil(round(examples / batch_size, 6))) if examples else 0
 
 
-def marked_steps(config, batch_size: int, num_examples: int) -> frozenset[int]:
-    """The steps at which the epochs of checkpoint.marks end."""
-    epochs = numbers(config.checkpoint.marks, 'checkpoint.marks')
+def marked_steps(marks: str, batch_size: int, num_examples: int) -> frozenset[int]:
+    """The steps at which the epochs named by '1,2,5' (checkpoint.marks) end."""
+    epochs = numbers(marks, 'checkpoint.marks')
     return frozenset(steps({'epochs': epoch}, batch_size, num_examples) for epoch in epochs if epoch)
 
 

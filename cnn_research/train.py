@@ -237,7 +237,7 @@ def _trained(config, workdir, task, key, total, schedule, devices, watch, stop) 
     """The loop itself, in a workdir that is held."""
     batch_size, num_examples, plateau = config.data.batch_size, task.num_examples, optimizers.plateau(config)
     every = {name: configs.steps(config[name].every, batch_size, num_examples) for name in ('log', 'evaluate', 'checkpoint')}
-    marked = configs.marked_steps(config, batch_size, num_examples)
+    marked = configs.marked_steps(config.checkpoint.marks, batch_size, num_examples)
     state = _initial(config, task, plateau)
     saved, problems = checkpoints.restore(workdir, {'state': state, **task.constants})
     for problem in problems:

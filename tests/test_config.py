@@ -246,6 +246,7 @@ OTHER = {
     'data.test': 'validation',
     'data.normalization': 'unit',
     'loss.name': 'squared_error',
+    'checkpoint.marks': '1,2',
     'optimizer.name': 'adam',
     'optimizer.rates': '1=2',
     'optimizer.decays': '1=2',
