@@ -1,0 +1,62 @@
+"""Invariance (Zeiler & Fergus 2013, section 4.1 and Fig. 5): how far features move when an image is moved, scaled and turned.
+
+    python -m experiments.invariance
+    python -m experiments.invariance --config.network=WORKDIR --config.look.images=3,14,15,92,65
+    python -m experiments.invariance --config.network=alexnet.pth --config.look.data=folder:DIR --config.invariance.taps=layer1,layer7
+
+For chosen images: the distance between the features of the original and of the transformed image at a low and a high layer, over the length
+of the original's features, and the probability of the true class. Leaves report.html, a figure and arrays.npz.
+"""
+
+import numpy as np
+
+from cnn_research.analysis import invariance
+from cnn_research.config import Field
+from cnn_research.models.network import check_taps
+from cnn_research.reporting.invariance import Curves, invariance_curves
+from experiments import command, looking
+
+FIELDS = (
+    *looking.FIELDS,
+    looking.IMAGES,
+    Field('invariance.taps', 'layer1,layer7', 'where features are compared'),
+    Field('invariance.steps', 41, 'values of each transformation, evenly spaced', low=3),
+    Field('invariance.colour', 127.5, 'grey level of what comes into view', low=0, high=255),
+)
+# {transformation: (axis, lowest, highest)}; a translation in shares of the side, at most a quarter as in the paper's figure (60 of 224 px).
+RANGES = {
+    'translation': ('vertical translation, px', -0.25, 0.25),
+    'scale': ('scale', 0.5, 1.8),
+    'rotation': ('rotation, degrees', 0.0, 360.0),
+}
+
+
+def main(given: command.Command) -> None:
+    if given.dry_run:
+        looking.planned(given)
+        return
+    options = given.options.invariance
+    looked = looking.opened(given)
+    taps = [tap.strip() for tap in options.taps.split(',') if tap.strip()]
+    check_taps(looked.trained.architecture, taps)
+    pictures = looking.pictures(looked, looking.numbers(given, looked.source))
+    rows, arrays = [], {}
+    for kind, (label, low, high) in RANGES.items():
+        side = looked.trained.architecture.input_shape[0] if kind == 'translation' else 1
+        values = np.linspace(low * side, high * side, options.steps)
+        found = invariance.invariance(looked.network, looked.variables, pictures.raw, pictures.labels, kind, values, taps, options.colour)
+        measured = {f'{tap}: distance / length': found.distance[tap] / found.length[tap][:, None] for tap in taps}
+        rows.append(Curves(label, values, {**measured, 'p(true class)': found.probability}))
+        arrays |= {f'{kind} values': values, f'{kind} probability': found.probability}
+        arrays |= {f'{kind} {tap} {name}': getattr(found, name)[tap] for tap in taps for name in ('distance', 'length')}
+    caption = (
+        f'{looked.name} on {looked.source.name} ({looked.source.split}): Euclidean distance between the features of the original and of the '
+        "transformed image, over the length of the original's features (the paper does not say how its distances are scaled)."
+    )
+    figure = looking.shelf(given).figure('invariance', invariance_curves(rows, pictures.names), caption)
+    lead = f'{len(pictures.names)} images of {looked.source.name}, moved, scaled and turned.'
+    looking.written(given, 'Invariance', lead, [('Curves', figure)], arrays)
+
+
+if __name__ == '__main__':
+    command.run('invariance', main, __doc__, 'configs/looking.py:clutter', FIELDS)

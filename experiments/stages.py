@@ -1,0 +1,58 @@
+"""One image on its way through the stages of a layer: its maps after convolution, nonlinearity, pooling and normalization.
+
+    python -m experiments.stages
+    python -m experiments.stages --config.network=WORKDIR --config.look.images=7 --config.stages.layers=1,2
+
+Beside the way through each layer stand the same maps under max and under sum pooling, and before and after response normalization across
+and within maps. Leaves report.html and figures.
+"""
+
+from cnn_research import config as configs
+from cnn_research.analysis import feature_maps
+from cnn_research.config import Field
+from cnn_research.errors import ConfigError
+from cnn_research.reporting.feature_maps import map_rows
+from experiments import command, looking
+
+FIELDS = (
+    *looking.FIELDS,
+    Field('look.images', '0', 'number of the image in that split'),
+    Field('stages.layers', '1,2', 'numbers of the layers'),
+    Field('stages.maps', 8, 'maps of each layer that are shown, those with the largest sums', low=1),
+)
+
+
+def main(given: command.Command) -> None:
+    if given.dry_run:
+        looking.planned(given)
+        return
+    options = given.options.stages
+    looked = looking.opened(given)
+    pictures = looking.pictures(looked, looking.numbers(given, looked.source)[:1])
+    layers = configs.numbers(options.layers, 'stages.layers')
+    there = [layer.number for layer in looked.trained.architecture.layers]
+    if not layers or set(layers) - set(there):
+        raise ConfigError(
+            f'stages.layers={options.layers!r}; {looked.trained.architecture.name} has the layers {", ".join(map(str, there))}.'
+        )
+    shelf, sections, arrays = looking.shelf(given), [], {'image': pictures.seen[0]}
+    for number in layers:
+        passage = feature_maps.passage(looked.network, looked.variables, pictures.raw[0], number)
+        chosen = feature_maps.strongest(next(iter(passage.stages.values())), options.maps)
+        told = f'layer {number} of {looked.name}, image {pictures.names[0]} of {looked.source.name} ({looked.source.split})'
+        drawn = ''
+        for name, rows, scaling, words in (
+            ('stages', passage.stages, 'each', 'After every stage'),
+            ('pooling', passage.pooled, 'each', 'Max and sum pooling of the same maps'),
+            ('normalization', passage.normalized, 'shared', 'Before and after response normalization'),
+        ):
+            if rows:
+                figure = map_rows(pictures.seen[0], rows, chosen, scaling)
+                drawn += shelf.figure(f'layer{number}_{name}', figure, f'{words}: {told}.')
+                arrays |= {f'layer{number} {name} {row}': maps for row, maps in rows.items()}
+        sections.append((f'Layer {number}', drawn))
+    looking.written(given, 'Through the stages', f'Image {pictures.names[0]} of {looked.source.name}.', sections, arrays)
+
+
+if __name__ == '__main__':
+    command.run('stages', main, __doc__, 'configs/looking.py:clutter', FIELDS)
