@@ -42,7 +42,11 @@ class Layer:
 
 @dataclass(frozen=True)
 class Row:
-    """One stage on an image's way up: what `describe` prints. Receptive field and stride in input pixels; field 0 = the whole image."""
+    """One stage on an image's way up: what `describe` prints. Receptive field and stride in input pixels; field 0 = the whole image.
+
+    start: the input pixel, negative in padding, at which the receptive field of the first unit of a map begins; one row or column
+    further on it begins effective_stride pixels later.
+    """
 
     layer: int
     stage: str
@@ -51,6 +55,7 @@ class Row:
     output: Shape
     receptive_field: int
     effective_stride: int
+    start: int
     parameters: int
     multiply_adds: int
     connections: int
@@ -58,6 +63,11 @@ class Row:
 
 # Settings that go without saying in a description.
 _UNSAID = (('stride', 1), ('padding', 0), ('ceil', False), ('groups', 1), ('divided', False))
+
+
+def _seen(first: int, last: int, size: int, kernel: int, stride: int, padding: int) -> tuple[int, int]:
+    """First and last pixel of a side of `size` pixels that the windows from `first` to `last` see."""
+    return max(0, first * stride - padding), min(size - 1, last * stride - padding + kernel - 1)
 
 
 @dataclass(frozen=True)
@@ -87,18 +97,18 @@ class Architecture:
     @functools.cached_property
     def rows(self) -> tuple[Row, ...]:
         """One Row for each stage, from the image up."""
-        rows, shape, field, jump = [], self.input_shape, 1, 1
+        rows, shape, field, jump, start = [], self.input_shape, 1, 1, 0
         for layer in self.layers:
             for name, stage in layer.named_stages():
                 try:
                     output = stage.output(shape)
                 except ArchitectureError as error:
                     raise ArchitectureError(f'{self.name}: {layer.name}: {error}') from None
-                kernel, stride, _ = stage.reach
+                kernel, stride, padding = stage.reach
                 if len(output) == 3 and field:
-                    field, jump = field + (kernel - 1) * jump, jump * stride
+                    field, jump, start = field + (kernel - 1) * jump, jump * stride, start - padding * jump
                 elif len(shape) == 3:
-                    field, jump = 0, 0
+                    field, jump, start = 0, 0, 0
                 settings = ', '.join(
                     f'{f.name}={getattr(stage, f.name)}'
                     for f in dataclasses.fields(stage)
@@ -109,7 +119,7 @@ class Architecture:
                     stage.multiply_adds(shape),
                     stage.connections(shape),
                 )
-                rows.append(Row(layer.number, name, settings, shape, output, field, jump, *counts))
+                rows.append(Row(layer.number, name, settings, shape, output, field, jump, start, *counts))
                 shape = output
         return tuple(rows)
 
@@ -136,13 +146,40 @@ class Architecture:
 
     def taps(self) -> dict[str, Shape]:
         """{tap: shape without B}, from the image up; a layer's own name stands after its last stage."""
-        taps, by_layer = {}, {}
-        for row in self.rows:
-            by_layer.setdefault(row.layer, []).append(row)
-        for number, rows in by_layer.items():
-            taps |= {f'layer{number}.{row.stage}': row.output for row in rows}
-            taps[f'layer{number}'] = rows[-1].output
-        return taps
+        return {tap: self.rows[index].output for tap, index in self._places().items()}
+
+    def _places(self) -> dict[str, int]:
+        """{tap: index of its row}."""
+        places, by_layer = {}, {}
+        for index, row in enumerate(self.rows):
+            by_layer.setdefault(row.layer, []).append((row.stage, index))
+        for number, stages in by_layer.items():
+            places |= {f'layer{number}.{stage}': index for stage, index in stages}
+            places[f'layer{number}'] = stages[-1][1]
+        return places
+
+    def row(self, tap: str) -> Row:
+        """The Row of the stage whose output a tap is; ArchitectureError where there is no such tap."""
+        return self.rows[self._place(tap)]
+
+    def _place(self, tap):
+        places = self._places()
+        if tap not in places:
+            raise ArchitectureError(f'{self.name} has no tap {tap!r}; choose from {", ".join(places)}.{nearest(tap, places)}')
+        return places[tap]
+
+    def window(self, tap: str, row: int, column: int) -> tuple[int, int, int, int]:
+        """(top, left, bottom, right), the latter two exclusive: the input pixels that a unit of a tap sees; all of them for a dense unit."""
+        stages, place = [stage for layer in self.layers for stage in layer.stages], self._place(tap)
+        height, width, _ = self.input_shape
+        if not self.rows[place].receptive_field:
+            return 0, 0, height, width
+        (top, bottom), (left, right) = (row, row), (column, column)
+        # Clipped at every stage: what lies in the padding of a map says nothing of pixels that an image may have there.
+        for stage, below in zip(reversed(stages[: place + 1]), reversed(self.rows[: place + 1]), strict=True):
+            top, bottom = _seen(top, bottom, below.input[0], *stage.reach)
+            left, right = _seen(left, right, below.input[1], *stage.reach)
+        return top, left, bottom + 1, right + 1
 
     def layer(self, number: int) -> Layer:
         for layer in self.layers:

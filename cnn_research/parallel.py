@@ -65,6 +65,12 @@ def all_sum(tree):
     return tree if lax.axis_size(_AXIS) == 1 else lax.psum(tree, _AXIS)
 
 
+def all_gathered(tree) -> list:
+    """What every device of all processes has, as a list of trees in their order; inside `spread` functions only."""
+    stacked = lax.all_gather(tree, _AXIS)
+    return [jax.tree.map(lambda array, device=device: array[device], stacked) for device in range(lax.axis_size(_AXIS))]
+
+
 def replicated(tree, devices: Sequence[jax.Device]):
     """The tree on every device, held as one array each."""
     return jax.device_put(tree, NamedSharding(Mesh(np.array(devices), (_AXIS,)), PartitionSpec()))

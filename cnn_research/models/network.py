@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from cnn_research import stages
 from cnn_research.architecture import Architecture, Layer
-from cnn_research.errors import ArchitectureError, nearest
-from cnn_research.models import layers, normalization, pooling
+from cnn_research.errors import ArchitectureError
+from cnn_research.models import downward, layers, normalization, pooling
 from cnn_research.models.initialization import Initialization, initial
 
 # What each stage does to x (B H W C, or B F after a dense stage): (stage, x, its parameters, per-example keys or None while not training).
@@ -40,6 +40,7 @@ _APPLY = {
     stages.Subtractive: lambda s, x, p, keys: normalization.subtractive_normalization(x, s.size, s.across),
     stages.Divisive: lambda s, x, p, keys: normalization.divisive_normalization(x, s.size, s.across),
     stages.Dropout: lambda s, x, p, keys: layers.dropout(x, keys, s.rate),
+    downward.Projecting: lambda s, x, p, keys: downward.through(s, lambda x: _APPLY[type(s.upward)](s.upward, x, p, keys), x),
 }
 _RANDOM = (stages.Dropout, stages.DropConnect)
 
@@ -115,7 +116,5 @@ class Network(nn.Module):
 
 def check_taps(architecture: Architecture, taps: Sequence[str]) -> None:
     """ArchitectureError where a tap names nothing in the architecture."""
-    known = architecture.taps()
     for tap in taps:
-        if tap not in known:
-            raise ArchitectureError(f'{architecture.name} has no tap {tap!r}; choose from {", ".join(known)}.{nearest(tap, known)}')
+        architecture.row(tap)

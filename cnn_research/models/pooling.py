@@ -76,7 +76,7 @@ def _max_pool_forward(x, grid):
     first = jnp.zeros(largest.shape, jnp.uint8)
     for number, tap in reversed(list(enumerate(_taps(x, grid, -jnp.inf)))):
         first = jnp.where(tap == largest, jnp.uint8(number), first)
-    return largest, _materialised(first)
+    return largest, materialised(first)
 
 
 def _max_pool_backward(grid, first, g):
@@ -101,13 +101,13 @@ def _max_pool_backward(grid, first, g):
             total = total + jnp.where(first[windows] == element[:, None, :, None], g[windows], 0)
     pixels = total.reshape(g.shape[0], down * stride, right * stride, g.shape[-1])
     p = grid.padding
-    return (_materialised(pixels[:, p : p + grid.height, p : p + grid.width]),)
+    return (materialised(pixels[:, p : p + grid.height, p : p + grid.width]),)
 
 
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
-def _materialised(y):
+def materialised(y):
     """The same array, computed once.
 
     The weight gradient of a convolution above transposes its input, and XLA's CPU compiler would compute the whole pooling again inside
@@ -131,7 +131,7 @@ def _materialised_by_place(y):
     The weight gradient of a convolution above wants the batch innermost. From there it takes blocks of B x C; from (B, H, W, C) it would
     fetch each number from another image (the 18 % CIFAR net's second layer: 2.2 ms; its whole step 34.0 instead of 35.2).
     """
-    return _materialised(y.transpose(1, 2, 0, 3)).transpose(2, 0, 1, 3)
+    return materialised(y.transpose(1, 2, 0, 3)).transpose(2, 0, 1, 3)
 
 
 def weighted_windows(x: jax.Array, vertical: np.ndarray, horizontal: np.ndarray) -> jax.Array:
