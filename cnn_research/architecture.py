@@ -169,7 +169,7 @@ class Architecture:
         return places[tap]
 
     def window(self, tap: str, row: int, column: int) -> tuple[int, int, int, int]:
-        """(top, left, bottom, right), the latter two exclusive: the input pixels that a unit of a tap sees; all of them for a dense unit."""
+        """(top, left, bottom, right), the latter two exclusive: the pixels that a unit of a tap sees; all of them for a dense unit."""
         stages, place = [stage for layer in self.layers for stage in layer.stages], self._place(tap)
         height, width, _ = self.input_shape
         if not self.rows[place].receptive_field:

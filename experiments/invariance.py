@@ -50,8 +50,8 @@ def main(given: command.Command) -> None:
         arrays |= {f'{kind} values': values, f'{kind} probability': found.probability}
         arrays |= {f'{kind} {tap} {name}': getattr(found, name)[tap] for tap in taps for name in ('distance', 'length')}
     caption = (
-        f'{looked.name} on {looked.source.name} ({looked.source.split}): Euclidean distance between the features of the original and of the '
-        "transformed image, over the length of the original's features (the paper does not say how its distances are scaled)."
+        f'{looked.name} on {looked.source.name} ({looked.source.split}): Euclidean distance between the features of the original and of '
+        "the transformed image, over the length of the original's features (the paper does not say how its distances are scaled)."
     )
     figure = looking.shelf(given).figure('invariance', invariance_curves(rows, pictures.names), caption)
     lead = f'{len(pictures.names)} images of {looked.source.name}, moved, scaled and turned.'

@@ -76,10 +76,10 @@ def main(given: command.Command) -> None:
     ]
     shelf = looking.shelf(given)
     caption = (
-        f'{looked.name} on {looked.source.name} ({looked.source.split}), images {given.options.look.images}: a square of {size} px of grey '
-        f'{options.colour:g}, {options.stride} px from place to place, overhanging at the borders. The map is the one of {options.tap} with '
-        'the largest sum on the clean image; projections are by deconvnet, each scaled by its own largest value, mid-grey is zero; response '
-        'normalization is passed through unchanged.'
+        f'{looked.name} on {looked.source.name} ({looked.source.split}), images {given.options.look.images}: a square of {size} px of '
+        f'grey {options.colour:g}, {options.stride} px from place to place, overhanging at the borders. The map is that of {options.tap} '
+        'with the largest sum on the clean image; projections are by deconvnet, each scaled by its own largest value, mid-grey is zero; '
+        'response normalization is passed through unchanged.'
     )
     drawn = shelf.figure('occlusion', drawing.occlusion_panels(examples, looked.source.class_names, size, options.tap), caption)
     rows = [

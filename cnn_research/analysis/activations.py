@@ -1,6 +1,7 @@
 """The images that every unit likes best: the k strongest activations of whole layers over a whole source, in one pass, and what they saw.
 
-As in Zeiler and Fergus 2013 (Fig. 2) an image counts once for each unit, where its map is strongest. Memory is O(k) for each unit, on the device.
+As in Zeiler and Fergus 2013 (Fig. 2) an image counts once for each unit, where its map is strongest. Memory is O(k) for each unit, on
+the device.
 """
 
 import functools

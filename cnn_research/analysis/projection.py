@@ -2,15 +2,15 @@
 
 `projecting(architecture, rule)` is the same network, with the same taps and parameters, whose vector-Jacobian product follows the rule:
 
-deconvnet   Zeiler and Fergus 2013, 2.1: unpool by the switches of the way up, rectify the signal itself, filter with the transposed kernels.
+deconvnet   Zeiler and Fergus 2013, 2.1: unpool by the switches of the way up, rectify the signal itself, filter with kernels transposed.
 gradient    Simonyan et al. 2013: the stages' own gradients.
 guided      Springenberg et al. 2014, 3.4: rectify the signal, and stop it where the way up was rectified.
 
 What the papers leave open, and how it is here: of equal values under a pooling window the first in row order is the switch. Where windows
-overlap and chose the same place, their signals are added. Response and contrast normalization pass the deconvnet's signal unchanged, for the
-paper mentions no inverse; the other two rules go through them by their gradient. Average pooling, and whatever else is linear, comes down by
-its adjoint. Biases are not subtracted, and the signal is not rectified once more at the image. A chosen activation starts with its own value, so
-that under 'gradient' the projection is that value times the gradient of the activation.
+overlap and chose the same place, their signals are added. Response and contrast normalization pass the deconvnet's signal unchanged, for
+the paper mentions no inverse; the other two rules go through them by their gradient. Average pooling, and whatever else is linear, comes
+down by its adjoint. Biases are not subtracted, and the signal is not rectified once more at the image. A chosen activation starts with
+its own value, so that under 'gradient' the projection is that value times the gradient of the activation.
 """
 
 import dataclasses
@@ -41,8 +41,8 @@ def projecting(architecture: Architecture, rule: str) -> Architecture:
         inverted = stage.name == 'relu' if stage.role == 'nonlinearity' else stage.name not in ('dropconnect', 'radial_basis')
         if rule != 'gradient' and not inverted:
             raise ArchitectureError(
-                f"{architecture.name}: {layer.name} has a {stage.name} stage, which {rule} cannot come down through: it rectifies the signals"
-                " of ReLU networks; the rule 'gradient' goes through any."
+                f'{architecture.name}: {layer.name} has a {stage.name} stage, which {rule} cannot come down through: it rectifies the '
+                "signals of ReLU networks; the rule 'gradient' goes through any."
             )
         return Projecting(stage, rule) if stage.role in ('nonlinearity', 'normalization') else stage
 
@@ -81,8 +81,8 @@ def reconstruct(
 def project(network: Network, variables: dict, images: jax.Array, tap: str, units, positions=None) -> jax.Array:
     """The projection (B, H, W, C) of one activation of each image, in the preprocessed image's units.
 
-    images: (B, H, W, C), preprocessed; units: (B,), a map of a convolutional tap or a unit of a dense one; positions: (B, 2), row and column
-    in that map (default: where it is strongest, of equals the first in row order). Compiled once for a network, tap and batch size.
+    images: (B, H, W, C), preprocessed; units: (B,), a map of a convolutional tap or a unit of a dense one; positions: (B, 2), row and
+    column in that map (default: where it is strongest, of equals the first in row order). Compiled once for a network, tap and batch size.
 
     Raises ArchitectureError as `reconstruct` does, and for a unit or position that the tap does not have.
     """
@@ -93,7 +93,9 @@ def project(network: Network, variables: dict, images: jax.Array, tap: str, unit
             raise ArchitectureError(f'{network.architecture.name}: the units of {tap} are dense and have no positions.')
         for row, column in positions:
             if not (0 <= row < shape[0] and 0 <= column < shape[1]):
-                raise ArchitectureError(f'{network.architecture.name}: the maps of {tap} are {shape[0]}x{shape[1]}; none has ({row}, {column}).')
+                raise ArchitectureError(
+                    f'{network.architecture.name}: the maps of {tap} are {shape[0]}x{shape[1]}; none has ({row}, {column}).'
+                )
     return _compiled(network, tap, False)(variables, images, np.asarray(units), positions)
 
 

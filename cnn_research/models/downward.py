@@ -1,7 +1,8 @@
 """What a signal from above does on its way down through a stage, where that is not the stage's own gradient.
 
-`Projecting` stands for a stage in an architecture that only explains a trained network: it has the stage's name, shapes and forward pass, so
-that taps and parameters keep their names and values. It is none of architecture.STAGES: no command line can name it and no checkpoint hold it.
+`Projecting` stands for a stage in an architecture that only explains a trained network: it has the stage's name, shapes and forward
+pass, so that taps and parameters keep their names and values. It is none of architecture.STAGES: no command line can name it and no
+checkpoint hold it.
 """
 
 import functools
