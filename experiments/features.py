@@ -1,0 +1,98 @@
+"""What units see (Zeiler & Fergus 2013, Fig. 2): for every unit the images of a split that excite it most, and what in them does.
+
+    python -m experiments.features
+    python -m experiments.features --config.network=WORKDIR --config.look.split=test --config.features.units=32
+    python -m experiments.features --config.network=alexnet.pth --config.look.data=folder:DIR --config.features.taps=layer5.relu
+
+One pass over the split finds the strongest images of every unit of all chosen layers, an image counting once for each unit. Only the
+winners are projected down by deconvnet, and shown beside the exact window of the image that the unit sees. Leaves report.html, a figure for
+each layer, the filters of layer 1, and arrays.npz with the winners of every unit.
+"""
+
+import numpy as np
+
+from cnn_research.analysis import activations, projection
+from cnn_research.config import Field
+from cnn_research.data import augment, stream
+from cnn_research.models.network import Network, check_taps
+from cnn_research.reporting import panels, units
+from experiments import command, looking
+
+FIELDS = (
+    *looking.FIELDS,
+    Field('features.taps', '', "where units are; '' = after the nonlinearity of every layer with maps"),
+    Field('features.units', 16, 'units of each that are drawn, evenly spaced', low=1),
+    Field('features.images', 9, 'strongest images of each', low=1, high=100),
+)
+
+
+def default_taps(architecture) -> list[str]:
+    """The tap after the nonlinearity of every layer that has maps."""
+    rows = [row for row in architecture.rows if len(row.output) == 3]
+    roles = {f'layer{layer.number}.{name}': stage.role for layer in architecture.layers for name, stage in layer.named_stages()}
+    return [tap for row in rows if roles[tap := f'layer{row.layer}.{row.stage}'] == 'nonlinearity']
+
+
+def winners(looked: looking.Looked, tap: str, chosen: np.ndarray, top: activations.Top) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(projections, patches uint8, inside), each (units, k, h, w, ...), of the chosen units of a tap."""
+    count, k = len(chosen), top.values.shape[1]
+    examples, rows, columns = (np.ravel(array[chosen]) for array in (top.examples, top.rows, top.columns))
+    there = np.maximum(examples, 0)
+    pictures = looking.pictures(looked, there)
+    down = Network(projection.projecting(looked.trained.architecture, 'deconvnet'))
+    prepared = augment.prepare(pictures.raw, looked.variables['preprocessing'], looked.trained.architecture.input_shape)
+    positions = np.stack([rows, columns], axis=1).clip(0) if len(looked.trained.architecture.taps()[tap]) == 3 else None
+    numbers = np.repeat(chosen, k)
+    parts = [
+        np.asarray(
+            projection.project(down, looked.variables, prepared[part], tap, numbers[part], None if positions is None else positions[part])
+        )
+        for part in np.split(np.arange(count * k), range(k * 16, count * k, k * 16))
+    ]
+    cut = [activations.patches(array, looked.trained.architecture, tap, rows, columns) for array in (np.concatenate(parts), pictures.seen)]
+    projected, patch = (found.windows.reshape(count, k, *found.windows.shape[1:]) for found in cut)
+    return projected, patch, cut[0].inside.reshape(count, k, *cut[0].inside.shape[1:])
+
+
+def main(given: command.Command) -> None:
+    if given.dry_run:
+        looking.planned(given)
+        return
+    options = given.options.features
+    looked = looking.opened(given)
+    net = looked.trained.architecture
+    taps = [tap.strip() for tap in options.taps.split(',') if tap.strip()] or default_taps(net)
+    check_taps(net, taps)
+    projection.projecting(net, 'deconvnet')  # refuses what has none, before the pass
+    config = looked.trained.config
+    feed = stream.evaluation_feed(looked.source, 100, looked.resize, config.data.resident_gb, config.data.workers)
+    found = activations.strongest(looked.network, looked.variables, feed, taps, options.images)
+    feed.close()
+    shelf, sections, arrays = looking.shelf(given), [], {}
+    first = np.asarray(looked.variables['params']['layer1'].get('convolution', {}).get('kernel', np.zeros(0)))
+    if first.ndim == 4:
+        drawn = [
+            shelf.figure(f'filters_{how}', panels.filter_grids([('layer 1', first)], 1, how), f'Layer 1 of {looked.name}.')
+            for how in ('each', 'shared')
+        ]
+        sections.append(('Filters of layer 1', ''.join(drawn)))
+    for tap in taps:
+        top = found[tap]
+        size = len(top.values)
+        chosen = np.unique(np.linspace(0, size - 1, min(options.units, size)).astype(int))
+        projected, patch, inside = winners(looked, tap, chosen, top)
+        caption = (
+            f'{tap} of {looked.name}: {len(chosen)} of {size} units, evenly spaced; the {options.images} images of {looked.source.name} '
+            f'({looked.source.split}, {looked.source.num_examples:,} images) that excite each most, the strongest first. Left: the '
+            'activation projected down by deconvnet, switches of max pooling kept, response normalization passed through. Right: the '
+            'window that the unit sees.'
+        )
+        sections.append((tap, shelf.figure(tap.replace('.', '_'), units.layer_figure(chosen, projected, patch, inside), caption)))
+        arrays |= {f'{tap} {name}': array for name, array in top._asdict().items()} | {f'{tap} drawn': chosen}
+    count = sum(len(top.values) for top in found.values())
+    lead = f'The strongest images of {count:,} units among {looked.source.num_examples:,}, in one pass.'
+    looking.written(given, 'What units see', lead, sections, arrays)
+
+
+if __name__ == '__main__':
+    command.run('features', main, __doc__, 'configs/looking.py:clutter', FIELDS)
