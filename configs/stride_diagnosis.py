@@ -24,8 +24,14 @@ BOUND = 0.1
 
 _NARROW = 'zfnet_32 resized(1=16,2=16,3=32,4=32,5=16,6=128,7=128) replaced(6,dropout=none) replaced(7,dropout=none)'
 # Two thirds of the sibling's maps, and no dropout, for a training this short.
-_LIGHT = 'zfnet_32 resized(1=16,2=32,3=48,4=48,5=32) replaced(6,dropout=none) replaced(7,dropout=none)'
-_NETS = {'clutter': _NARROW, 'smoke': _NARROW, 'cifar10': _LIGHT, 'imagenette': 'zfnet_128', 'imagenet2012': 'zfnet'}
+_LIGHT = 'resized(1=16,2=32,3=48,4=48,5=32,6=256,7=256) replaced(6,dropout=none) replaced(7,dropout=none)'
+_NETS = {
+    'clutter': _NARROW,
+    'smoke': _NARROW,
+    'cifar10': f'zfnet_32 {_LIGHT}',
+    'imagenette': f'zfnet_128 {_LIGHT}',
+    'imagenet2012': 'zfnet',
+}
 # (kernel, stride, padding of layer 1; stride, padding of layer 2)
 _PHOTOGRAPHS = ((11, 4, 2, 1, 2), (11, 2, 3, 2, 0), (7, 4, 1, 1, 2), (7, 2, 1, 2, 0))
 _AT_128 = ((11, 4, 4, 1, 1), (11, 2, 5, 2, 1), (7, 4, 2, 1, 1), (7, 2, 3, 2, 1))
@@ -63,7 +69,8 @@ def get_config(scale: str) -> ml_collections.ConfigDict:
     if scale == 'imagenette':
         config.augment, config.initialization.std = {'crop': True, 'flip': True}, 0.03
         config.data.name, config.data.test, config.data.resize = 'imagenette/160px-v2', 'validation', 144
-        config.schedule = {'epochs': 60.0, 'kind': 'trapezoid', 'warmup': {'epochs': 0.5}, 'cooldown': {'epochs': 20.0}}
+        config.data.batch_size = 32
+        config.schedule = {'epochs': 20.0, 'kind': 'trapezoid', 'warmup': {'epochs': 1.0}, 'cooldown': {'epochs': 14.0}}
     if scale == 'imagenet2012':
         config.augment = {'crop': True, 'flip': True}
         config.data = {'name': 'imagenet2012', 'test': 'validation', 'holdout': 0.01, 'resize': 256, 'normalization': 'mean_image'}

@@ -67,9 +67,9 @@ def pictures(looked: Looked, indices) -> Pictures:
     return Pictures(raw, seen, labels, names)
 
 
-def opened(given: command.Command) -> Looked:
+def opened(given: command.Command, named: str | None = None) -> Looked:
     """The network, trained first where none is named, and its source; ResearchError for what is not there."""
-    named = given.options.network
+    named = given.options.network if named is None else named
     if not named:
         home = given.workdir / 'network'
         show = progress.Progress(given, '[network] ')
