@@ -5,7 +5,7 @@
     python -m experiments.layer_probing --config=configs/layer_probing.py:caltech101 --config.network=DIR/trials/KEY,DIR/trials/KEY
 
 clutter, smoke, mnist, cifar10 and imagenette train networks on a set and probe them on the same set: the classifiers learn from training
-images, and are tested on images that the network never saw. caltech101 (DeCAF's and Zeiler & Fergus's protocol, 30 images of each class)
+images, and are tested on images that the network never saw. caltech101 (Zeiler & Fergus's protocol, on the subset with 20 images of each class)
 takes cifar10's networks there; --config.network gives it any others, and --config.probe.data any other set.
 
 Expect at imagenet2012, probed on the whole Caltech-101 with --config.probe.data=caltech101: 44.8 % at layer 1, 86.2 at layer 5, 85.5 at
@@ -35,7 +35,8 @@ def get_options(scale: str) -> dict:
     if scale == 'smoke':
         return {'probe': {'per_class': '5,10', 'test_per_class': 20, 'splits': 2, 'costs': '0.00001,0.001,0.1'}}
     if scale in ('caltech101', 'imagenet2012'):
-        return {'probe': {'data': 'caltech101_subset' if scale == 'caltech101' else 'caltech101', 'per_class': '5,10,15,20,25,30'}}
+        # Half of the subset's 40 images of each of 43 categories are left to learn from: more than 20 become 20.
+        return {'probe': {'data': 'caltech101_subset' if scale == 'caltech101' else 'caltech101', 'per_class': '5,10,20,30'}}
     return {'probe': {'per_class': '10,30,100,300', 'test_per_class': 500}}
 
 

@@ -101,13 +101,15 @@ def results(workdir: pathlib.Path, folder: pathlib.Path) -> None:
     book, done = _rendered(workdir, folder)
     finished = [record for record in book.records if record.result]
     seeds = ', '.join(map(str, sorted({record.seed for record in finished})))
+    adopted = any(record.part == 'adopted' for record in finished)
+    command = progress.elsewhere(book.line, 'config.trials.shard', 'config.network') + (' --config.network=WORKDIR,...' if adopted else '')
     lines = [
-        f'- command: `{progress.elsewhere(book.line, "config.trials.shard")}`',
+        f'- command: `{command}`',
         f'- {len(finished)} of {len(book.records)} trainings finished, seeds {seeds}, '
         f'{progress.duration(sum(record.seconds for record in finished))} in their steps',
     ]
     lines += sorted({f'- {r.run["machine"]}; {r.run["versions"]}; {r.run["date"]}' for r in finished if r.run})
     trained = {progress.elsewhere(record.run['command'], 'config.seed') for record in finished if record.part == 'adopted'}
-    lines += [f'- its networks: `{command}`' for command in sorted(trained)]
+    lines += [f'- its networks: `{line}`' for line in sorted(trained)]
     parts = [f'# {done.title}\n', f'{done.lead}\n', *book.shelf.markdown, 'Rendered from the records of the runs:\n', '\n'.join(lines)]
     folder.joinpath('README.md').write_text('\n'.join(parts) + '\n')
