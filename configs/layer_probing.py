@@ -5,8 +5,8 @@
     python -m experiments.layer_probing --config=configs/layer_probing.py:caltech101 --config.network=DIR/trials/KEY,DIR/trials/KEY
 
 clutter, smoke, mnist, cifar10 and imagenette train networks on a set and probe them on the same set: the classifiers learn from training
-images, and are tested on images that the network never saw. caltech101 (Zeiler & Fergus's protocol, on the subset with 20 images of each class)
-takes cifar10's networks there; --config.network gives it any others, and --config.probe.data any other set.
+images, and are tested on images that the network never saw. caltech101 (Zeiler & Fergus's protocol, on a subset with 20 images of each
+class) takes cifar10's networks there; --config.network gives it any others, and --config.probe.data any other set.
 
 Expect at imagenet2012, probed on the whole Caltech-101 with --config.probe.data=caltech101: 44.8 % at layer 1, 86.2 at layer 5, 85.5 at
 layer 7 for the SVM; never run here.

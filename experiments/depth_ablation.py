@@ -136,7 +136,7 @@ def main(given: command.Command) -> None:
     if given.dry_run:
         print(plans.table(given, grown + refits))
         return
-    sweep.carry_out(given, grown + refits, lambda trial: _measure(trial, rows))
+    sweep.carry_out(given, grown + refits, lambda trial, stop: _measure(trial, rows))
 
 
 if __name__ == '__main__':

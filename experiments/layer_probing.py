@@ -17,7 +17,7 @@ import json
 
 import numpy as np
 
-from cnn_research import checkpoints, tasks, trials
+from cnn_research import checkpoints, tasks, train, trials
 from cnn_research import config as configs
 from cnn_research.analysis import features, probes, probing
 from cnn_research.config import Field
@@ -82,7 +82,7 @@ def _protocol(options, tap: str, trained: bool) -> str:
     return f'probe-{hashlib.sha256(told.encode()).hexdigest()[:12]}-{"" if trained else "untrained-"}{tap}'
 
 
-def _measure(given: command.Command, first: trials.Trial, trial: trials.Trial) -> None:
+def _measure(given: command.Command, first: trials.Trial, trial: trials.Trial, stop) -> None:
     """The outcomes of every tap of a network; untrained with the most images alone, of the pixels with the first network only."""
     options = configs.flat(given.options)
     source, learned, resize = _source(trial, options)
@@ -99,6 +99,8 @@ def _measure(given: command.Command, first: trials.Trial, trial: trials.Trial) -
         folder = given.workdir / 'features' / features.fingerprint(net, variables, chosen, options['probe.side'], resize)
         collect = functools.partial(features.collect, net, variables, chosen, side=options['probe.side'], resize=resize)
         for tap, array in features.kept(folder, missing, collect).items():
+            if stop():
+                raise train.Stopped
             about = {'dimension': array.shape[1], 'classes': source.num_classes, 'test': len(drawn[max(drawn)][0].test)}
             sizes = drawn if seen else {max(drawn): drawn[max(drawn)]}
             curve = functools.partial(probing.learning_curve, array, labels[used], sizes, protocol)
@@ -138,7 +140,7 @@ def main(given: command.Command) -> None:
     if given.dry_run:
         print(plans.table(given, networks))
         return
-    sweep.carry_out(given, networks, lambda trial: _measure(given, networks[0], trial))
+    sweep.carry_out(given, networks, lambda trial, stop: _measure(given, networks[0], trial, stop))
 
 
 if __name__ == '__main__':

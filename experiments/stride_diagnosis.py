@@ -79,7 +79,7 @@ def main(given: command.Command) -> None:
     if given.dry_run:
         print(plans.table(given, planned))
         return
-    sweep.carry_out(given, planned, lambda trial: _measure(given, trial))
+    sweep.carry_out(given, planned, lambda trial, stop: _measure(given, trial))
 
 
 if __name__ == '__main__':

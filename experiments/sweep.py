@@ -26,9 +26,14 @@ def line(given: command.Command, trial: trials.Trial) -> str:
 
 
 def carry_out(
-    given: command.Command, planned: Sequence[trials.Trial], measure: Callable[[trials.Trial], None] = lambda trial: None
+    given: command.Command,
+    planned: Sequence[trials.Trial],
+    measure: Callable[[trials.Trial, Callable[[], bool]], None] = lambda trial, stop: None,
 ) -> None:
-    """Trains this process's share, measures each finished trial, and leaves plan.json; TrialError at the end if a trial failed."""
+    """Trains this process's share, measures each finished trial, and leaves plan.json; TrialError at the end if a trial failed.
+
+    measure(trial, stop): raises Stopped between two things that it keeps, where it takes minutes and `stop` says so.
+    """
     about = {'experiment': given.name, 'label': given.recipe.label, 'options': configs.flat(given.options)}
     about['line'] = progress.elsewhere(given.line, 'config.trials.shard')
     trials.write_plan(given.workdir, planned, [plans.reduced(given, trial) for trial in planned], about)
@@ -53,7 +58,7 @@ def carry_out(
         if stop():
             raise train.Stopped
         if trial not in failed:
-            measure(trial)
+            measure(trial, stop)
     given.workdir.joinpath('report.html').write_text(pages.report([given.workdir]))
     print(f'report: {given.workdir / "report.html"}', file=sys.stdout)
     if failed:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnn_research import config as configs
-from cnn_research import trials
+from cnn_research import train, trials
 from cnn_research.analysis import probes, probing
 from cnn_research.errors import ArchitectureError, ConfigError
 from cnn_research.reporting import page
@@ -188,3 +188,15 @@ def test_a_report_has_the_curve_and_says_where_its_spread_comes_from(tmp_path):
     assert curve[0] == 'features,5,30' and len(curve) == 9
     assert (tmp_path / 'figures' / 'curves.png').is_file() and (tmp_path / 'figures' / 'layers.svg').is_file()
     assert report.report([], ABOUT, Shelf(tmp_path, 'layer_probing', ()))[1:] == ('No network is probed yet.', [])
+
+
+def test_a_stop_between_two_taps_keeps_the_first(workdir, tmp_path):
+    (trial,) = (workdir / 'trials').iterdir()
+    more = (f'--config.network={trial}', '--config.probe.taps=layer3,layer4', '--config.probe.splits=1')
+    asked = iter([False, False, True])  # before measuring, before the first tap, before the second
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(train.Stopped):
+        patch.setattr(layer_probing.command, 'stopper', lambda: lambda: next(asked))
+        layer_probing.main(given(tmp_path / 'stopped', *more))
+    options = configs.flat(given(tmp_path / 'stopped', *more).options)
+    names = [layer_probing._protocol(options, tap, True) for tap in ('layer3', 'layer4')]
+    assert [(trial / 'evaluations' / f'{name}.json').is_file() for name in names] == [True, False]
