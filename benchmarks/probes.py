@@ -21,7 +21,7 @@ import jax
 import joblib
 import numpy as np
 import sklearn
-from absl import app, flags
+from absl import flags
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
@@ -131,4 +131,5 @@ def main(argv):
 
 
 if __name__ == '__main__':
-    app.run(main, flags_parser=lambda arguments: FLAGS(arguments))
+    FLAGS(sys.argv)
+    sys.exit(main(sys.argv))
