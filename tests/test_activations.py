@@ -84,7 +84,8 @@ def test_a_window_is_what_moves_a_unit(variables, tap, place):
         return kept[0, place[0], place[1]].sum()
 
     # Pools choose one place each: many images together reach all places that a unit can see.
-    moved = sum(np.abs(jax.grad(unit)(np.abs(np.roll(image, n, axis=(1, 2))) * (1 + n % 3))).sum((0, 3)) for n in range(24)) > 0
+    gradient = jax.jit(jax.grad(unit))
+    moved = sum(np.abs(gradient(np.abs(np.roll(image, n, axis=(1, 2))) * (1 + n % 3))).sum((0, 3)) for n in range(24)) > 0
     top, left, bottom, right = NET.architecture.window(tap, *place)
     inside = np.zeros((32, 32), bool)
     inside[top:bottom, left:right] = True

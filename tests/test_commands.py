@@ -164,6 +164,7 @@ def test_every_command_refuses_unknown_flags_on_one_line(environment):
         assert (process.returncode, out) == (2, '') and err.count('\n') == 1 and err.startswith(f'{name}: ') and 'no_such_flag' in err
 
 
+@pytest.mark.slow
 def test_a_second_run_finds_the_programs_that_the_first_compiled(environment, tmp_path):
     mine = {**environment, 'XDG_CACHE_HOME': str(tmp_path / 'cache')}
     del mine['JAX_COMPILATION_CACHE_DIR']
