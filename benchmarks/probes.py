@@ -9,7 +9,6 @@ there are jobs, and its time is scaled to all classes.
   python -m benchmarks.probes --layers=layer1,layer6 --classes=4 --out=results/probes_cpu.md
 """
 
-import os
 import pathlib
 import platform
 import shlex
@@ -27,6 +26,7 @@ from sklearn.svm import LinearSVC
 
 from cnn_research.analysis import probes
 from cnn_research.reporting import tables
+from experiments import progress
 
 # What layers 1 to 7 of the paper's network have, maps averaged to 6 x 6.
 DIMENSIONS = dict(zip((f'layer{number}' for number in range(1, 8)), (3456, 9216, 13824, 13824, 9216, 4096, 4096), strict=True))
@@ -80,7 +80,7 @@ def row(layer: str, classes: int, compared: bool) -> dict:
     chosen = np.linspace(0, CLASSES - 1, classes).astype(int)
     theirs, converged, worst = 0.0, 0, -np.inf
     with joblib.Parallel(n_jobs=JOBS) as pool:
-        pool(joblib.delayed(_theirs)(features[::10], np.sign(labels[::10] - 50.5), 1e-6) for _ in range(JOBS))  # starts the workers
+        pool(joblib.delayed(_theirs)(features[::10], np.where(labels[::10] == 0, 1, -1), 1e-6) for _ in range(JOBS))  # starts the workers
         for fit in fitted:
             begun = time.perf_counter()
             found = pool(joblib.delayed(_theirs)(features, np.where(labels == label, 1, -1), fit.cost) for label in chosen)
@@ -123,7 +123,7 @@ def main(argv):
     )
     text += f'LinearSVC fitted {_CLASSES.value} of the {CLASSES} classes, with its defaults; its time is scaled to all.\n\n'
     versions = f'Python {platform.python_version()}, jax {jax.__version__}, scikit-learn {sklearn.__version__}'
-    text += f'- machine: {platform.machine()}, {os.cpu_count()} logical cores\n- versions: {versions}\n'
+    text += f'- machine: {progress.machine()}\n- versions: {versions}\n'
     text += f'- {time.strftime("%Y-%m-%d %H:%M %Z")}\n- command: `{shlex.join(["python", "-m", "benchmarks.probes", *argv[1:]])}`\n'
     print(text)
     if _OUT.value:

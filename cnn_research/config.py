@@ -215,8 +215,11 @@ def by_layer(text: str, name: str = 'a table by layer') -> dict[float, float]:
         raise ConfigError(f"{name}={text!r} cannot be read; write rising pairs such as '1=0.0001,4=0.1', none below 0.") from None
 
 
-def numbers(text: str, name: str, kind: type = int) -> tuple:
-    """(5, 8) of '5,8', rising, none below 0; ConfigError where it cannot be read. `name` is the field, for the message."""
+def numbers(text: str, name: str, kind: type = int, low: float | None = None) -> tuple:
+    """(5, 8) of '5,8', rising, none below 0; ConfigError where it cannot be read. `name` is the field, for the message.
+
+    low: there must be at least one number, and none below it.
+    """
     words = [word.strip() for word in text.split(',') if word.strip()]
     try:
         found = tuple(map(kind, words))
@@ -224,6 +227,8 @@ def numbers(text: str, name: str, kind: type = int) -> tuple:
         found = (-1,)
     if list(found) != sorted(set(found)) or not all(0 <= number < math.inf for number in found):
         raise ConfigError(f'{name}={text!r} cannot be read; write rising numbers such as {"5,8" if kind is int else "0.01,1"!r}.')
+    if low is not None and (not found or found[0] < low):
+        raise ConfigError(f'{name}={text!r} names {found[0] if found else "nothing"}; it takes one number or more, each at least {low:g}.')
     return found
 
 

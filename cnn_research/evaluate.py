@@ -1,6 +1,6 @@
 """Every example exactly once: loss, errors, confusion; single networks and committees."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -45,6 +45,14 @@ class Result:
         return asdict(self)
 
 
+def passed(run: Callable, variables, placed, feed) -> Iterator:
+    """What `run` (of parallel.spread_map) makes of each batch of an evaluation feed, in order, without its padding: trees of (b, ...)."""
+    for step in range(feed.steps):
+        batch = feed.batch(step)
+        counted = batch.pop('mask')
+        yield jax.tree.map(lambda array, counted=counted: array[counted], run(variables, placed, batch))
+
+
 def predictor(network: Network, views: str = 'centre', loss: str = 'softmax', j: float = 1.0, devices: Sequence | None = None):
     """A compiled function (variables, feed) -> Predictions; variables as in `evaluate`. Reuse it: it compiles once for each batch shape."""
     if views not in VIEWS:
@@ -65,12 +73,7 @@ def predictor(network: Network, views: str = 'centre', loss: str = 'softmax', j:
     def predict(variables, feed) -> Predictions:
         if id(feed) not in placed:
             placed[id(feed)] = (feed, parallel.replicated(feed.store, devices))
-        variables = parallel.replicated(variables, devices)
-        parts = []
-        for step in range(feed.steps):
-            batch = feed.batch(step)
-            counted = batch.pop('mask')
-            parts.append([a[counted] for a in run(variables, placed[id(feed)][1], batch)])
+        parts = passed(run, parallel.replicated(variables, devices), placed[id(feed)][1], feed)
         return Predictions(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     return predict

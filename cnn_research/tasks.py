@@ -108,6 +108,20 @@ def network(config) -> Network:
     return Network(configs.network(config), Initialization(given.kernel, given.std, *pairs), config.dtype)
 
 
+def fresh(net: Network, key) -> dict:
+    """The parameters that the network's initialization draws with a key."""
+    return jax.jit(net.init)(key, jnp.zeros((1, *net.architecture.input_shape), jnp.float32))['params']
+
+
+def resize_of(config, source: Source) -> int:
+    """The short side in px that images of a source are scaled to for a trained network: as in its training for its own source; those of
+    another, unless they have the network's size, to its data.resize or else to its input's side; 0 = as they are."""
+    if source.name == config.data.name:
+        return config.data.resize
+    shape = configs.network(config).input_shape
+    return 0 if source.image_shape and source.image_shape[:2] == shape[:2] else config.data.resize or shape[0]
+
+
 def _statistics(config, train: Source, feed) -> dict:
     """The preprocessing measured on at most data.statistics_examples training images, evenly spaced."""
     count = min(config.data.statistics_examples, train.num_examples)
@@ -171,8 +185,7 @@ def classification(
         return {'error': result['top1_error'], **result}
 
     def initialize(key):
-        fresh = jax.jit(net.init)(key, jnp.zeros((1, *shape), jnp.float32))['params']
-        return fresh | dict(start.load()) if start else fresh
+        return fresh(net, key) | dict(start.load()) if start else fresh(net, key)
 
     return Task(
         name=task_name(start),

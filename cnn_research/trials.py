@@ -245,23 +245,27 @@ def memory(config) -> float:
     return 16 * net.parameters + 8 * activations
 
 
-def stored(workdir: pathlib.Path, protocol: str, compute: Callable[[], Any]) -> Any:
-    """What `compute` found of a finished trial, as JSON: computed once, kept in evaluations/PROTOCOL.json under the trial's key."""
+def stored(workdir: pathlib.Path, protocol: str, compute: Callable[[], Any], source: str = '') -> Any:
+    """What `compute` found of a finished trial, as JSON: computed once, kept in evaluations/PROTOCOL.json under the trial's key.
+
+    source: the fingerprint of what was looked at, where it is not the trial's own data; computed anew when it is another.
+    """
     key = (workdir / 'key').read_text()
-    found = read(workdir, protocol)
+    found = read(workdir, protocol, source)
     if found is not None:
         return found
     path = workdir / 'evaluations' / f'{protocol}.json'
     path.parent.mkdir(exist_ok=True)
-    checkpoints.write_text(path, json.dumps({'key': key, 'result': compute()}))
+    checkpoints.write_text(path, json.dumps({'key': key, 'source': source, 'result': compute()}))
     return read(workdir, protocol)
 
 
-def read(workdir: pathlib.Path, protocol: str) -> Any:
-    """What `stored` keeps, or None where nothing is kept for the trial's key."""
+def read(workdir: pathlib.Path, protocol: str, source: str | None = None) -> Any:
+    """What `stored` keeps, or None where nothing is kept for the trial's key or, where it is told, for the source."""
     try:
         content = json.loads((workdir / 'evaluations' / f'{protocol}.json').read_text())
-        return content['result'] if content['key'] == (workdir / 'key').read_text() else None
+        known = source is None or content.get('source', '') == source
+        return content['result'] if known and content['key'] == (workdir / 'key').read_text() else None
     except (OSError, ValueError, KeyError):
         return None
 
@@ -271,7 +275,7 @@ def write_plan(folder: pathlib.Path, trials: Sequence[Trial], reduced: Sequence[
     folder.mkdir(parents=True, exist_ok=True)
     listed = [
         {'part': t.part, 'row': t.row, 'point': t.point, 'seed': t.config.seed, 'key': t.key, 'reduced': short}
-        | ({'workdir': str(t.workdir)} if t.part == 'adopted' else {})
+        | ({} if t.workdir == folder / 'trials' / t.key else {'workdir': str(t.workdir)})
         for t, short in zip(trials, reduced, strict=True)
     ]
     checkpoints.write_text(folder / 'plan.json', json.dumps({**about, 'trials': listed}, indent=1))

@@ -13,7 +13,7 @@ report.html, figures and arrays.npz.
 import numpy as np
 
 from cnn_research import checkpoints, tasks
-from cnn_research.analysis import activations, features
+from cnn_research.analysis import activations, features, projection
 from cnn_research.config import Field
 from cnn_research.data import stream
 from cnn_research.data.sources import subset
@@ -28,16 +28,7 @@ FIELDS = (
     Field('evolution.units', 4, 'units of each layer that are drawn, evenly spaced', low=1),
     Field('evolution.examples', 1000, 'images, evenly spaced, that the strongest is looked for in and drift is measured on', low=2),
 )
-_SAID = 'Zeiler & Fergus 2013, section 4.1 ("lower layers ... can be seen to converge within a few epochs")'
-
-
-def _drift(early: dict, last: dict) -> dict[str, float]:
-    """{tap: mean distance between the features (N, D) of two checkpoints, over the length of the last one's}."""
-    lengths = {tap: np.linalg.norm(array, axis=1) for tap, array in last.items()}
-    return {
-        tap: float(np.mean(np.linalg.norm(early[tap] - array, axis=1)[lengths[tap] > 0] / lengths[tap][lengths[tap] > 0]))
-        for tap, array in last.items()
-    }
+_SAID = 'Zeiler & Fergus 2013, section 4.1 and Fig. 4'
 
 
 def _drifts(looked: looking.Looked, workdir: str, steps: list[int], taps: list[str]) -> dict[str, np.ndarray]:
@@ -46,7 +37,7 @@ def _drifts(looked: looking.Looked, workdir: str, steps: list[int], taps: list[s
     for step in steps:
         trained = checkpoints.load(workdir, step)
         found.append(features.collect(tasks.network(trained.config), trained.variables, looked.source, taps, 6, looked.resize))
-    drifts = [_drift(early, found[-1]) for early in found]
+    drifts = [features.drift(early, found[-1]) for early in found]
     return {tap: np.array([drift[tap] for drift in drifts]) for tap in taps}
 
 
@@ -55,16 +46,18 @@ def _settling(epochs: np.ndarray, drift: np.ndarray) -> float:
     return float(100 * drift[len(epochs) // 2] / drift[0]) if drift[0] else 0.0
 
 
-def main(given: command.Command) -> None:
-    if given.dry_run:
-        looking.planned(given)
-        return
-    options, named = given.options.evolution, [name.strip() for name in given.options.network.split(',') if name.strip()]
-    looked = looking.opened(given, named[0] if named else '')
-    homes = named or [str(given.workdir / 'network')]
-    steps = checkpoints.steps(homes[0])
-    if len(steps) < 2 or any(checkpoints.steps(home) != steps for home in homes):
+def check(given, architecture, source) -> None:
+    """ArchitectureError for a network without a way down, ConfigError for networks whose checkpoints differ."""
+    projection.projecting(architecture, 'deconvnet')
+    homes = looking.workdirs(given)
+    steps = [checkpoints.steps(home) for home in homes]
+    if given.options.network and (len(steps[0]) < 2 or any(other != steps[0] for other in steps)):
         raise ConfigError('evolution needs networks with the same checkpoints, two or more; train with --config.checkpoint.marks=1,2,5,10.')
+
+
+def draw(given: command.Command, looked: looking.Looked) -> None:
+    options, homes = given.options.evolution, looking.workdirs(given)
+    steps = checkpoints.steps(homes[0])
     count = min(options.examples, looked.source.num_examples)
     looked = looked._replace(source=subset(looked.source, np.linspace(0, looked.source.num_examples - 1, count).astype(int)))
     per_epoch = tasks.sources(looked.trained.config)['train'].num_examples / looked.trained.config.data.batch_size
@@ -112,6 +105,10 @@ def main(given: command.Command) -> None:
         arrays |= {f'{tap} units': chosen, f'{tap} examples': examples, f'{tap} drift': np.stack([drift[tap] for drift in drifts])}
     lead = f'{len(steps)} checkpoints of {looked.trained.architecture.name} on {looked.source.name}.'
     looking.written(given, 'Features over the training', lead, sections, arrays)
+
+
+def main(given: command.Command) -> None:
+    looking.run(given, draw, check, several=True)
 
 
 if __name__ == '__main__':

@@ -54,16 +54,18 @@ def winners(looked: looking.Looked, tap: str, chosen: np.ndarray, top: activatio
     return projected, patch, cut[0].inside.reshape(count, k, *cut[0].inside.shape[1:])
 
 
-def main(given: command.Command) -> None:
-    if given.dry_run:
-        looking.planned(given)
-        return
-    options = given.options.features
-    looked = looking.opened(given)
-    net = looked.trained.architecture
-    taps = [tap.strip() for tap in options.taps.split(',') if tap.strip()] or default_taps(net)
-    check_taps(net, taps)
-    projection.projecting(net, 'deconvnet')  # refuses what has none, before the pass
+def _taps(given, architecture) -> list[str]:
+    return [tap.strip() for tap in given.options.features.taps.split(',') if tap.strip()] or default_taps(architecture)
+
+
+def check(given, architecture, source) -> None:
+    """ArchitectureError for a tap or a way down that is not there."""
+    check_taps(architecture, _taps(given, architecture))
+    projection.projecting(architecture, 'deconvnet')
+
+
+def draw(given: command.Command, looked: looking.Looked) -> None:
+    options, taps = given.options.features, _taps(given, looked.trained.architecture)
     config = looked.trained.config
     feed = stream.evaluation_feed(looked.source, 100, looked.resize, config.data.resident_gb, config.data.workers)
     found = activations.strongest(looked.network, looked.variables, feed, taps, options.images)
@@ -92,6 +94,10 @@ def main(given: command.Command) -> None:
     count = sum(len(top.values) for top in found.values())
     lead = f'The strongest images of {count:,} units among {looked.source.num_examples:,}, in one pass.'
     looking.written(given, 'What units see', lead, sections, arrays)
+
+
+def main(given: command.Command) -> None:
+    looking.run(given, draw, check)
 
 
 if __name__ == '__main__':

@@ -31,14 +31,18 @@ RANGES = {
 }
 
 
-def main(given: command.Command) -> None:
-    if given.dry_run:
-        looking.planned(given)
-        return
-    options = given.options.invariance
-    looked = looking.opened(given)
-    taps = [tap.strip() for tap in options.taps.split(',') if tap.strip()]
-    check_taps(looked.trained.architecture, taps)
+def _taps(given) -> list[str]:
+    return [tap.strip() for tap in given.options.invariance.taps.split(',') if tap.strip()]
+
+
+def check(given, architecture, source) -> None:
+    """ResearchError for an image or a tap that is not there."""
+    looking.numbers(given, source)
+    check_taps(architecture, _taps(given))
+
+
+def draw(given: command.Command, looked: looking.Looked) -> None:
+    options, taps = given.options.invariance, _taps(given)
     pictures = looking.pictures(looked, looking.numbers(given, looked.source))
     rows, arrays = [], {}
     for kind, (label, low, high) in RANGES.items():
@@ -56,6 +60,10 @@ def main(given: command.Command) -> None:
     figure = looking.shelf(given).figure('invariance', invariance_curves(rows, pictures.names), caption)
     lead = f'{len(pictures.names)} images of {looked.source.name}, moved, scaled and turned.'
     looking.written(given, 'Invariance', lead, [('Curves', figure)], arrays)
+
+
+def main(given: command.Command) -> None:
+    looking.run(given, draw, check)
 
 
 if __name__ == '__main__':

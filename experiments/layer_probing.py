@@ -31,9 +31,7 @@ FIELDS = (
     *trials.FIELDS,
     Field('network', '', "workdirs of finished trainings, separated by commas; '' = train them"),
     Field('probe.data', '', "the source that is probed; '' = the network's own"),
-    Field(
-        'probe.train', 'train', "its split for training, with probe.test redrawn at random; of the network's own source data.train counts"
-    ),
+    Field('probe.train', 'train', "its split that is pooled with probe.test and redrawn; of the network's own source data.train counts"),
     Field('probe.test', 'test', "its split for the test; of the network's own source data.test counts"),
     Field('probe.taps', '', "the network's taps, such as 'layer5,layer6.dense'; '' = every layer below the last"),
     Field('probe.side', 6, 'maps larger than this, in px, are averaged to it; 0 = as they are', low=0),
@@ -41,30 +39,27 @@ FIELDS = (
     Field('probe.per_class', '30', "training images of each class: '5,15,30' for a learning curve"),
     Field('probe.test_per_class', 50, 'test images of each class, at most, and at most half of what a class has', low=1),
     Field('probe.splits', 5, 'random splits', low=1),
+    Field('probe.seed', 0, 'of the random splits, which all networks share', low=0),
     Field('probe.folds', 5, 'of the cross-validation that chooses C', low=2),
     Field('probe.costs', '1e-6,3e-6,1e-5,3e-5,1e-4,3e-4,1e-3,3e-3,1e-2,3e-2,1e-1', 'values of C, the weight of the losses, to choose from'),
 )
-SIZES, COSTS = ('probe.per_class', int, 2), ('probe.costs', float, 1e-12)
 
 
-def _numbers(options, name: str, kind: type, low: float) -> tuple:
-    found = configs.numbers(options[name], name, kind)
-    if not found or found[0] < low:
-        raise ConfigError(f'{name}={options[name]!r} names {"nothing" if not found else found[0]}; each must be at least {low:g}.')
-    return found
+def _sizes_and_costs(options) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Training images of each class, of which cross-validation needs two, and the values of C."""
+    sizes = configs.numbers(options['probe.per_class'], 'probe.per_class', int, low=2)
+    return sizes, configs.numbers(options['probe.costs'], 'probe.costs', float, low=1e-12)
 
 
 def _source(trial: trials.Trial, options):
     """(source to probe, which of it the network learned from or None, the short side that images are scaled to)."""
-    data, net = trial.config.data, configs.network(trial.config)
+    data = trial.config.data
     own = options['probe.data'] in ('', data.name)
-    train, test = (data.train, data.test) if own else (options['probe.train'], options['probe.test'])
-    parts = [open_source(options['probe.data'] or data.name, split, data.dir or None) for split in (train, test)]
-    source, side = joined(*parts), net.input_shape[0]
-    if own:
-        return source, np.arange(source.num_examples) < parts[0].num_examples, data.resize
-    fits = source.image_shape and source.image_shape[:2] == net.input_shape[:2]
-    return source, None, 0 if fits else data.resize or side
+    splits = (data.train, data.test) if own else (options['probe.train'], options['probe.test'])
+    train, test = (open_source(options['probe.data'] or data.name, split, data.dir or None) for split in splits)
+    source = joined(train, test)
+    learned = np.arange(source.num_examples) < train.num_examples if own else None
+    return source, learned, tasks.resize_of(trial.config, source)
 
 
 def _taps(config, options) -> list[str]:
@@ -86,26 +81,33 @@ def _measure(given: command.Command, first: trials.Trial, trial: trials.Trial, s
     """The outcomes of every tap of a network; untrained with the most images alone, of the pixels with the first network only."""
     options = configs.flat(given.options)
     source, learned, resize = _source(trial, options)
+    own = _taps(trial.config, options)
+    names = {(tap, seen): _protocol(options, tap, seen) for seen in (True, False) for tap in own}
+    names |= {(features.PIXELS, True): _protocol(options, features.PIXELS, True)} if trial is first else {}
+    missing = [key for key, name in names.items() if trials.read(trial.workdir, name, source.fingerprint) is None]
+    if not missing:
+        return
     labels, net, trained = features.labels(source), tasks.network(trial.config), checkpoints.load(trial.workdir)
-    sizes, costs = _numbers(options, *SIZES), _numbers(options, *COSTS)
-    drawing = options['probe.test_per_class'], options['probe.splits'], given.config.seed
-    used, drawn = probing.gathered(probing.draws(labels, source.num_classes, sizes, *drawing, learned))
-    protocol, chosen = probing.Protocol(probes.KINDS, costs, options['probe.folds'], options['probe.normalization']), subset(source, used)
-    for seen in (True, False):
-        params = trained.variables['params'] if seen else features.untrained(net, trial.config.seed)
-        variables = {**trained.variables, 'params': params}
-        taps = _taps(trial.config, options) + [features.PIXELS] * (seen and trial is first)
-        missing = [tap for tap in taps if trials.read(trial.workdir, _protocol(options, tap, seen)) is None]
+    drawing = options['probe.test_per_class'], options['probe.splits'], options['probe.seed']
+    sizes, costs = _sizes_and_costs(options)
+    drawn = probing.draws(labels, source.num_classes, sizes, *drawing, learned)
+    used, drawn = probing.gathered(drawn)
+    chosen, most = subset(source, used), max(drawn)
+    protocol = probing.Protocol(probes.KINDS, costs, options['probe.folds'], options['probe.normalization'])
+
+    def outcomes(array, sizes):
+        about = {'dimension': array.shape[1], 'classes': source.num_classes, 'test': len(drawn[most][0].test)}
+        return about | {'outcomes': probing.learning_curve(array, labels[used], sizes, protocol)}
+
+    for seen, params in ((True, trained.variables['params']), (False, features.untrained(net, trial.config.seed))):
+        variables, sizes = {**trained.variables, 'params': params}, drawn if seen else {most: drawn[most]}
         folder = given.workdir / 'features' / features.fingerprint(net, variables, chosen, options['probe.side'], resize)
         collect = functools.partial(features.collect, net, variables, chosen, side=options['probe.side'], resize=resize)
-        for tap, array in features.kept(folder, missing, collect).items():
+        for tap, array in features.kept(folder, [tap for tap, when in missing if when is seen], collect).items():
             if stop():
                 raise train.Stopped
-            about = {'dimension': array.shape[1], 'classes': source.num_classes, 'test': len(drawn[max(drawn)][0].test)}
-            sizes = drawn if seen else {max(drawn): drawn[max(drawn)]}
-            curve = functools.partial(probing.learning_curve, array, labels[used], sizes, protocol)
             print(f'[network, seed {trial.config.seed}] probing {tap}' + ('' if seen else ' before training'), flush=True)
-            trials.stored(trial.workdir, _protocol(options, tap, seen), lambda: about | {'outcomes': curve()})  # noqa: B023
+            trials.stored(trial.workdir, names[tap, seen], functools.partial(outcomes, array, sizes), source.fingerprint)
 
 
 def render(book: pages.Book) -> pages.Rendered:
@@ -136,7 +138,7 @@ def main(given: command.Command) -> None:
     named = [name.strip() for name in options['network'].split(',') if name.strip()]
     networks = trials.adopted(named) if named else trials.plan(given.recipe.rows, given.config, given.options, given.workdir)
     for trial in networks:
-        _taps(trial.config, options), _numbers(options, *SIZES), _numbers(options, *COSTS), _source(trial, options)
+        _taps(trial.config, options), _sizes_and_costs(options), _source(trial, options)
     if given.dry_run:
         print(plans.table(given, networks))
         return

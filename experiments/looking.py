@@ -1,12 +1,13 @@
 """What the commands that look into one trained network share: the network, the images, and the page that they leave."""
 
-import pathlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from cnn_research import checkpoints, tasks, train
 from cnn_research import config as configs
+from cnn_research.architecture import Architecture
 from cnn_research.config import Field
 from cnn_research.data import augment, stream
 from cnn_research.data.sources import Source, open_source
@@ -14,7 +15,7 @@ from cnn_research.errors import ConfigError
 from cnn_research.models.network import Network
 from cnn_research.reporting import page
 from cnn_research.reporting.shelf import Shelf
-from experiments import command, progress
+from experiments import command, plans, progress
 
 FIELDS = (
     Field('network', '', "workdir of a training, or a file of published weights; '' = train the network that the config describes"),
@@ -23,6 +24,9 @@ FIELDS = (
     Field('look.split', '', "its split; '' = the one that the network is tested on, 'test' of another source"),
 )
 IMAGES = Field('look.images', '0,1,2,3,4,5', 'numbers of the images in that split')
+
+
+Check = Callable[[command.Command, Architecture, Source], None]
 
 
 class Looked(NamedTuple):
@@ -40,7 +44,8 @@ class Looked(NamedTuple):
 
 
 class Pictures(NamedTuple):
-    """Some images of a source: raw, as they are read, (N, H, W, C); seen, the centre that the network sees, uint8; labels (N,); boxes."""
+    """Some images of a source: raw, uint8 (N, H, W, C), as they are read; seen, uint8 (N, h, w, c), the centre that the network sees;
+    labels (N,); what a caption calls each."""
 
     raw: np.ndarray
     seen: np.ndarray
@@ -67,31 +72,39 @@ def pictures(looked: Looked, indices) -> Pictures:
     return Pictures(raw, seen, labels, names)
 
 
-def opened(given: command.Command, named: str | None = None) -> Looked:
-    """The network, trained first where none is named, and its source; ResearchError for what is not there."""
-    named = given.options.network if named is None else named
-    if not named:
-        home = given.workdir / 'network'
-        show = progress.Progress(given, '[network] ')
-        train.fit(configs.check(given.config), home, watch=show, stop=command.stopper())
-        named = str(home)
-    trained = checkpoints.trained(named, given.options.look.step or None)
-    config, data = trained.config, given.options.look.data
-    split = given.options.look.split or (config.data.test if data in ('', config.data.name) else 'test')
+def workdirs(given: command.Command) -> list[str]:
+    """The networks that are named, or the one that the command trains itself."""
+    return [name.strip() for name in given.options.network.split(',') if name.strip()] or [str(given.workdir / 'network')]
+
+
+def opened(given: command.Command, check: Check) -> Looked:
+    """The first of `workdirs`, trained where none is named, and its source.
+
+    check(given, architecture, source) raises ResearchError for what cannot be looked at, before anything is trained; so does this function
+    for what is not there.
+    """
+    options, home = given.options.look, workdirs(given)[0]
+    trained = checkpoints.trained(home, options.step or None) if given.options.network else None
+    config = trained.config if trained else configs.check(given.config)
+    own = options.data in ('', config.data.name)
     where = given.config.data.dir or config.data.dir or None
-    source = open_source(data or config.data.name, split, where)
-    shape, own = trained.architecture.input_shape, data in ('', config.data.name)
-    resize = config.data.resize if own or config.data.resize else (shape[0] if source.image_shape != shape else 0)
+    source = open_source(options.data or config.data.name, options.split or (config.data.test if own else 'test'), where)
+    check(given, configs.network(config), source)
+    if not trained:
+        train.fit(config, home, watch=progress.Progress(given, '[network] '), stop=command.stopper())
+        trained = checkpoints.load(home, options.step or None)
     name = f'{trained.architecture.name} at step {trained.step:,}' if trained.step else trained.architecture.name
-    return Looked(name, trained, tasks.network(config), source, resize)
+    return Looked(name, trained, tasks.network(config), source, tasks.resize_of(config, source))
 
 
-def planned(given: command.Command) -> None:
-    """What a dry run prints."""
-    from experiments import plans
-
-    if given.options.network:
-        looked = opened(given)
+def run(given: command.Command, draw: Callable[[command.Command, Looked], None], check: Check, several: bool = False) -> None:
+    """draw(given, what is looked at); --dry_run says what that would be. several: whether `network` may name more than one."""
+    if not several and len(workdirs(given)) > 1:
+        raise ConfigError(f'network={given.options.network!r} names {len(workdirs(given))} networks; {given.name} looks into one.')
+    if not given.dry_run:
+        draw(given, opened(given, check))
+    elif given.options.network:
+        looked = opened(given, check)
         print(f'{looked.name}; {looked.source.num_examples:,} images of {looked.source.name} ({looked.source.split})')
     else:
         print(plans.training(given.config))
@@ -106,6 +119,5 @@ def written(given: command.Command, title: str, lead: str, sections, arrays: dic
     """Writes report.html, and the arrays that the figures show as arrays.npz."""
     given.workdir.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(given.workdir / 'arrays.npz', **arrays)
-    line = progress.elsewhere(given.line)
-    pathlib.Path(given.workdir, 'report.html').write_text(page.page(title, lead, sections, line))
+    (given.workdir / 'report.html').write_text(page.page(title, lead, sections, progress.elsewhere(given.line)))
     print(f'report: {given.workdir / "report.html"}')

@@ -13,7 +13,7 @@ import numpy as np
 
 from cnn_research.analysis import occlusion, projection
 from cnn_research.config import Field
-from cnn_research.data import clutter
+from cnn_research.data import augment, clutter
 from cnn_research.models.network import Network, check_taps
 from cnn_research.reporting import occlusion as drawing
 from cnn_research.reporting.tables import Column, Table
@@ -34,7 +34,7 @@ OTHERS = 3  # images beside each, as in the paper's panel (c)
 def _projections(looked: looking.Looked, tap: str, number: int, raw, first: int) -> np.ndarray:
     """(1 + OTHERS, h, w, C): the map projected down from image `first` of raw, then from the others in which it is strongest."""
     down = Network(projection.projecting(looked.trained.architecture, 'deconvnet'))
-    seen, _ = occlusion.prepared(raw, looked.variables, looked.trained.architecture.input_shape, occlusion.GREY)
+    seen = augment.prepare(raw, looked.variables['preprocessing'], looked.trained.architecture.input_shape)
     kept = looked.network.apply({'params': looked.variables['params']}, seen, taps=(tap,), method='features')[tap]
     strength = np.asarray(kept[..., number].reshape(len(raw), -1).sum(1))
     order = [first, *[index for index in np.argsort(-strength, kind='stable') if index != first][:OTHERS]]
@@ -50,13 +50,15 @@ def _confined(looked: looking.Looked, square, tap: str, count: int) -> dict:
     return {'images': len(chosen), 'share': 100 * share, 'chance': 100 * chance}
 
 
-def main(given: command.Command) -> None:
-    if given.dry_run:
-        looking.planned(given)
-        return
+def check(given, architecture, source) -> None:
+    """ResearchError for an image, a tap or a way down that is not there."""
+    looking.numbers(given, source)
+    check_taps(architecture, [given.options.occlusion.tap])
+    projection.projecting(architecture, 'deconvnet')
+
+
+def draw(given: command.Command, looked: looking.Looked) -> None:
     options = given.options.occlusion
-    looked = looking.opened(given)
-    check_taps(looked.trained.architecture, [options.tap])
     pictures = looking.pictures(looked, looking.numbers(given, looked.source))
     size = options.size or max(2, looked.trained.architecture.input_shape[0] // 4)
     square = occlusion.Square(size, options.stride, options.colour)
@@ -106,6 +108,10 @@ def main(given: command.Command) -> None:
         sections.append(('How much of the drop is inside the box', shelf.table('box', Table(columns, [row], 'Means over images.'))))
     arrays = {'rows': found.rows, 'columns': found.columns, 'map': found.number, **found.under._asdict()}
     looking.written(given, 'Occlusion', lead, sections, arrays)
+
+
+def main(given: command.Command) -> None:
+    looking.run(given, draw, check)
 
 
 if __name__ == '__main__':

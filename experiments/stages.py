@@ -22,21 +22,21 @@ FIELDS = (
 )
 
 
-def main(given: command.Command) -> None:
-    if given.dry_run:
-        looking.planned(given)
-        return
-    options = given.options.stages
-    looked = looking.opened(given)
-    pictures = looking.pictures(looked, looking.numbers(given, looked.source)[:1])
-    layers = configs.numbers(options.layers, 'stages.layers')
-    there = [layer.number for layer in looked.trained.architecture.layers]
-    if not layers or set(layers) - set(there):
+def check(given, architecture, source) -> None:
+    """ConfigError for an image or a layer that is not there."""
+    looking.numbers(given, source)
+    layers, there = configs.numbers(given.options.stages.layers, 'stages.layers', low=1), [layer.number for layer in architecture.layers]
+    if set(layers) - set(there):
         raise ConfigError(
-            f'stages.layers={options.layers!r}; {looked.trained.architecture.name} has the layers {", ".join(map(str, there))}.'
+            f'stages.layers={given.options.stages.layers!r}; {architecture.name} has the layers {", ".join(map(str, there))}.'
         )
+
+
+def draw(given: command.Command, looked: looking.Looked) -> None:
+    options = given.options.stages
+    pictures = looking.pictures(looked, looking.numbers(given, looked.source)[:1])
     shelf, sections, arrays = looking.shelf(given), [], {'image': pictures.seen[0]}
-    for number in layers:
+    for number in configs.numbers(options.layers, 'stages.layers'):
         passage = feature_maps.passage(looked.network, looked.variables, pictures.raw[0], number)
         chosen = feature_maps.strongest(next(iter(passage.stages.values())), options.maps)
         told = f'layer {number} of {looked.name}, image {pictures.names[0]} of {looked.source.name} ({looked.source.split})'
@@ -52,6 +52,10 @@ def main(given: command.Command) -> None:
                 arrays |= {f'layer{number} {name} {row}': maps for row, maps in rows.items()}
         sections.append((f'Layer {number}', drawn))
     looking.written(given, 'Through the stages', f'Image {pictures.names[0]} of {looked.source.name}.', sections, arrays)
+
+
+def main(given: command.Command) -> None:
+    looking.run(given, draw, check)
 
 
 if __name__ == '__main__':

@@ -125,3 +125,9 @@ def test_joined_sources_have_the_examples_of_both():
     other = dataclasses.replace(test, class_names=('one', 'two'), num_classes=2)
     with pytest.raises(SourceError, match='other classes'):
         joined(train, other)
+
+
+def test_drift_is_relative_to_the_last_features():
+    last = {'a': np.array([[3.0, 4.0], [0, 0], [0, 2]]), 'b': np.ones((3, 1))}
+    early = {'a': np.array([[3.0, 3.0], [9, 9], [2, 2]]), 'b': np.ones((3, 1))}
+    assert features.drift(early, last) == pytest.approx({'a': (1 / 5 + 2 / 2) / 2, 'b': 0})

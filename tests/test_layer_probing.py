@@ -112,6 +112,24 @@ def test_what_cannot_be_probed_is_refused_before_any_work(argument, message, err
     assert not (tmp_path / 'none').exists()
 
 
+def test_other_splits_and_other_images_of_the_same_name_are_probed_anew(workdir, tmp_path):
+    (trial,) = (workdir / 'trials').iterdir()
+    more = (f'--config.network={trial}', '--config.probe.taps=layer2', '--config.probe.splits=1', '--config.probe.test_per_class=9')
+
+    def probed(*further):
+        begun = given(tmp_path / 'other', *more, *further)
+        layer_probing.main(begun)
+        return json.loads(
+            (trial / 'evaluations' / f'{layer_probing._protocol(configs.flat(begun.options), "layer2", True)}.json').read_text()
+        )
+
+    first, second = probed(), probed('--config.probe.seed=1')
+    assert first['result'] != second['result'] and probed() == first
+    path = next(path for path in (trial / 'evaluations').iterdir() if path.read_text() == json.dumps(first))
+    path.write_text(json.dumps({**first, 'source': 'of other images', 'result': None}))
+    assert probed() == first
+
+
 def test_two_networks_of_one_seed_are_refused(workdir):
     (trial,) = (workdir / 'trials').iterdir()
     with pytest.raises(ConfigError, match='seed 0'):

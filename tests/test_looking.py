@@ -117,6 +117,26 @@ def test_what_is_not_there_is_refused(network, tmp_path, module, argument, messa
     assert not (tmp_path / 'none').exists()
 
 
+def test_several_networks_are_for_commands_that_compare_them(network, tmp_path):
+    with pytest.raises(ConfigError, match='names 2 networks; stages looks into one'):
+        looked_into(stages, f'{network},{network}', tmp_path)
+    arrays = looked_into(evolution, f'{network},{network}', tmp_path, '--config.evolution.units=1', '--config.evolution.examples=10')
+    np.testing.assert_array_equal(*arrays['layer1.relu drift'])
+
+
+def test_what_cannot_be_looked_at_is_refused_before_a_network_is_trained(tmp_path):
+    arguments = [
+        f'--workdir={tmp_path / "none"}',
+        '--config.architecture=lenet5',
+        '--config.data.name=digits',
+        '--config.loss.name=radial_basis',
+    ]
+    given = command.parse('features', 'configs/looking.py:smoke', arguments, features.FIELDS)
+    with pytest.raises(ArchitectureError, match='deconvnet'):
+        features.main(given)
+    assert not (tmp_path / 'none').exists()
+
+
 def test_without_a_network_one_is_trained_first_and_only_once(tmp_path):
     small = [f'--config.{name}={value}' for name, value in SETTINGS.items()]
     arguments = [*small, f'--workdir={tmp_path}', '--config.stages.layers=1']

@@ -1,5 +1,6 @@
 """What a trained network makes of every example of a source, at several taps in one pass, computed once and kept on disk."""
 
+import contextlib
 import hashlib
 import json
 import pathlib
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_research import checkpoints, parallel
+from cnn_research import checkpoints, evaluate, parallel, tasks
 from cnn_research.data import augment, stream
 from cnn_research.data.sources import Source
 from cnn_research.models.network import Network, check_taps
@@ -64,22 +65,18 @@ def collect(
     variables, placed = parallel.replicated(dict(variables), devices), parallel.replicated(feed.store, devices)
     found: dict[str, np.ndarray] = {}
     done = 0
-    for step in range(feed.steps):
-        batch = feed.batch(step)
-        counted = batch.pop('mask')
-        parts = {tap: array[counted] for tap, array in run(variables, placed, batch).items()}
-        for tap, part in parts.items():
-            whole = found.setdefault(tap, np.empty((source.num_examples, part.shape[1]), np.float32))
-            whole[done : done + len(part)] = part
-        done += int(counted.sum())
-    feed.close()
+    with contextlib.closing(feed):
+        for parts in evaluate.passed(run, variables, placed, feed):
+            for tap, part in parts.items():
+                whole = found.setdefault(tap, np.empty((source.num_examples, part.shape[1]), np.float32))
+                whole[done : done + len(part)] = part
+            done += len(part)
     return found
 
 
 def untrained(network: Network, seed: int) -> dict:
     """The weights that a training with this seed begins with."""
-    image = jnp.zeros((1, *network.architecture.input_shape), jnp.float32)
-    return jax.jit(network.init)(jax.random.fold_in(jax.random.key(seed), 0), image)['params']
+    return tasks.fresh(network, jax.random.fold_in(jax.random.key(seed), 0))
 
 
 def labels(source: Source) -> np.ndarray:
@@ -101,13 +98,14 @@ def kept(folder: pathlib.Path, taps: Sequence[str], compute: Callable[[Sequence[
 
     The folder is named for the `fingerprint`; a file is written beside its name and renamed, and held against its SHA-256.
     """
-    folder.mkdir(parents=True, exist_ok=True)
 
     def there(tap):
         note = folder / f'{tap}.sha256'
         return note.is_file() and (folder / f'{tap}.npy').is_file() and note.read_text() == _digest(folder / f'{tap}.npy')
 
     missing = [tap for tap in taps if not there(tap)]
+    if missing:
+        folder.mkdir(parents=True, exist_ok=True)
     for tap, array in compute(missing).items() if missing else ():
         partial = folder / f'.{tap}.partial.npy'
         np.save(partial, array)
@@ -119,3 +117,16 @@ def kept(folder: pathlib.Path, taps: Sequence[str], compute: Callable[[Sequence[
 def _digest(path: pathlib.Path) -> str:
     with open(path, 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def drift(early: Mapping[str, np.ndarray], last: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """{tap: mean over examples of the distance between their features (N, D) early and last, over the length of the last}.
+
+    Examples whose last features are all 0 have no such length and are left out.
+    """
+    found = {}
+    for tap, array in last.items():
+        lengths = np.linalg.norm(array, axis=1)
+        distances = np.linalg.norm(early[tap] - array, axis=1)
+        found[tap] = float(np.mean(distances[lengths > 0] / lengths[lengths > 0]))
+    return found

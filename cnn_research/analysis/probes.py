@@ -170,5 +170,5 @@ def _conjugate_gradients(curved, residual, preconditioner, features, problem):
     direction = preconditioner * residual
     first = problem(residual * direction)
     none = jnp.zeros_like(residual)
-    begin = (0, none, _product(features, none), residual, direction, first)
+    begin = (0, none, jnp.zeros((len(features), *none.shape[1:])), residual, direction, first)
     return jax.lax.while_loop(going, advance, begin)[1:3]
