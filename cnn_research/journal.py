@@ -19,6 +19,12 @@ def read_history(workdir) -> list[dict]:
     return [json.loads(line) for line in _lines(pathlib.Path(workdir) / 'metrics.jsonl')]
 
 
+def epoch(workdir, step: int) -> float | None:
+    """Passes over the training split at a step, from the records of WORKDIR/metrics.jsonl; None without one."""
+    last = next(reversed(read_history(workdir)), None)
+    return step * last['epoch'] / last['step'] if last else None
+
+
 class Journal:
     """WORKDIR/metrics.jsonl and timing.jsonl, cut back to `step` on opening; `history` is what metrics.jsonl holds."""
 

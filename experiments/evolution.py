@@ -5,20 +5,21 @@
     python -m experiments.evolution --config.network=DIR/trials/KEY,DIR/trials/KEY,DIR/trials/KEY
 
 From checkpoints alone, for chosen units of every layer: the strongest activation over the images at every checkpoint, projected down, and
-where another image takes over. Beside it how far each layer's features still are from the last checkpoint's; with three networks or more,
-whether lower layers settle first is a claim with a verdict. Checkpoints stay by --config.checkpoint.marks of a training. Leaves
-report.html, figures and arrays.npz.
+where another image takes over. Beside it how far each layer's features still are from the last checkpoint's, from the untrained network on;
+with three networks or more, whether lower layers settle first is a claim with a verdict. Checkpoints stay by --config.checkpoint.marks of a
+training. Leaves report.html, figures and arrays.npz.
 """
 
 import numpy as np
 
-from cnn_research import checkpoints, tasks
+from cnn_research import checkpoints, journal, tasks
 from cnn_research.analysis import activations, features, projection
 from cnn_research.config import Field
 from cnn_research.data import stream
 from cnn_research.data.sources import subset
 from cnn_research.errors import ConfigError
 from cnn_research.reporting import claims, figures, units
+from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
 from experiments import command, looking
 from experiments.features import default_taps, winners
@@ -32,18 +33,31 @@ _SAID = 'Zeiler & Fergus 2013, section 4.1 and Fig. 4'
 
 
 def _drifts(looked: looking.Looked, workdir: str, steps: list[int], taps: list[str]) -> dict[str, np.ndarray]:
-    """{tap: (checkpoints,)}: the drift of each checkpoint to the last."""
-    found = []
-    for step in steps:
-        trained = checkpoints.load(workdir, step)
-        found.append(features.collect(tasks.network(trained.config), trained.variables, looked.source, taps, 6, looked.resize))
-    drifts = [features.drift(early, found[-1]) for early in found]
+    """{tap: (1 + checkpoints,)}: the drift of the untrained network and of each checkpoint to the last."""
+
+    def collected(trained, params):
+        variables = {**trained.variables, 'params': params}
+        return features.collect(tasks.network(trained.config), variables, looked.source, taps, 6, looked.resize)
+
+    last = checkpoints.load(workdir, steps[-1])
+    end = collected(last, last.variables['params'])
+    states = [features.untrained(tasks.network(last.config), last.config.seed)]
+    states += [checkpoints.load(workdir, step).variables['params'] for step in steps]
+    drifts = [features.drift(collected(last, params), end) for params in states]
     return {tap: np.array([drift[tap] for drift in drifts]) for tap in taps}
 
 
-def _settling(epochs: np.ndarray, drift: np.ndarray) -> float:
-    """The share of its drift at the first checkpoint that a layer has left halfway through the checkpoints."""
-    return float(100 * drift[len(epochs) // 2] / drift[0]) if drift[0] else 0.0
+def settled(epochs: np.ndarray, drift: np.ndarray) -> float:
+    """The epoch from which on less than half of the first drift is left, between two checkpoints along a straight line.
+
+    The paper's words are that lower layers converge within a few epochs, upper ones after 40 to 50; it gives no measure.
+    """
+    half = drift[0] / 2
+    above = np.flatnonzero(drift > half)[-1] if half else 0
+    if not half or above + 1 == len(drift):
+        return float(epochs[above])
+    share = (drift[above] - half) / (drift[above] - drift[above + 1])
+    return float(epochs[above] + share * (epochs[above + 1] - epochs[above]))
 
 
 def check(given, architecture, source) -> None:
@@ -55,14 +69,35 @@ def check(given, architecture, source) -> None:
         raise ConfigError('evolution needs networks with the same checkpoints, two or more; train with --config.checkpoint.marks=1,2,5,10.')
 
 
-def draw(given: command.Command, looked: looking.Looked) -> None:
+def _settling(shelf: Shelf, looked: looking.Looked, epochs: np.ndarray, drifts: list[dict[str, np.ndarray]]) -> str:
+    """Curves of drift, when layers settle, and the claim."""
+    taps, epochs, count = list(drifts[0]), np.array([0.0, *epochs]), looked.source.num_examples
+    lines = [(tap.split('.')[0], epochs, np.mean([drift[tap] for drift in drifts], axis=0)) for tap in taps]
+    caption = (
+        f"Distance of a layer's features from those of the last checkpoint, over the latter's length: mean of {count:,} images of "
+        f'{looked.images} and of {len(drifts)} network{"s" * (len(drifts) > 1)}; epoch 0 is the untrained network.'
+    )
+    drawn = shelf.figure('drift', figures.learning_curves(lines, 'epoch', 'distance from the last checkpoint'), caption)
+    when = {tap: {number: settled(epochs, drift[tap]) for number, drift in enumerate(drifts)} for tap in taps}
+    columns = [Column('layer'), Column('settled', 'half of the drift is left at epoch', '.1f')]
+    rows = [{'layer': tap.split('.')[0], 'settled': list(values.values())} for tap, values in when.items()]
+    drawn += shelf.table('drift', Table(columns, rows, 'Mean ± standard deviation over networks, of how many in brackets.'))
+    claim = claims.Claim(
+        'Lower layers settle first: layer 1 has left half of its drift behind before the last layer with maps has.',
+        _SAID,
+        claims.below(taps[0], taps[-1]),
+        quantity='epoch at which half of the drift is left',
+    )
+    return drawn + shelf.claims([claims.judge(claim, when, demonstration=looked.source.name == 'clutter')])
+
+
+def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> looking.Page:
     options, homes = given.options.evolution, looking.workdirs(given)
     steps = checkpoints.steps(homes[0])
     count = min(options.examples, looked.source.num_examples)
     looked = looked._replace(source=subset(looked.source, np.linspace(0, looked.source.num_examples - 1, count).astype(int)))
-    per_epoch = tasks.sources(looked.trained.config)['train'].num_examples / looked.trained.config.data.batch_size
-    epochs = np.array(steps) / per_epoch
-    taps, shelf, sections, arrays = default_taps(looked.trained.architecture), looking.shelf(given), [], {'epochs': epochs}
+    epochs = np.array([journal.epoch(homes[0], step) or np.nan for step in steps])
+    taps, arrays = default_taps(looked.trained.architecture), {'epochs': epochs}
     drawn: dict[str, list] = {tap: [] for tap in taps}
     for step in steps:
         now = looked._replace(trained=checkpoints.load(homes[0], step))
@@ -72,39 +107,23 @@ def draw(given: command.Command, looked: looking.Looked) -> None:
             chosen = np.unique(np.linspace(0, len(top[tap].values) - 1, options.units).astype(int))
             drawn[tap].append((chosen, top[tap].examples[chosen, 0], *winners(now, tap, chosen, top[tap])))
     drifts = [_drifts(looked, home, steps, taps) for home in homes]
-    lines = [(tap.split('.')[0], epochs, np.mean([drift[tap] for drift in drifts], axis=0)) for tap in taps]
-    caption = f'Distance from the features of the last checkpoint, over their length: {count} images, {len(homes)} networks.'
-    figure = shelf.figure('drift', figures.learning_curves(lines, 'epoch', 'distance from the last checkpoint'), caption)
-    settled = {tap: {seed: _settling(epochs, drift[tap]) for seed, drift in enumerate(drifts)} for tap in taps}
-    claim = claims.Claim(
-        'Lower layers settle first: halfway through the checkpoints layer 1 has less of its drift left than the last layer with maps.',
-        _SAID,
-        claims.below(taps[0], taps[-1]),
-        quantity='share of the first drift left, %',
-    )
-    figure += shelf.table(
-        'drift',
-        Table(
-            [Column('layer'), Column('left', 'drift left halfway, %', '.1f')],
-            [{'layer': t, 'left': list(v.values())} for t, v in settled.items()],
-        ),
-    )
-    figure += shelf.claims([claims.judge(claim, settled, demonstration=looked.source.name == 'clutter')])
-    sections.append(('Which layers settle first', figure))
+    sections = [('Which layers settle first', _settling(shelf, looked, epochs, drifts))]
     for tap in taps:
         chosen = drawn[tap][0][0]
         examples = np.stack([found[1] for found in drawn[tap]], axis=1)
         projected, _, inside = (np.concatenate([found[place] for found in drawn[tap]], axis=1) for place in (2, 3, 4))
         changed = np.concatenate([np.zeros((len(chosen), 1), bool), examples[:, 1:] != examples[:, :-1]], axis=1)
         caption = (
-            f'{tap} of {looked.trained.architecture.name}: the strongest activation among {count} images at each checkpoint, by deconvnet.'
+            f'{tap} of {looked.trained.architecture.name}: the strongest activation of each unit among {count:,} images of '
+            f'{looked.images} at each checkpoint, projected down by deconvnet, each projection scaled by its own largest value; mid-grey '
+            'is zero. A mark stands where another image is the strongest than one checkpoint before.'
         )
-        sections.append(
-            (tap, shelf.figure(tap.replace('.', '_'), units.evolution_figure(chosen, epochs.round(1), projected, inside, changed), caption))
-        )
+        figure = units.evolution_figure(chosen, epochs.round(1), projected, inside, changed)
+        sections.append((tap, shelf.figure(tap.replace('.', '_'), figure, caption)))
         arrays |= {f'{tap} units': chosen, f'{tap} examples': examples, f'{tap} drift': np.stack([drift[tap] for drift in drifts])}
+        arrays |= {f'{tap} projections': projected, f'{tap} inside': inside}
     lead = f'{len(steps)} checkpoints of {looked.trained.architecture.name} on {looked.source.name}.'
-    looking.written(given, 'Features over the training', lead, sections, arrays)
+    return looking.Page('Features over the training', lead, sections, arrays)
 
 
 def main(given: command.Command) -> None:

@@ -9,13 +9,17 @@ winners are projected down by deconvnet, and shown beside the exact window of th
 each layer, the filters of layer 1, and arrays.npz with the winners of every unit.
 """
 
+import contextlib
+
 import numpy as np
 
 from cnn_research.analysis import activations, projection
+from cnn_research.analysis.features import fingerprint
 from cnn_research.config import Field
 from cnn_research.data import augment, stream
 from cnn_research.models.network import Network, check_taps
 from cnn_research.reporting import panels, units
+from cnn_research.reporting.shelf import Shelf
 from experiments import command, looking
 
 FIELDS = (
@@ -64,18 +68,27 @@ def check(given, architecture, source) -> None:
     projection.projecting(architecture, 'deconvnet')
 
 
-def draw(given: command.Command, looked: looking.Looked) -> None:
+def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> looking.Page:
     options, taps = given.options.features, _taps(given, looked.trained.architecture)
-    config = looked.trained.config
-    feed = stream.evaluation_feed(looked.source, 100, looked.resize, config.data.resident_gb, config.data.workers)
-    found = activations.strongest(looked.network, looked.variables, feed, taps, options.images)
-    feed.close()
-    shelf, sections, arrays = looking.shelf(given), [], {}
+    config, source = looked.trained.config, looked.source
+    told = fingerprint(looked.network, looked.variables, source, 0, looked.resize)
+    feed = stream.evaluation_feed(source, 100, looked.resize, config.data.resident_gb, config.data.workers)
+    with contextlib.closing(feed):
+        stop = command.stopper()
+        found = activations.kept(
+            given.workdir / 'strongest.npz', told, looked.network, looked.variables, feed, taps, options.images, stop=stop
+        )
+    sections, arrays = [], {}
     first = np.asarray(looked.variables['params']['layer1'].get('convolution', {}).get('kernel', np.zeros(0)))
     if first.ndim == 4:
         drawn = [
-            shelf.figure(f'filters_{how}', panels.filter_grids([('layer 1', first)], 1, how), f'Layer 1 of {looked.name}.')
-            for how in ('each', 'shared')
+            shelf.figure(
+                f'filters_{how}', panels.filter_grids([('layer 1', first)], 1, how), f'Filters of layer 1 of {looked.name}, {words}.'
+            )
+            for how, words in (
+                ('each', 'each scaled by its own largest weight'),
+                ('shared', 'all scaled by the largest weight of the layer'),
+            )
         ]
         sections.append(('Filters of layer 1', ''.join(drawn)))
     for tap in taps:
@@ -84,16 +97,17 @@ def draw(given: command.Command, looked: looking.Looked) -> None:
         chosen = np.unique(np.linspace(0, size - 1, min(options.units, size)).astype(int))
         projected, patch, inside = winners(looked, tap, chosen, top)
         caption = (
-            f'{tap} of {looked.name}: {len(chosen)} of {size} units, evenly spaced; the {options.images} images of {looked.source.name} '
-            f'({looked.source.split}, {looked.source.num_examples:,} images) that excite each most, the strongest first. Left: the '
-            'activation projected down by deconvnet, switches of max pooling kept, response normalization passed through. Right: the '
-            'window that the unit sees.'
+            f'{tap} of {looked.name}: {len(chosen)} of {size} units, evenly spaced; the {options.images} images of {looked.images}, '
+            f'{source.num_examples:,} in all, that excite each most, the strongest first. Left: the activation projected down by deconvnet '
+            '(switches of max pooling kept, of equal values the first; overlapping signals added; response normalization passed through), '
+            'each scaled by its own largest value, mid-grey is zero. Right: the window that the unit sees, as it is.'
         )
         sections.append((tap, shelf.figure(tap.replace('.', '_'), units.layer_figure(chosen, projected, patch, inside), caption)))
         arrays |= {f'{tap} {name}': array for name, array in top._asdict().items()} | {f'{tap} drawn': chosen}
+        arrays |= {f'{tap} projections': projected, f'{tap} patches': patch, f'{tap} inside': inside}
     count = sum(len(top.values) for top in found.values())
-    lead = f'The strongest images of {count:,} units among {looked.source.num_examples:,}, in one pass.'
-    looking.written(given, 'What units see', lead, sections, arrays)
+    lead = f'The strongest images of {count:,} units among {source.num_examples:,}, found in one pass.'
+    return looking.Page('What units see', lead, sections, arrays)
 
 
 def main(given: command.Command) -> None:

@@ -14,6 +14,7 @@ from cnn_research.analysis import invariance
 from cnn_research.config import Field
 from cnn_research.models.network import check_taps
 from cnn_research.reporting.invariance import Curves, invariance_curves
+from cnn_research.reporting.shelf import Shelf
 from experiments import command, looking
 
 FIELDS = (
@@ -41,7 +42,7 @@ def check(given, architecture, source) -> None:
     check_taps(architecture, _taps(given))
 
 
-def draw(given: command.Command, looked: looking.Looked) -> None:
+def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> looking.Page:
     options, taps = given.options.invariance, _taps(given)
     pictures = looking.pictures(looked, looking.numbers(given, looked.source))
     rows, arrays = [], {}
@@ -54,12 +55,12 @@ def draw(given: command.Command, looked: looking.Looked) -> None:
         arrays |= {f'{kind} values': values, f'{kind} probability': found.probability}
         arrays |= {f'{kind} {tap} {name}': getattr(found, name)[tap] for tap in taps for name in ('distance', 'length')}
     caption = (
-        f'{looked.name} on {looked.source.name} ({looked.source.split}): Euclidean distance between the features of the original and of '
+        f'{looked.name} on {looked.images}: Euclidean distance between the features of the original and of '
         "the transformed image, over the length of the original's features (the paper does not say how its distances are scaled)."
     )
-    figure = looking.shelf(given).figure('invariance', invariance_curves(rows, pictures.names), caption)
+    figure = shelf.figure('invariance', invariance_curves(rows, pictures.names), caption)
     lead = f'{len(pictures.names)} images of {looked.source.name}, moved, scaled and turned.'
-    looking.written(given, 'Invariance', lead, [('Curves', figure)], arrays)
+    return looking.Page('Invariance', lead, [('Curves', figure)], arrays)
 
 
 def main(given: command.Command) -> None:

@@ -1,11 +1,14 @@
 """What the commands that look into one trained network share: the network, the images, and the page that they leave."""
 
+import json
+import pathlib
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from cnn_research import checkpoints, tasks, train
+from cnn_research import checkpoints, journal, tasks, train
 from cnn_research import config as configs
 from cnn_research.architecture import Architecture
 from cnn_research.config import Field
@@ -26,7 +29,13 @@ FIELDS = (
 IMAGES = Field('look.images', '0,1,2,3,4,5', 'numbers of the images in that split')
 
 
-Check = Callable[[command.Command, Architecture, Source], None]
+class Page(NamedTuple):
+    """What a command has drawn: sections are (heading, markup); arrays: what the figures show, by name."""
+
+    title: str
+    lead: str
+    sections: list[tuple[str, str]]
+    arrays: dict[str, np.ndarray]
 
 
 class Looked(NamedTuple):
@@ -41,6 +50,15 @@ class Looked(NamedTuple):
     @property
     def variables(self) -> dict:
         return self.trained.variables
+
+    @property
+    def images(self) -> str:
+        """What a caption calls the images."""
+        return f'{self.source.name} ({self.source.split})'
+
+
+Check = Callable[[command.Command, Architecture, Source], None]
+Draw = Callable[[command.Command, Looked, Shelf], Page]
 
 
 class Pictures(NamedTuple):
@@ -77,6 +95,14 @@ def workdirs(given: command.Command) -> list[str]:
     return [name.strip() for name in given.options.network.split(',') if name.strip()] or [str(given.workdir / 'network')]
 
 
+def named(trained: checkpoints.Trained, home: str) -> str:
+    """What a caption calls a network: with the epoch of its checkpoint, or the step where no record says the epoch."""
+    if not trained.step:
+        return trained.architecture.name
+    epoch = journal.epoch(home, trained.step)
+    return f'{trained.architecture.name} ' + (f'at step {trained.step:,}' if epoch is None else f'after epoch {epoch:.3g}')
+
+
 def opened(given: command.Command, check: Check) -> Looked:
     """The first of `workdirs`, trained where none is named, and its source.
 
@@ -93,31 +119,46 @@ def opened(given: command.Command, check: Check) -> Looked:
     if not trained:
         train.fit(config, home, watch=progress.Progress(given, '[network] '), stop=command.stopper())
         trained = checkpoints.load(home, options.step or None)
-    name = f'{trained.architecture.name} at step {trained.step:,}' if trained.step else trained.architecture.name
-    return Looked(name, trained, tasks.network(config), source, tasks.resize_of(config, source))
+    return Looked(named(trained, home), trained, tasks.network(config), source, tasks.resize_of(config, source))
 
 
-def run(given: command.Command, draw: Callable[[command.Command, Looked], None], check: Check, several: bool = False) -> None:
-    """draw(given, what is looked at); --dry_run says what that would be. several: whether `network` may name more than one."""
+def run(given: command.Command, draw: Draw, check: Check, several: bool = False) -> None:
+    """Writes what is drawn of a network; --dry_run says what that would be. several: whether `network` may name more than one."""
     if not several and len(workdirs(given)) > 1:
         raise ConfigError(f'network={given.options.network!r} names {len(workdirs(given))} networks; {given.name} looks into one.')
-    if not given.dry_run:
-        draw(given, opened(given, check))
-    elif given.options.network:
-        looked = opened(given, check)
-        print(f'{looked.name}; {looked.source.num_examples:,} images of {looked.source.name} ({looked.source.split})')
-    else:
+    if given.dry_run and not given.options.network:
         print(plans.training(given.config))
+        return
+    looked = opened(given, check)
+    if given.dry_run:
+        print(f'{looked.name}; {looked.source.num_examples:,} images of {looked.images}')
+        return
+    begun, shelf = time.perf_counter(), Shelf(given.workdir, given.name, ())
+    drawn = draw(given, looked, shelf)
+    _written(given, drawn, shelf, time.perf_counter() - begun)
 
 
-def shelf(given: command.Command) -> Shelf:
-    """Where tables and figures go."""
-    return Shelf(given.workdir, given.name, ())
-
-
-def written(given: command.Command, title: str, lead: str, sections, arrays: dict[str, np.ndarray]) -> None:
-    """Writes report.html, and the arrays that the figures show as arrays.npz."""
-    given.workdir.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(given.workdir / 'arrays.npz', **arrays)
-    (given.workdir / 'report.html').write_text(page.page(title, lead, sections, progress.elsewhere(given.line)))
+def _written(given: command.Command, drawn: Page, shelf: Shelf, seconds: float) -> None:
+    """arrays.npz, report.html and README.md, which say how they were made."""
+    np.savez_compressed(given.workdir / 'arrays.npz', **drawn.arrays)
+    facts = progress.facts(given.line) | {'time': progress.duration(seconds)}
+    homes = workdirs(given)
+    facts |= {
+        f'network {number}' if len(homes) > 1 else 'network': _origin(given, pathlib.Path(home)) for number, home in enumerate(homes, 1)
+    }
+    sections = [*drawn.sections, ('How it was made', page.facts_html([fact for fact in facts.items() if fact[0] != 'command']))]
+    (given.workdir / 'report.html').write_text(page.page(drawn.title, drawn.lead, sections, progress.elsewhere(given.line)))
+    named_so = ' --config.network=WORKDIR' + ',...' * (len(homes) > 1) if given.options.network else ''
+    facts['command'] = f'`{progress.elsewhere(given.line, "config.network")}{named_so}`'
+    parts = [f'# {drawn.title}\n', f'{drawn.lead}\n', *shelf.markdown, 'How it was made:\n', *(f'- {k}: {v}' for k, v in facts.items())]
+    (given.workdir / 'README.md').write_text('\n'.join(parts) + '\n')
     print(f'report: {given.workdir / "report.html"}')
+
+
+def _origin(given: command.Command, home: pathlib.Path) -> str:
+    """Where a network is from: its training's command and test error, as far as they are known, or the name of its file."""
+    if not home.is_dir():
+        return home.name
+    said = [json.loads((home / name).read_text()) if (home / name).is_file() else {} for name in ('run.json', 'result.json')]
+    words = progress.elsewhere(said[0].get('command', 'unknown command')) if given.options.network else 'trained by this command'
+    return f'{words}; test error {100 * said[1]["test"]["top1_error"]:.2f} %' if 'test' in said[1] else words

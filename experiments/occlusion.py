@@ -16,6 +16,7 @@ from cnn_research.config import Field
 from cnn_research.data import augment, clutter
 from cnn_research.models.network import Network, check_taps
 from cnn_research.reporting import occlusion as drawing
+from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
 from experiments import command, looking
 
@@ -57,7 +58,7 @@ def check(given, architecture, source) -> None:
     projection.projecting(architecture, 'deconvnet')
 
 
-def draw(given: command.Command, looked: looking.Looked) -> None:
+def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> looking.Page:
     options = given.options.occlusion
     pictures = looking.pictures(looked, looking.numbers(given, looked.source))
     size = options.size or max(2, looked.trained.architecture.input_shape[0] // 4)
@@ -76,9 +77,8 @@ def draw(given: command.Command, looked: looking.Looked) -> None:
         )
         for index, image in enumerate(pictures.seen)
     ]
-    shelf = looking.shelf(given)
     caption = (
-        f'{looked.name} on {looked.source.name} ({looked.source.split}), images {given.options.look.images}: a square of {size} px of '
+        f'{looked.name} on {looked.images}, images {given.options.look.images}: a square of {size} px of '
         f'grey {options.colour:g}, {options.stride} px from place to place, overhanging at the borders. The map is that of {options.tap} '
         'with the largest sum on the clean image; projections are by deconvnet, each scaled by its own largest value, mid-grey is zero; '
         'response normalization is passed through unchanged.'
@@ -107,7 +107,7 @@ def draw(given: command.Command, looked: looking.Looked) -> None:
         columns = [Column('images'), Column('share', 'drop inside the box, %', '.1f'), Column('chance', 'chance, %', '.1f')]
         sections.append(('How much of the drop is inside the box', shelf.table('box', Table(columns, [row], 'Means over images.'))))
     arrays = {'rows': found.rows, 'columns': found.columns, 'map': found.number, **found.under._asdict()}
-    looking.written(given, 'Occlusion', lead, sections, arrays)
+    return looking.Page('Occlusion', lead, sections, arrays)
 
 
 def main(given: command.Command) -> None:

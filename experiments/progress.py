@@ -76,17 +76,22 @@ def machine() -> str:
     return f'{os.cpu_count()} cores of {model}, {len(devices)} {devices[0].device_kind} device{"s" if len(devices) > 1 else ""}'
 
 
-def _record(given: Command) -> None:
-    path = given.workdir / 'run.json'
-    path.parent.mkdir(parents=True, exist_ok=True)
+def facts(line: str) -> dict[str, str]:
+    """What numbers are quoted with: command, date, machine and versions."""
     packages = ('jax', 'flax', 'optax', 'numpy')
     versions = ', '.join(f'{name} {importlib.metadata.version(name)}' for name in packages)
-    content = {
-        'command': given.line,
+    return {
+        'command': line,
         'date': time.strftime('%Y-%m-%d'),
         'machine': machine(),
         'versions': f'Python {platform.python_version()}, {versions}',
     }
+
+
+def _record(given: Command) -> None:
+    path = given.workdir / 'run.json'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content: dict = facts(given.line)
     before = json.loads(path.read_text()) if path.is_file() else None
     if before and {**before, 'date': content['date']} != content:  # a run that went on elsewhere, or otherwise, says so
         content['before'] = before

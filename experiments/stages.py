@@ -12,6 +12,7 @@ from cnn_research.analysis import feature_maps
 from cnn_research.config import Field
 from cnn_research.errors import ConfigError
 from cnn_research.reporting.feature_maps import map_rows
+from cnn_research.reporting.shelf import Shelf
 from experiments import command, looking
 
 FIELDS = (
@@ -32,14 +33,14 @@ def check(given, architecture, source) -> None:
         )
 
 
-def draw(given: command.Command, looked: looking.Looked) -> None:
+def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> looking.Page:
     options = given.options.stages
     pictures = looking.pictures(looked, looking.numbers(given, looked.source)[:1])
-    shelf, sections, arrays = looking.shelf(given), [], {'image': pictures.seen[0]}
+    sections, arrays = [], {'image': pictures.seen[0]}
     for number in configs.numbers(options.layers, 'stages.layers'):
         passage = feature_maps.passage(looked.network, looked.variables, pictures.raw[0], number)
         chosen = feature_maps.strongest(next(iter(passage.stages.values())), options.maps)
-        told = f'layer {number} of {looked.name}, image {pictures.names[0]} of {looked.source.name} ({looked.source.split})'
+        told = f'layer {number} of {looked.name}, image {pictures.names[0]} of {looked.images}'
         drawn = ''
         for name, rows, scaling, words in (
             ('stages', passage.stages, 'each', 'After every stage'),
@@ -51,7 +52,7 @@ def draw(given: command.Command, looked: looking.Looked) -> None:
                 drawn += shelf.figure(f'layer{number}_{name}', figure, f'{words}: {told}.')
                 arrays |= {f'layer{number} {name} {row}': maps for row, maps in rows.items()}
         sections.append((f'Layer {number}', drawn))
-    looking.written(given, 'Through the stages', f'Image {pictures.names[0]} of {looked.source.name}.', sections, arrays)
+    return looking.Page('Through the stages', f'Image {pictures.names[0]} of {looked.source.name}.', sections, arrays)
 
 
 def main(given: command.Command) -> None:

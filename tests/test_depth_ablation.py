@@ -125,7 +125,7 @@ def test_the_report_says_rows_papers_claims_and_no_verdict(workdir):
     assert page.count('id="depth_ablation-removed_layer_7"') == 1 and 'href="#depth_ablation-removed_layer_7"' in page
     assert 'optimizer.learning_rate=0.03' in page  # each trial's config
     files = {p.name for p in workdir.iterdir()} | {p.name for p in (workdir / 'figures').iterdir()}
-    assert {'depth.csv', 'depth.md', 'depth.tex', 'lesions.csv', 'claims.csv', 'errors.png', 'parameters.svg'} <= files
+    assert {'depth.csv', 'depth.md', 'depth.tex', 'lesions.csv', 'claims.csv', 'errors.png', 'parameters.pdf'} <= files
 
 
 def test_reports_are_made_again_without_training_and_joined(workdir, tmp_path):

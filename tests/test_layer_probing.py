@@ -204,7 +204,7 @@ def test_a_report_has_the_curve_and_says_where_its_spread_comes_from(tmp_path):
     assert 'over 3 networks' in text and 'layer5 71.2' in lead and 'Splits only' not in text
     curve = (tmp_path / 'curve_svm.csv').read_text().splitlines()
     assert curve[0] == 'features,5,30' and len(curve) == 9
-    assert (tmp_path / 'figures' / 'curves.png').is_file() and (tmp_path / 'figures' / 'layers.svg').is_file()
+    assert (tmp_path / 'figures' / 'curves.png').is_file() and (tmp_path / 'figures' / 'layers.pdf').is_file()
     assert report.report([], ABOUT, Shelf(tmp_path, 'layer_probing', ()))[1:] == ('No network is probed yet.', [])
 
 

@@ -51,7 +51,7 @@ def test_occlusion_draws_what_the_network_says_under_the_square(network, tmp_pat
     expected = np.exp(logits[0] - logits.max()) / np.exp(logits[0] - logits.max()).sum()
     assert arrays['probability'].shape == (2, 4, 4)
     assert arrays['probability'][1, 1, 2] == pytest.approx(expected[labels[0]], rel=1e-4)
-    assert {path.name for path in (tmp_path / 'figures').iterdir()} >= {'occlusion.png', 'occlusion.svg'}
+    assert {path.name for path in (tmp_path / 'figures').iterdir()} >= {'occlusion.png', 'occlusion.pdf'}
     assert 'inside the box' in (tmp_path / 'report.html').read_text()
 
 

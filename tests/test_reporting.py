@@ -60,11 +60,11 @@ def test_reader_notices_unbalanced_tags():
 
 def test_saved_figures_are_reproducible_and_white(tmp_path):
     figure = figures.learning_curves([('a', range(20), range(20))], 'x', 'y')
-    png, svg = figures.save(figure, tmp_path / 'new' / 'lr0.1')
+    png, pdf = figures.save(figure, tmp_path / 'new' / 'lr0.1')
     again = figures.save(figures.learning_curves([('a', range(20), range(20))], 'x', 'y'), tmp_path / 'again')
-    assert (png.name, svg.name) == ('lr0.1.png', 'lr0.1.svg')
-    assert png.read_bytes()[:8] == b'\x89PNG\r\n\x1a\n' and b'<svg' in svg.read_bytes()
-    assert [file.read_bytes() for file in again] == [png.read_bytes(), svg.read_bytes()]
+    assert (png.name, pdf.name) == ('lr0.1.png', 'lr0.1.pdf')
+    assert png.read_bytes()[:8] == b'\x89PNG\r\n\x1a\n' and pdf.read_bytes()[:5] == b'%PDF-'
+    assert [file.read_bytes() for file in again] == [png.read_bytes(), pdf.read_bytes()]
     assert (pixels(figure)[0, 0] == 255).all()
 
 
@@ -214,7 +214,7 @@ def test_published_records_are_complete_and_unambiguous():
         for record in records:
             assert record.key.startswith(f'{name}/') and record.source and record.quantity
             assert record.confidence in ('verified', 'verified-2nd', 'memory')
-            assert record.unit in ('%', 'percentage points', 'times')
+            assert record.unit in ('%', 'percentage points', 'times', 'share')
             assert record.unit != '%' or 0 < record.value < 100
         for top1, top5 in zip(records, records[1:], strict=False):
             if top1.key == top5.key and 'top-1' in top1.quantity and 'top-5' in top5.quantity:

@@ -130,8 +130,8 @@ def test_a_report_shows_every_row_finished_or_not(tmp_path):
     assert {path.name for path in (tmp_path / 'figures').iterdir()} >= {
         'filters.png',
         'filters_shared.png',
-        'frequencies.svg',
-        'shifts.svg',
+        'frequencies.pdf',
+        'shifts.pdf',
     }
     nothing = [stride.Row(label, None, {}, {}, None, 'not finished') for label in LABELS]
     title, lead, sections = stride.report(nothing, 'clutter', AXES, 2, 0.1, Shelf(tmp_path / 'nothing', 'stride_diagnosis', ()))

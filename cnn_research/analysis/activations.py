@@ -5,7 +5,9 @@ the device.
 """
 
 import functools
-from collections.abc import Sequence
+import pathlib
+import zipfile
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -13,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from cnn_research import parallel
+from cnn_research import parallel, train
 from cnn_research.architecture import Architecture
 from cnn_research.data import augment, stream
 from cnn_research.models import pooling
@@ -57,17 +59,65 @@ def strongest(
     """{tap: Top} of the centre view of a feed's examples: one pass that runs no layer above the highest tap.
 
     variables: {'params': ..., 'preprocessing': {'mean', 'scale'}}; feed: of stream.evaluation_feed; steps: those of the feed that are
-    looked at (default: all). A long pass that may be cut off, or is shared by several processes, takes ranges of steps one after the
-    other and merges what they give. Raises ArchitectureError for an unknown tap.
+    looked at (default: all). Several processes take some steps each and merge what they give. Raises ArchitectureError for an unknown tap.
     """
+    return list(_passed(network, variables, feed, taps, k, devices, range(feed.steps) if steps is None else steps))[-1]
+
+
+def kept(
+    path: pathlib.Path,
+    source: str,
+    network: Network,
+    variables: dict,
+    feed: stream.Feed,
+    taps: Sequence[str],
+    k: int = 9,
+    every: int = 100,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Top]:
+    """`strongest` of all steps, kept in the file `path` (.npz) every so many steps, from where a later call goes on.
+
+    source: what the result follows from beside taps and k, as features.fingerprint tells it; a file of another, or a damaged one, is begun
+    anew. Raises Stopped after the next time of keeping once `stop` says so.
+    """
+    source = f'{source} {",".join(taps)} {k} {feed.steps}'
+    done, state = _read(path, source, taps)
+    stretches = _passed(network, variables, feed, taps, k, None, range(done, feed.steps), state, every) if done < feed.steps else ()
+    for state in stretches:
+        done = min(done + every, feed.steps)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f'.partial.{path.name}')
+        arrays = {f'{tap} {name}': array for tap, top in state.items() for name, array in top._asdict().items()}
+        np.savez(partial, source=source, done=done, **arrays)
+        partial.replace(path)
+        if done < feed.steps and stop():
+            raise train.Stopped
+    return state
+
+
+def _read(path, source, taps):
+    """(steps done, {tap: Top}) of a file, (0, None) where there is none of this source."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if arrays['source'] == source:
+                return int(arrays['done']), {tap: Top(*(arrays[f'{tap} {name}'] for name in Top._fields)) for tap in taps}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass
+    return 0, None
+
+
+def _passed(network, variables, feed, taps, k, devices, steps, begun=None, every=None):
+    """{tap: Top} of the steps so far, beside those of `begun`: every so many steps, and at the end."""
     check_taps(network.architecture, taps)
     devices = devices or parallel.local_devices()
     run = parallel.spread_step(_step(network, tuple(taps)), devices)
     placed = parallel.replicated((variables, feed.store), devices)
-    state = parallel.replicated({tap: _nothing(network.architecture.row(tap).output[-1], k) for tap in taps}, devices)
-    for step in range(feed.steps) if steps is None else steps:
+    state = begun or {tap: _nothing(network.architecture.row(tap).output[-1], k) for tap in taps}
+    state = parallel.replicated(state, devices)
+    for count, step in enumerate(steps, 1):
         state, _ = run(state, placed, feed.batch(step))
-    return jax.tree.map(np.asarray, state)
+        if count == len(steps) or every and count % every == 0:
+            yield jax.tree.map(np.array, state)
 
 
 def _nothing(units, k):
@@ -157,9 +207,3 @@ def _origin(row, place, side, size):
         return 0
     start = row.start + int(place) * row.effective_stride
     return sorted((0, start, start + row.receptive_field - side))[1]
-
-
-def seen(images: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """The centre view, uint8 (N, H, W, C) of the network's input `shape`, of images (N, H', W', C') as a source has them."""
-    as_they_are = {'mean': np.zeros(1, np.float32), 'scale': np.ones(1, np.float32)}
-    return np.asarray(augment.prepare(images, as_they_are, shape)).astype(np.uint8)

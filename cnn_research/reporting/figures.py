@@ -76,7 +76,7 @@ def filter_grid(kernels: np.ndarray, scaling: str = 'each') -> Figure:
     figure = Figure(figsize=(span, span * height / width + 0.45))
     share = 0.45 / figure.get_figheight()
     axes = figure.add_axes((0, share, 1, 1 - share))
-    # The mosaic is enlarged already; 'none' keeps its pixels hard-edged and puts them into an SVG as they are.
+    # The mosaic is enlarged already; 'none' keeps its pixels hard-edged and puts them into a PDF as they are.
     axes.imshow(picture, interpolation='none')
     axes.set_axis_off()
     figure.text(0.5, share / 2, caption, ha='center', va='center', fontsize=8, color=QUIET)
@@ -158,10 +158,10 @@ def legend_below(figure: Figure, handles: Sequence, names: Sequence[str]) -> Non
 
 
 def save(figure: Figure, path: str | Path) -> tuple[Path, Path]:
-    """Writes `path`.png and `path`.svg (the suffix is added to the name as given), making the directory; returns both paths."""
+    """Writes `path`.png and `path`.pdf (the suffix is added to the name as given), making the directory; returns both paths."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    written = path.with_name(path.name + '.png'), path.with_name(path.name + '.svg')
+    written = path.with_name(path.name + '.png'), path.with_name(path.name + '.pdf')
     for file in written:
         file.write_bytes(_rendered(figure, file.suffix[1:]))
     return written
@@ -176,9 +176,9 @@ def data_uri(figure: Figure) -> str:
 
 def _rendered(figure: Figure, kind: str) -> bytes:
     """The same figure gives the same bytes: no date, no random identifiers, so that committed figures change only when the data do."""
-    buffer = io.BytesIO()
+    buffer, dated = io.BytesIO(), {'svg': 'Date', 'pdf': 'CreationDate'}
     with matplotlib.rc_context({'svg.hashsalt': 'cnn_research'}):
-        figure.savefig(buffer, format=kind, dpi=RESOLUTION, facecolor='white', metadata={'Date': None} if kind == 'svg' else {})
+        figure.savefig(buffer, format=kind, dpi=RESOLUTION, facecolor='white', metadata={dated[kind]: None} if kind in dated else {})
     return buffer.getvalue()
 
 

@@ -5,6 +5,7 @@ In:
 - 'cifar10': cuda-convnet's nets (its wiki; two of them in Krizhevsky et al. 2012, Sec. 3.3) and the results of that era.
 - 'krizhevsky table 1', 'krizhevsky table 2': ILSVRC-2010 and ILSVRC-2012 errors (Krizhevsky et al. 2012).
 - 'krizhevsky effects': what single choices gain there, and the factor of Fig. 1.
+- 'zf table 1': feature sign changes when a part of an object is hidden (Zeiler and Fergus 2013).
 - 'zf table 2', 'zf table 3', 'zf table 7': ILSVRC-2012 errors, depth and width, features of each layer (Zeiler and Fergus 2013).
 - 'deck': the claims of the lecture deck 'A CNN for image classification', which disagree with the papers in places.
 
@@ -18,8 +19,8 @@ from cnn_research.errors import ResearchError, nearest
 
 
 class Published(NamedTuple):
-    """One printed number. `key` is 'table/row'; `spread` is the printed +- or None; `unit` is '%', 'percentage points' or
-    'times'."""
+    """One printed number. `key` is 'table/row'; `spread` is the printed +- or None; `unit` is '%', 'percentage points',
+    'times' or 'share'."""
 
     key: str
     quantity: str
@@ -183,6 +184,18 @@ TABLES: dict[str, tuple[Published, ...]] = {
             {'two towers': (1.7, 1.2), 'local response normalization': (1.4, 1.2), 'overlapping pooling': (0.4, 0.3)},
             unit='percentage points',
         ),
+    ),
+    'zf table 1': _records(
+        'zf table 1',
+        ('layer 5', 'layer 7'),
+        f'{_ZF}, Table 1',
+        {
+            'right eye': ((0.067, 0.007), (0.069, 0.015)),
+            'left eye': ((0.069, 0.007), (0.068, 0.013)),
+            'nose': ((0.079, 0.017), (0.069, 0.011)),
+            'random': ((0.107, 0.017), (0.073, 0.014)),
+        },
+        unit='share',
     ),
     'zf table 2': _records(
         'zf table 2',

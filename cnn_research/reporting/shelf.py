@@ -9,7 +9,7 @@ from cnn_research.reporting import claims, figures, page, tables
 
 
 class Shelf:
-    """Writes FOLDER/NAME.csv, .md and .tex, and FOLDER/figures/NAME.png and .svg; each method returns the page's markup.
+    """Writes FOLDER/NAME.csv, .md and .tex, and FOLDER/figures/NAME.png and .pdf; each method returns the page's markup.
 
     report: its name within the page; labels: the rows whose trials stand in it, to which a table's column 'row' leads. `markdown`: the same
     content in its order, for a text beside the files.
