@@ -120,7 +120,8 @@ def arrays(net: Architecture, params) -> list[np.ndarray]:
     return found
 
 
-def _loaded(net, params, options):
+def loaded(net: Architecture, params, options: Options) -> nn.Module:
+    """The network with these weights, in the layout of the options."""
     built = module(net)
     with torch.no_grad():
         for parameter, array in zip(built.parameters(), arrays(net, params), strict=True):
@@ -128,7 +129,8 @@ def _loaded(net, params, options):
     return built.to(options.where, memory_format=options.layout)
 
 
-def _images(images, options):
+def tensor(images: np.ndarray, options: Options):
+    """Images (B, H, W, C) as PyTorch takes them: (B, C, H, W)."""
     tensor = torch.from_numpy(np.array(images.transpose(0, 3, 1, 2)))
     return tensor.to(options.where).contiguous(memory_format=options.layout)
 
@@ -152,7 +154,7 @@ def logits(net: Architecture, params, images: np.ndarray, device: str = 'cpu') -
     """(B, classes) of prepared images (B, H, W, C), without dropout."""
     options = Options(device)
     with torch.no_grad():
-        return _loaded(net, params, options).eval()(_images(images, options)).cpu().numpy()
+        return loaded(net, params, options).eval()(tensor(images, options)).cpu().numpy()
 
 
 def trainer(
@@ -160,8 +162,8 @@ def trainer(
 ) -> tuple[nn.Module, Callable[[int], None]]:
     """(module, advance): advance(steps) takes so many training steps through the batches in turn, and waits for them."""
     threads()
-    built = _loaded(net, params, options).train()
-    ready = [(_images(images, options), torch.from_numpy(np.asarray(labels, np.int64)).to(options.where)) for images, labels in batches]
+    built = loaded(net, params, options).train()
+    ready = [(tensor(images, options), torch.from_numpy(np.asarray(labels, np.int64)).to(options.where)) for images, labels in batches]
     rule = torch.optim.SGD(built.parameters(), rate, momentum, weight_decay=decay, **{options.optimizer: True})
     run = torch.compile(built) if options.mixed else built
     mixed = functools.partial(torch.autocast, options.where, torch.bfloat16, enabled=options.mixed)

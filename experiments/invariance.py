@@ -51,7 +51,7 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> lookin
         values = np.linspace(low * side, high * side, options.steps)
         found = invariance.invariance(looked.network, looked.variables, pictures.raw, pictures.labels, kind, values, taps, options.colour)
         measured = {f'{tap}: distance / length': found.distance[tap] / found.length[tap][:, None] for tap in taps}
-        rows.append(Curves(label, values, {**measured, 'p(true class)': found.probability}))
+        rows.append(Curves(label, values, {**measured, f'p({looked.truth})': found.probability}))
         arrays |= {f'{kind} values': values, f'{kind} probability': found.probability}
         arrays |= {f'{kind} {tap} {name}': getattr(found, name)[tap] for tap in taps for name in ('distance', 'length')}
     caption = (

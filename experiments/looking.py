@@ -39,13 +39,24 @@ class Page(NamedTuple):
 
 
 class Looked(NamedTuple):
-    """A network, with its variables, and a source of its images. name: what a caption calls it; resize: as data.resize of a training."""
+    """A network, with its variables, and a source of its images.
+
+    name: what a caption calls it; resize: as data.resize of a training; classes: names of what the network tells apart; labelled: whether
+    these are the source's own.
+    """
 
     name: str
     trained: checkpoints.Trained
     network: Network
     source: Source
     resize: int
+    classes: tuple[str, ...]
+    labelled: bool
+
+    @property
+    def truth(self) -> str:
+        """What the label of one of `pictures` is called."""
+        return 'true class' if self.labelled else 'class named at first'
 
     @property
     def variables(self) -> dict:
@@ -62,8 +73,11 @@ Draw = Callable[[command.Command, Looked, Shelf], Page]
 
 
 class Pictures(NamedTuple):
-    """Some images of a source: raw, uint8 (N, H, W, C), as they are read; seen, uint8 (N, h, w, c), the centre that the network sees;
-    labels (N,); what a caption calls each."""
+    """Some images of a source.
+
+    raw: uint8 (N, H, W, C), as they are read; seen: uint8 (N, h, w, c), the centre that the network sees; labels (N,), as the network
+    counts its classes: the true ones or, where the source has others, those that it names itself; names: what a caption calls each.
+    """
 
     raw: np.ndarray
     seen: np.ndarray
@@ -87,6 +101,9 @@ def pictures(looked: Looked, indices) -> Pictures:
     raw = np.stack([stream.resized(image, looked.resize) for image in images] if looked.resize else images)
     seen = np.asarray(augment.prepare(raw, augment.AS_IT_IS, looked.network.architecture.input_shape)).astype(np.uint8)
     names = [f'{index}: {looked.source.class_names[label]}' for index, label in zip(indices, labels, strict=True)]
+    if not looked.labelled:
+        prepared = augment.prepare(raw, looked.variables['preprocessing'], looked.network.architecture.input_shape)
+        labels = np.argmax(looked.network.apply({'params': looked.variables['params']}, prepared)[0], axis=1)
     return Pictures(raw, seen, labels, names)
 
 
@@ -119,7 +136,11 @@ def opened(given: command.Command, check: Check) -> Looked:
     if not trained:
         train.fit(config, home, watch=progress.Progress(given, '[network] '), stop=command.stopper())
         trained = checkpoints.load(home, options.step or None)
-    return Looked(named(trained, home), trained, tasks.network(config), source, tasks.resize_of(config, source))
+    outputs = trained.architecture.rows[-1].output[-1]
+    # The source that was learned, or one as large for published weights: both count ImageNet's classes in the order of their identifiers.
+    labelled = outputs == len(source.class_names) and (source.name == config.data.name or not pathlib.Path(home).is_dir())
+    classes = source.class_names if labelled else tuple(f'class {number}' for number in range(outputs))
+    return Looked(named(trained, home), trained, tasks.network(config), source, tasks.resize_of(config, source), classes, labelled)
 
 
 def run(given: command.Command, draw: Draw, check: Check, several: bool = False) -> None:

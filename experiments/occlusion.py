@@ -83,7 +83,7 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> lookin
         'with the largest sum on the clean image; projections are by deconvnet, each scaled by its own largest value, mid-grey is zero; '
         'response normalization is passed through unchanged.'
     )
-    drawn = shelf.figure('occlusion', drawing.occlusion_panels(examples, looked.source.class_names, size, options.tap), caption)
+    drawn = shelf.figure('occlusion', drawing.occlusion_panels(examples, looked.classes, size, options.tap, looked.truth), caption)
     rows = [
         {
             'image': name,
@@ -95,13 +95,13 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> lookin
     ]
     columns = [
         Column('image'),
-        Column('clean', 'p(true class), %', '.1f'),
+        Column('clean', f'p({looked.truth}), %', '.1f'),
         Column('lowest', 'lowest under the square, %', '.1f'),
         Column('fooled', 'places where another class wins, %', '.1f'),
     ]
     drawn += shelf.table('occlusion', Table(columns, rows, f'Under a square of {size} px.'))
     sections, lead = [('Panels', drawn)], f'A square of {size} px slid over {len(rows)} images of {looked.source.name}.'
-    if looked.source.name == 'clutter':
+    if looked.source.name == 'clutter' and looked.labelled:
         row = _confined(looked, square, options.tap, options.many)
         lead += f" Of the drop in p(true class), {row['share']:.0f} % falls inside the digit's box (chance: {row['chance']:.0f} %)."
         columns = [Column('images'), Column('share', 'drop inside the box, %', '.1f'), Column('chance', 'chance, %', '.1f')]

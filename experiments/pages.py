@@ -2,6 +2,7 @@
 
 import importlib
 import pathlib
+import shutil
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -97,7 +98,14 @@ def report(workdirs: Sequence[pathlib.Path]) -> str:
 
 def results(workdir: pathlib.Path, folder: pathlib.Path) -> None:
     """FOLDER/README.md with the report's tables, figures and texts, the files beside it, and what the runs were: command, seeds, time,
-    machine, versions."""
+    machine, versions. What a command that looks into a network has left is copied, without arrays and the figures for print."""
+    if (workdir / 'README.md').is_file():
+        (folder / 'figures').mkdir(parents=True, exist_ok=True)
+        for path in (workdir / 'README.md', *(path for kind in ('csv', 'md', 'tex') for path in workdir.glob(f'*.{kind}'))):
+            shutil.copy(path, folder / path.name)
+        for path in (workdir / 'figures').glob('*.png'):
+            shutil.copy(path, folder / 'figures' / path.name)
+        return
     book, done = _rendered(workdir, folder)
     finished = [record for record in book.records if record.result]
     seeds = ', '.join(map(str, sorted({record.seed for record in finished})))

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from cnn_research import train
 from cnn_research.analysis import activations
 from cnn_research.data import stream
 from cnn_research.data.sources import open_source, subset
@@ -68,6 +69,30 @@ def test_parts_are_merged_to_the_whole(variables, source):
     for tap, order in itertools.product(TAPS, itertools.permutations(range(3))):
         merged = activations.merge(*(parts[place][tap] for place in order))
         jax.tree.map(np.testing.assert_array_equal, activations.Top(*map(np.asarray, merged)), whole[tap])
+
+
+def test_a_pass_that_was_cut_off_goes_on_where_it_was(variables, source, tmp_path, monkeypatch):
+    whole = activations.strongest(NET, variables, feed(source, 5), TAPS, 4)
+    file = tmp_path / 'new' / 'strongest.npz'
+
+    def kept(told='a', stop=lambda: False):
+        seen, own = [], feed(source, 5)
+        monkeypatch.setattr(own, 'batch', lambda step, batch=own.batch: seen.append(step) or batch(step))
+        return activations.kept(file, told, NET, variables, own, TAPS, 4, every=2, stop=stop), seen
+
+    with pytest.raises(train.Stopped):
+        kept(stop=lambda: True)
+    found, seen = kept()
+    assert seen == [2, 3, 4, 5, 6, 7, 8]  # the first two had been kept, and 43 examples are nine batches
+    jax.tree.map(np.testing.assert_array_equal, found, whole)
+    found, seen = kept()
+    assert not seen
+    jax.tree.map(np.testing.assert_array_equal, found, whole)
+    assert len(kept('another network')[1]) == 9
+    file.write_bytes(file.read_bytes()[:500])
+    found, seen = kept('another network')
+    assert len(seen) == 9
+    jax.tree.map(np.testing.assert_array_equal, found, whole)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,18 @@
 """The commands that look into a network, small: what they draw is what the library finds, and what is not there is refused."""
 
+import re
+
+import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from cnn_research import checkpoints, tasks, train
 from cnn_research import config as configs
-from cnn_research.errors import ArchitectureError, CheckpointError, ConfigError
-from experiments import command, evolution, features, invariance, occlusion, stages
+from cnn_research.analysis.features import untrained
+from cnn_research.data import clutter
+from cnn_research.errors import ArchitectureError, CheckpointError, ConfigError, ResearchError
+from experiments import command, correspondence, evolution, features, invariance, occlusion, pages, stages
 
 SETTINGS = {
     'architecture': 'zfnet_32 resized(1=4,2=4,3=6,4=6,5=4,6=8,7=8)',
@@ -63,6 +69,12 @@ def test_invariance_is_none_at_the_original(network, tmp_path):
     np.testing.assert_allclose(arrays['rotation probability'][:, 0], arrays['translation probability'][:, 2], rtol=1e-5)
 
 
+def test_of_images_with_other_classes_the_networks_own_word_is_followed(network, tmp_path):
+    more = ('--config.look.data=digits', '--config.look.images=0,1,2', '--config.invariance.steps=3', '--config.invariance.taps=layer1')
+    arrays = looked_into(invariance, network, tmp_path, *more)
+    assert (arrays['rotation probability'][:, 0] >= 0.1).all()  # the largest of ten
+
+
 def test_stages_show_a_layer_in_its_order(network, tmp_path):
     arrays = looked_into(stages, network, tmp_path, '--config.stages.layers=2', '--config.stages.maps=3')
     assert [name for name in arrays if name.startswith('layer2 stages')] == [
@@ -92,8 +104,112 @@ def test_evolution_is_drawn_from_checkpoints_and_ends_at_itself(network, tmp_pat
     assert checkpoints.steps(network) == [10, 20, 30]
     np.testing.assert_allclose(arrays['epochs'], [1, 2, 3], atol=0.15)  # the holdout is no part of an epoch
     drift = arrays['layer1.relu drift']
-    assert drift.shape == (1, 3) and drift[0, 2] == 0 and (drift[0, :2] > 0).all()
+    assert drift.shape == (1, 4) and drift[0, 3] == 0 and (drift[0, :3] > 0).all()
+    # Epoch 0 is the network before its training, as fit begins it.
+    started = configs.update(configs.default(), {**SETTINGS, 'schedule.epochs': 0.1, 'optimizer.learning_rate': 1e-30})
+    train.fit(started, tmp_path / 'before')
+    params = checkpoints.load(tmp_path / 'before').variables['params']
+    again = untrained(tasks.network(started), started.seed)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), params, jax.device_get(again))
     assert 'no verdict' in (tmp_path / 'report.html').read_text()
+
+
+@pytest.mark.parametrize(
+    'drift, epoch', [([4, 1, 0], 2 / 3), ([4, 3, 1, 0], 1.5), ([4, 1, 3, 0], 2 + 1 / 3), ([0, 0, 0], 0), ([4, 4, 4, 0], 2.5)]
+)
+def test_a_layer_has_settled_where_it_stays_below_half_of_its_way(drift, epoch):
+    assert evolution.settled(np.arange(len(drift), dtype=float), np.array(drift, float)) == pytest.approx(epoch)
+
+
+def test_correspondence_reads_clutters_boxes(network, tmp_path):
+    arrays = looked_into(correspondence, f'{network},{network}', tmp_path, '--config.correspondence.many=2')
+    assert {'upper left layer5', 'lower right layer7', 'random layer5'} <= set(arrays)
+    assert arrays['random layer5'].shape == (2, 20) and ((arrays['random layer7'] >= 0) & (arrays['random layer7'] <= 1)).all()
+    np.testing.assert_array_equal(*arrays['upper left layer5'])  # the same network twice
+    trained = checkpoints.load(network)
+    images = np.flatnonzero(clutter.digits('test')[1] == 3)[:2]
+    raw, _, whole = clutter.examples('test', images)
+    seen = (raw - trained.variables['preprocessing']['mean']) * trained.variables['preprocessing']['scale']
+    covered = seen.copy()
+    for image, (top, left, height, width) in zip(covered, whole, strict=True):
+        grey = (127.5 - trained.variables['preprocessing']['mean']) * trained.variables['preprocessing']['scale']
+        image[top + height // 2 : top + 2 * (height // 2), left : left + width // 2] = grey
+    net = tasks.network(trained.config)
+    clean, hidden = (net.apply({'params': trained.variables['params']}, a, taps=('layer5',))[1]['layer5'] for a in (seen, covered))
+    moved = np.asarray(clean - hidden).reshape(2, -1)
+    signs = np.sign(np.where(np.abs(moved) < 1e-6, 0, moved))
+    assert arrays['lower left layer5'][0, 6:8] == pytest.approx(np.mean(signs[0] != signs[1]), abs=0.01)
+
+
+BOXES = 'image,part,top,left,height,width\n0,eye,4,4,5,5\n2,eye,6,4,5,5\n0,object,2,2,20,20\n'
+
+
+def test_correspondence_reads_boxes_of_the_user(network, tmp_path):
+    (tmp_path / 'boxes.csv').write_text(BOXES)
+    more = (f'--config.correspondence.boxes={tmp_path / "boxes.csv"}', '--config.correspondence.taps=layer2')
+    arrays = looked_into(correspondence, network, tmp_path / 'run', *more)
+    assert arrays['eye layer2'].shape == arrays['random layer2'].shape == (1, 2)
+    assert 'Compared' in (tmp_path / 'run' / 'README.md').read_text()
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('image,part,top\n', 'the first line is'),
+        (BOXES + '1,eye,4,4,5\n', 'line 5'),
+        (BOXES + '1,eye,4,4,5,-5\n', 'line 5'),
+        (BOXES + '2,nose,30,4,5,5\n', 'seen as 32x32'),
+        (BOXES + '99999,eye,3,4,5,5\n', 'images 0 to 4999'),
+        (BOXES + '1,nose,3,4,5,5\n', "'eye' is missing for image 1"),
+        (BOXES.replace('2,eye,6,4,5,5\n', ''), 'boxes for 1 images'),
+        (None, 'no such file'),
+    ],
+)
+def test_boxes_that_are_none_are_refused(network, tmp_path, text, message):
+    if text is not None:
+        (tmp_path / 'boxes.csv').write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        looked_into(correspondence, network, tmp_path / 'none', f'--config.correspondence.boxes={tmp_path / "boxes.csv"}')
+    assert not (tmp_path / 'none').exists()
+
+
+def test_what_was_drawn_is_kept_for_results(network, tmp_path):
+    looked_into(stages, network, tmp_path / 'run', '--config.stages.layers=1', '--config.stages.maps=2')
+    pages.results(tmp_path / 'run', tmp_path / 'results')
+    text = (tmp_path / 'results' / 'README.md').read_text()
+    assert '--config.network=WORKDIR`' in text and str(tmp_path) not in text
+    assert 'after epoch 3' in text and 'numpy' in text and 'test error' in text
+    named = set(re.findall(r'\((figures/[^)]*)\)', text))
+    assert named == {f'figures/{path.name}' for path in (tmp_path / 'results' / 'figures').iterdir()} and named
+    with pytest.raises(ResearchError, match='no table'):
+        pages.results(tmp_path, tmp_path / 'more')
+
+
+@pytest.mark.slow
+def test_published_weights_of_their_size_go_through_every_command(tmp_path):
+    files = pytest.importorskip('published_files')
+    files.write(tmp_path / 'alexnet.npz', files.twin('alexnet_owt'))
+    random = np.random.default_rng(0)
+    for number in range(12):
+        folder = tmp_path / 'pictures' / 'test' / f'kind {number % 2}'
+        folder.mkdir(parents=True, exist_ok=True)
+        small = Image.fromarray(random.integers(0, 256, (9, 9, 3), dtype=np.uint8))
+        small.resize((300 + number, 260), Image.BILINEAR).save(folder / f'{number}.png')
+    (tmp_path / 'boxes.csv').write_text(BOXES)
+    data = f'--config.look.data=folder:{tmp_path / "pictures"}'
+    network = tmp_path / 'alexnet.npz'
+    arrays = looked_into(
+        features, network, tmp_path / 'f', data, '--config.features.taps=layer1.relu,layer5.relu,layer7.relu', '--config.features.units=3'
+    )
+    assert arrays['layer5.relu projections'].shape[:2] == (3, 9) and arrays['layer7.relu examples'].shape == (4096, 9)
+    square = ('--config.occlusion.size=60', '--config.occlusion.stride=60', '--config.look.images=0,1')
+    assert looked_into(occlusion, network, tmp_path / 'o', data, *square)['probability'].shape == (2, 4, 4)
+    assert 'p(class named at first)' in (tmp_path / 'o' / 'README.md').read_text()
+    looked_into(invariance, network, tmp_path / 'i', data, '--config.invariance.steps=3', '--config.look.images=0,1')
+    looked_into(stages, network, tmp_path / 's', data, '--config.stages.layers=1')
+    looked_into(correspondence, network, tmp_path / 'c', data, f'--config.correspondence.boxes={tmp_path / "boxes.csv"}')
+    with pytest.raises(ConfigError, match='checkpoints'):
+        looked_into(evolution, network, tmp_path / 'e', data)
 
 
 def test_a_checkpoint_of_an_earlier_step_is_another_network(network, tmp_path):

@@ -98,7 +98,8 @@ def kept(
 def _read(path, source, taps):
     """(steps done, {tap: Top}) of a file, (0, None) where there is none of this source."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # Opened here, because numpy leaves a damaged file open.
+        with open(path, 'rb') as file, np.load(file, allow_pickle=False) as arrays:
             if arrays['source'] == source:
                 return int(arrays['done']), {tap: Top(*(arrays[f'{tap} {name}'] for name in Top._fields)) for tap in taps}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
@@ -110,7 +111,7 @@ def _passed(network, variables, feed, taps, k, devices, steps, begun=None, every
     """{tap: Top} of the steps so far, beside those of `begun`: every so many steps, and at the end."""
     check_taps(network.architecture, taps)
     devices = devices or parallel.local_devices()
-    run = parallel.spread_step(_step(network, tuple(taps)), devices)
+    run = _compiled(network, tuple(taps), tuple(devices))
     placed = parallel.replicated((variables, feed.store), devices)
     state = begun or {tap: _nothing(network.architecture.row(tap).output[-1], k) for tap in taps}
     state = parallel.replicated(state, devices)
@@ -122,6 +123,11 @@ def _passed(network, variables, feed, taps, k, devices, steps, begun=None, every
 
 def _nothing(units, k):
     return Top(np.full((units, k), -np.inf, np.float32), *(np.full((units, k), -1, np.int32) for _ in range(3)))
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(network, taps, devices):
+    return parallel.spread_step(_step(network, taps), devices)
 
 
 def _step(network, taps):

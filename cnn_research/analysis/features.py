@@ -1,6 +1,7 @@
 """What a trained network makes of every example of a source, at several taps in one pass, computed once and kept on disk."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import pathlib
@@ -47,21 +48,11 @@ def collect(
     taps: the network's, and 'pixels'; variables as `checkpoints.load` gives them. side: maps larger than side x side px are averaged to it
     (0 = as they are), pixels to 32 x 32 in any case. resize: as data.resize of a training.
     """
-    inner = tuple(tap for tap in taps if tap != PIXELS)
-    check_taps(network.architecture, inner)
+    check_taps(network.architecture, _inner(taps))
     devices = devices or parallel.local_devices()
     feed = stream.evaluation_feed(source, _BATCH, resize, resident_gb=1.0, workers=0)
 
-    def forward(variables, placed, batch):
-        images, _, _ = stream.fetch(placed, batch)
-        seen = augment.prepare(images, variables['preprocessing'], network.architecture.input_shape)
-        kept = network.apply({'params': variables['params']}, seen, taps=inner, method='features') if inner else {}
-        sides = {PIXELS: PIXEL_SIDE, **dict.fromkeys(inner, side)}
-        maps = {tap: seen if tap == PIXELS else kept[tap] for tap in taps}
-        maps = {tap: averaged(array, sides[tap]) if array.ndim == 4 and sides[tap] else array for tap, array in maps.items()}
-        return {tap: array.reshape(len(array), -1).astype(jnp.float32) for tap, array in maps.items()}
-
-    run = parallel.spread_map(forward, devices)
+    run = _compiled(network, tuple(taps), side, tuple(devices))
     variables, placed = parallel.replicated(dict(variables), devices), parallel.replicated(feed.store, devices)
     found: dict[str, np.ndarray] = {}
     done = 0
@@ -72,6 +63,26 @@ def collect(
                 whole[done : done + len(part)] = part
             done += len(part)
     return found
+
+
+def _inner(taps):
+    return tuple(tap for tap in taps if tap != PIXELS)
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(network, taps, side, devices):
+    inner = _inner(taps)
+
+    def forward(variables, placed, batch):
+        images, _, _ = stream.fetch(placed, batch)
+        seen = augment.prepare(images, variables['preprocessing'], network.architecture.input_shape)
+        kept = network.apply({'params': variables['params']}, seen, taps=inner, method='features') if inner else {}
+        sides = {PIXELS: PIXEL_SIDE, **dict.fromkeys(inner, side)}
+        maps = {tap: seen if tap == PIXELS else kept[tap] for tap in taps}
+        maps = {tap: averaged(array, sides[tap]) if array.ndim == 4 and sides[tap] else array for tap, array in maps.items()}
+        return {tap: array.reshape(len(array), -1).astype(jnp.float32) for tap, array in maps.items()}
+
+    return parallel.spread_map(forward, devices)
 
 
 def untrained(network: Network, seed: int) -> dict:

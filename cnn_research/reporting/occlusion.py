@@ -38,8 +38,10 @@ class Example(NamedTuple):
     projections: np.ndarray
 
 
-def occlusion_panels(examples: Sequence[Example], classes: Sequence[str], size: int, layer: str) -> Figure:
+def occlusion_panels(examples: Sequence[Example], classes: Sequence[str], size: int, layer: str, truth: str = 'true class') -> Figure:
     """Image, summed activation of its strongest map of `layer`, that map's projections, p(true class) and most probable class.
+
+    truth: what the class `true` of the examples is called.
 
     The square, `size` px wide, is outlined on the image where p(true class) is lowest. Maps lie on the image's pixels: a value belongs to
     the pixel under the square's middle. The true class and the five most frequent others have colours, the rest share a grey.
@@ -52,7 +54,7 @@ def occlusion_panels(examples: Sequence[Example], classes: Sequence[str], size: 
         'image',
         f'{layer}: summed\nactivation of a map',
         'its projection (framed)\nand on other images',
-        'p(true class)',
+        f'p({truth})',
         'most probable class',
     )
     for column, title in enumerate(titles):
@@ -65,12 +67,12 @@ def occlusion_panels(examples: Sequence[Example], classes: Sequence[str], size: 
             figure.add_axes(((_MARGIN + column * (side + _GAP)) / WIDTH, (top - _TITLE - high) / height, side / WIDTH, high / height))
             for column in range(5)
         ]
-        title = f'true class {classes[one.true]}: p = {one.clean:.2f} without the square; strongest map: {one.number}'
+        title = f'{truth} {classes[one.true]}: p = {one.clean:.2f} without the square; strongest map: {one.number}'
         figure.text(_MARGIN / WIDTH, (top - _TITLE + 0.04) / height, title, fontsize=7, va='bottom', parse_math=False)
         _row(figure, panels, one, classes, size)
         top -= tall
     note = (
-        f'square of {size} px, outlined where p(true class) is lowest; maps: value at the pixel under the middle of the square\n'
+        f'square of {size} px, outlined where p({truth}) is lowest; maps: value at the pixel under the middle of the square\n'
         'projections: each scaled by its own largest value, mid-grey is zero'
     )
     figure.text(0.5, 0.05 / height, note, ha='center', va='bottom', fontsize=7, color=QUIET)

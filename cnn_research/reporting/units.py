@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 from cnn_research.reporting.figures import QUIET, WIDTH
 
 _GAP, _TITLE, _FOOT = 0.12, 0.17, 0.28  # inches: between blocks, above each, below all
-_SPACE = 255  # of what lies outside a window and between the pictures of a block
-CAPTION = 'each projection scaled by its own largest value, mid-grey is zero; patches as they are; white lies outside the image'
+_SPACE = 255  # between the pictures of a block
+_OUTSIDE = np.array([223, 230, 240], np.uint8)  # a colour, because images may be white at their borders
+CAPTION = 'each projection scaled by its own largest value, mid-grey is zero; patches as they are; pale blue lies outside the image'
 
 
 def grey_centred(projections: np.ndarray) -> np.ndarray:
@@ -19,7 +20,7 @@ def grey_centred(projections: np.ndarray) -> np.ndarray:
 
 
 def block(pictures: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """One picture (rows, columns, 3) of k uint8 ones (k, h, w, C), ceil(sqrt(k)) in a row, a pixel apart; white where not inside."""
+    """One picture (rows, columns, 3) of k uint8 ones (k, h, w, C), ceil(sqrt(k)) in a row, a pixel apart; pale blue where not inside."""
     count, height, width, channels = pictures.shape
     across = int(np.ceil(np.sqrt(count)))
     down = -(-count // across)
@@ -27,7 +28,7 @@ def block(pictures: np.ndarray, inside: np.ndarray) -> np.ndarray:
     for place in range(count):
         top, left = (place // across) * (height + 1), (place % across) * (width + 1)
         picture = np.repeat(pictures[place], 3 // channels, axis=-1)
-        sheet[top : top + height, left : left + width] = np.where(inside[place][..., None], picture, _SPACE)
+        sheet[top : top + height, left : left + width] = np.where(inside[place][..., None], picture, _OUTSIDE)
     return sheet
 
 
