@@ -13,6 +13,7 @@ training. Leaves report.html, figures and arrays.npz.
 import numpy as np
 
 from cnn_research import checkpoints, journal, tasks
+from cnn_research import config as configs
 from cnn_research.analysis import activations, features, projection
 from cnn_research.config import Field
 from cnn_research.data import stream
@@ -60,11 +61,22 @@ def settled(epochs: np.ndarray, drift: np.ndarray) -> float:
     return float(epochs[above] + share * (epochs[above + 1] - epochs[above]))
 
 
+def _steps(workdir: str) -> list[int]:
+    """The checkpoints of checkpoint.marks and the last one; all that are there, where the training had no marks."""
+    there = checkpoints.steps(workdir)
+    config = checkpoints.load(workdir, there[-1]).config if there else None
+    if not there or not config.checkpoint.marks:
+        return there
+    per_epoch = 1 / (journal.epoch(workdir, 1) or 1)
+    marks = [round(epoch * per_epoch) for epoch in configs.numbers(config.checkpoint.marks, 'checkpoint.marks')]
+    return [step for step in there if step == there[-1] or any(abs(step - mark) <= 1 for mark in marks)]
+
+
 def check(given, architecture, source) -> None:
     """ArchitectureError for a network without a way down, ConfigError for networks whose checkpoints differ."""
     projection.projecting(architecture, 'deconvnet')
     homes = looking.workdirs(given)
-    steps = [checkpoints.steps(home) for home in homes]
+    steps = [_steps(home) for home in homes]
     if given.options.network and (len(steps[0]) < 2 or any(other != steps[0] for other in steps)):
         raise ConfigError('evolution needs networks with the same checkpoints, two or more; train with --config.checkpoint.marks=1,2,5,10.')
 
@@ -93,7 +105,7 @@ def _settling(shelf: Shelf, looked: looking.Looked, epochs: np.ndarray, drifts: 
 
 def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> looking.Page:
     options, homes = given.options.evolution, looking.workdirs(given)
-    steps = checkpoints.steps(homes[0])
+    steps = _steps(homes[0])
     count = min(options.examples, looked.source.num_examples)
     looked = looked._replace(source=subset(looked.source, np.linspace(0, looked.source.num_examples - 1, count).astype(int)))
     epochs = np.array([journal.epoch(homes[0], step) or np.nan for step in steps])
@@ -115,8 +127,8 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> lookin
         changed = np.concatenate([np.zeros((len(chosen), 1), bool), examples[:, 1:] != examples[:, :-1]], axis=1)
         caption = (
             f'{tap} of {looked.trained.architecture.name}: the strongest activation of each unit among {count:,} images of '
-            f'{looked.images} at each checkpoint, projected down by deconvnet, each projection scaled by its own largest value; mid-grey '
-            'is zero. A mark stands where another image is the strongest than one checkpoint before.'
+            f'{looked.images} at each checkpoint, projected down by deconvnet, {units.SCALING}. '
+            'A mark stands where another image is the strongest than one checkpoint before.'
         )
         figure = units.evolution_figure(chosen, epochs.round(1), projected, inside, changed)
         sections.append((tap, shelf.figure(tap.replace('.', '_'), figure, caption)))

@@ -100,7 +100,7 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> lookin
             f'{tap} of {looked.name}: {len(chosen)} of {size} units, evenly spaced; the {options.images} images of {looked.images}, '
             f'{source.num_examples:,} in all, that excite each most, the strongest first. Left: the activation projected down by deconvnet '
             '(switches of max pooling kept, of equal values the first; overlapping signals added; response normalization passed through), '
-            'each scaled by its own largest value, mid-grey is zero. Right: the window that the unit sees, as it is.'
+            f'{units.SCALING}. Right: the window that the unit sees, as it is.'
         )
         sections.append((tap, shelf.figure(tap.replace('.', '_'), units.layer_figure(chosen, projected, patch, inside), caption)))
         arrays |= {f'{tap} {name}': array for name, array in top._asdict().items()} | {f'{tap} drawn': chosen}

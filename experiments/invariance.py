@@ -21,14 +21,15 @@ FIELDS = (
     *looking.FIELDS,
     looking.IMAGES,
     Field('invariance.taps', 'layer1,layer7', 'where features are compared'),
-    Field('invariance.steps', 41, 'values of each transformation, evenly spaced', low=3),
+    Field('invariance.steps', 41, 'values of each transformation, evenly spaced, beside the one that changes nothing', low=3),
     Field('invariance.colour', 127.5, 'grey level of what comes into view', low=0, high=255),
 )
-# {transformation: (axis, lowest, highest)}; a translation in shares of the side, at most a quarter as in the paper's figure (60 of 224 px).
+# {transformation: (axis, lowest, highest, what changes nothing)}; a translation in shares of the side, at most a quarter as in the paper's
+# figure (60 of 224 px).
 RANGES = {
-    'translation': ('vertical translation, px', -0.25, 0.25),
-    'scale': ('scale', 0.5, 1.8),
-    'rotation': ('rotation, degrees', 0.0, 360.0),
+    'translation': ('vertical translation, px', -0.25, 0.25, 0.0),
+    'scale': ('scale', 0.5, 1.8, 1.0),
+    'rotation': ('rotation, degrees', 0.0, 360.0, 0.0),
 }
 
 
@@ -46,9 +47,10 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> lookin
     options, taps = given.options.invariance, _taps(given)
     pictures = looking.pictures(looked, looking.numbers(given, looked.source))
     rows, arrays = [], {}
-    for kind, (label, low, high) in RANGES.items():
+    for kind, (label, low, high, none) in RANGES.items():
         side = looked.trained.architecture.input_shape[0] if kind == 'translation' else 1
         values = np.linspace(low * side, high * side, options.steps)
+        values = np.sort(np.append(values[~np.isclose(values, none)], none))
         found = invariance.invariance(looked.network, looked.variables, pictures.raw, pictures.labels, kind, values, taps, options.colour)
         measured = {f'{tap}: distance / length': found.distance[tap] / found.length[tap][:, None] for tap in taps}
         rows.append(Curves(label, values, {**measured, f'p({looked.truth})': found.probability}))

@@ -12,7 +12,7 @@ from cnn_research import checkpoints, journal, tasks, train
 from cnn_research import config as configs
 from cnn_research.architecture import Architecture
 from cnn_research.config import Field
-from cnn_research.data import augment, stream
+from cnn_research.data import augment, stream, wordnet
 from cnn_research.data.sources import Source, open_source
 from cnn_research.errors import ConfigError
 from cnn_research.models.network import Network
@@ -100,11 +100,15 @@ def pictures(looked: Looked, indices) -> Pictures:
     images, labels = looked.source.read(indices)
     raw = np.stack([stream.resized(image, looked.resize) for image in images] if looked.resize else images)
     seen = np.asarray(augment.prepare(raw, augment.AS_IT_IS, looked.network.architecture.input_shape)).astype(np.uint8)
-    names = [f'{index}: {looked.source.class_names[label]}' for index, label in zip(indices, labels, strict=True)]
+    names = [f'{index}: {_meant(looked.source.class_names[label])}' for index, label in zip(indices, labels, strict=True)]
     if not looked.labelled:
         prepared = augment.prepare(raw, looked.variables['preprocessing'], looked.network.architecture.input_shape)
         labels = np.argmax(looked.network.apply({'params': looked.variables['params']}, prepared)[0], axis=1)
     return Pictures(raw, seen, labels, names)
+
+
+def _meant(name: str) -> str:
+    return wordnet.MEANINGS.get(name, name)
 
 
 def workdirs(given: command.Command) -> list[str]:
@@ -139,7 +143,7 @@ def opened(given: command.Command, check: Check) -> Looked:
     outputs = trained.architecture.rows[-1].output[-1]
     # The source that was learned, or one as large for published weights: both count ImageNet's classes in the order of their identifiers.
     labelled = outputs == len(source.class_names) and (source.name == config.data.name or not pathlib.Path(home).is_dir())
-    classes = source.class_names if labelled else tuple(f'class {number}' for number in range(outputs))
+    classes = tuple(map(_meant, source.class_names)) if labelled else tuple(f'class {number}' for number in range(outputs))
     return Looked(named(trained, home), trained, tasks.network(config), source, tasks.resize_of(config, source), classes, labelled)
 
 

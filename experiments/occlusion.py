@@ -80,8 +80,8 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> lookin
     caption = (
         f'{looked.name} on {looked.images}, images {given.options.look.images}: a square of {size} px of '
         f'grey {options.colour:g}, {options.stride} px from place to place, overhanging at the borders. The map is that of {options.tap} '
-        'with the largest sum on the clean image; projections are by deconvnet, each scaled by its own largest value, mid-grey is zero; '
-        'response normalization is passed through unchanged.'
+        'with the largest sum on the clean image; projections are by deconvnet, '
+        f'response normalization passed through, {drawing.SCALING}.'
     )
     drawn = shelf.figure('occlusion', drawing.occlusion_panels(examples, looked.classes, size, options.tap, looked.truth), caption)
     rows = [

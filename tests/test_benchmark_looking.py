@@ -33,7 +33,7 @@ def test_rows_hold_what_their_tables_show(monkeypatch):
     monkeypatch.setattr(looking, 'UNITS', 4)
     monkeypatch.setattr(looking, 'TOGETHER', 12)
     monkeypatch.setattr(looking, 'PASSES', ((SMALL, 120),))
-    monkeypatch.setattr(looking, 'SQUARES', ((SMALL, 8, 16, 2),))
+    monkeypatch.setattr(looking, 'SQUARES', ((SMALL, 16, 16, 2),))
     monkeypatch.setattr(looking, 'PROJECTED', ((SMALL, 'layer5.relu'),))
     passes, squares, projections = looking.tables_of(1)
     for table in (passes, squares, projections):

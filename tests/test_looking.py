@@ -66,6 +66,8 @@ def test_invariance_is_none_at_the_original(network, tmp_path):
     assert arrays['translation layer1 distance'].shape == (2, 5) and arrays['translation values'][2] == 0
     np.testing.assert_allclose(arrays['translation layer7 distance'][:, 2], 0, atol=1e-5)
     assert (arrays['translation layer1 distance'][:, [0, 4]] > 0).all()
+    np.testing.assert_allclose(arrays['scale layer1 distance'][:, arrays['scale values'] == 1], 0, atol=1e-5)
+    assert arrays['scale values'].shape == (6,) and arrays['rotation values'].shape == (5,)
     np.testing.assert_allclose(arrays['rotation probability'][:, 0], arrays['translation probability'][:, 2], rtol=1e-5)
 
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from cnn_research.reporting.figures import COLOURS, QUIET, WIDTH
+from cnn_research.reporting.units import SCALING, grey_centred
 
 _OTHERS = '#cccccc'
 _SCALE = 'viridis'
@@ -73,7 +74,7 @@ def occlusion_panels(examples: Sequence[Example], classes: Sequence[str], size: 
         top -= tall
     note = (
         f'square of {size} px, outlined where p({truth}) is lowest; maps: value at the pixel under the middle of the square\n'
-        'projections: each scaled by its own largest value, mid-grey is zero'
+        f'projections: {SCALING}'
     )
     figure.text(0.5, 0.05 / height, note, ha='center', va='bottom', fontsize=7, color=QUIET)
     return figure
@@ -127,10 +128,10 @@ def _mosaic(axes: Axes, projections: np.ndarray) -> None:
     count, height, width, _ = projections.shape
     columns = math.ceil(math.sqrt(count))
     gap = max(1, width // 12)
-    canvas = np.ones((math.ceil(count / columns) * (height + gap) - gap, columns * (width + gap) - gap, 3), np.float32)
-    for index, one in enumerate(np.asarray(projections, np.float32)):
+    canvas = np.full((math.ceil(count / columns) * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
+    for index, one in enumerate(grey_centred(projections)):
         down, across = index // columns * (height + gap), index % columns * (width + gap)
-        canvas[down : down + height, across : across + width] = 0.5 + 0.5 * one / max(float(np.abs(one).max()), 1e-12)
+        canvas[down : down + height, across : across + width] = one
     axes.imshow(canvas, interpolation='none')
     axes.add_patch(Rectangle((-0.5, -0.5), width, height, fill=False, edgecolor='black', linewidth=1.5, clip_on=False))
 

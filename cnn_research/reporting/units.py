@@ -10,13 +10,19 @@ from cnn_research.reporting.figures import QUIET, WIDTH
 _GAP, _TITLE, _FOOT = 0.12, 0.17, 0.28  # inches: between blocks, above each, below all
 _SPACE = 255  # between the pictures of a block
 _OUTSIDE = np.array([223, 230, 240], np.uint8)  # a colour, because images may be white at their borders
-CAPTION = 'each projection scaled by its own largest value, mid-grey is zero; patches as they are; pale blue lies outside the image'
+_LARGE = 64  # px of a window, above which two units stand in a row instead of four
+_POWER = 0.7
+SCALING = f'each divided by its own largest value, to the power of {_POWER}; mid-grey is zero'
 
 
 def grey_centred(projections: np.ndarray) -> np.ndarray:
-    """uint8 pictures (..., H, W, C) of signals: zero is mid-grey, each picture's largest absolute value is black or white."""
+    """uint8 pictures (..., H, W, C) of signals: zero is mid-grey, each picture's largest absolute value is black or white.
+
+    Drawn is the power of 0.7 of absolute values: a few pixels are far above the rest, and what surrounds them would not be seen.
+    """
     largest = np.abs(projections).max((-3, -2, -1), keepdims=True)
-    return np.uint8(np.round(127.5 + 127.5 * projections / np.where(largest > 0, largest, 1)))
+    shares = projections / np.where(largest > 0, largest, 1)
+    return np.uint8(np.round(127.5 + 127.5 * np.sign(shares) * np.abs(shares) ** _POWER))
 
 
 def block(pictures: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -32,10 +38,10 @@ def block(pictures: np.ndarray, inside: np.ndarray) -> np.ndarray:
     return sheet
 
 
-def layer_figure(units: Sequence[int], projections: np.ndarray, patches: np.ndarray, inside: np.ndarray, columns: int = 4) -> Figure:
+def layer_figure(units: Sequence[int], projections: np.ndarray, patches: np.ndarray, inside: np.ndarray) -> Figure:
     """For every unit its k strongest images: on the left their projections (units, k, h, w, C), on the right the same windows of the
     images, uint8 (units, k, h, w, C); inside (units, k, h, w) is False where a window leaves the image."""
-    columns = min(columns, len(units))
+    columns = min(2 if projections.shape[2] > _LARGE else 4, len(units))
     rows = -(-len(units) // columns)
     wide = (WIDTH - _GAP * (columns - 1)) / columns
     sheets = []
@@ -52,7 +58,8 @@ def layer_figure(units: Sequence[int], projections: np.ndarray, patches: np.ndar
         axes = figure.add_axes((left / WIDTH, (top - tall) / height, wide / WIDTH, tall / height))
         axes.imshow(sheet, interpolation='none', aspect='auto')
         axes.set_axis_off()
-    figure.text(0.5, 0.1 / height, CAPTION, ha='center', va='center', fontsize=7, color=QUIET)
+    words = f'projections: {SCALING}; patches as they are; pale blue lies outside the image'
+    figure.text(0.5, 0.1 / height, words, ha='center', va='center', fontsize=7, color=QUIET)
     return figure
 
 
@@ -82,6 +89,6 @@ def evolution_figure(
             axes.set_axis_off()
             if changed[row, column]:
                 figure.text((left + wide / 2) / WIDTH, (top + 0.005) / height, '▾', ha='center', va='bottom', fontsize=6)
-    words = 'each projection scaled by its own largest value, mid-grey is zero; ▾ another image is strongest than one column before'
+    words = f'projections: {SCALING}; ▾ another image is strongest than one column before'
     figure.text(0.5, 0.1 / height, words, ha='center', va='center', fontsize=7, color=QUIET)
     return figure
