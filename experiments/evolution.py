@@ -5,9 +5,9 @@
     python -m experiments.evolution --config.network=DIR/trials/KEY,DIR/trials/KEY,DIR/trials/KEY
 
 From checkpoints alone, for chosen units of every layer: the strongest activation over the images at every checkpoint, projected down, and
-where another image takes over. Beside it how far each layer's features still are from the last checkpoint's, from the untrained network on;
-with three networks or more, whether lower layers settle first is a claim with a verdict. Checkpoints stay by --config.checkpoint.marks of a
-training. Leaves report.html, figures and arrays.npz.
+where another image takes over. Beside it how little each layer's features correlate with the last checkpoint's, from the untrained network
+on; with three networks or more, whether lower layers settle first is a claim with a verdict. Checkpoints stay by
+--config.checkpoint.marks of a training. Leaves report.html, figures and arrays.npz.
 """
 
 import numpy as np
@@ -86,10 +86,10 @@ def _settling(shelf: Shelf, looked: looking.Looked, epochs: np.ndarray, drifts: 
     taps, epochs, count = list(drifts[0]), np.array([0.0, *epochs]), looked.source.num_examples
     lines = [(tap.split('.')[0], epochs, np.mean([drift[tap] for drift in drifts], axis=0)) for tap in taps]
     caption = (
-        f"Distance of a layer's features from those of the last checkpoint, over the latter's length: mean of {count:,} images of "
-        f'{looked.images} and of {len(drifts)} network{"s" * (len(drifts) > 1)}; epoch 0 is the untrained network.'
+        f"What a layer's features lack to a full correlation with those of the last checkpoint, over {count:,} images of {looked.images}: "
+        f'mean of {len(drifts)} network{"s" * (len(drifts) > 1)}; epoch 0 is the untrained network.'
     )
-    drawn = shelf.figure('drift', figures.learning_curves(lines, 'epoch', 'distance from the last checkpoint'), caption)
+    drawn = shelf.figure('drift', figures.learning_curves(lines, 'epoch', '1 - correlation with the last'), caption)
     when = {tap: {number: settled(epochs, drift[tap]) for number, drift in enumerate(drifts)} for tap in taps}
     columns = [Column('layer'), Column('settled', 'half of the drift is left at epoch', '.1f')]
     rows = [{'layer': tap.split('.')[0], 'settled': list(values.values())} for tap, values in when.items()]

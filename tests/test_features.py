@@ -127,7 +127,15 @@ def test_joined_sources_have_the_examples_of_both():
         joined(train, other)
 
 
-def test_drift_is_relative_to_the_last_features():
-    last = {'a': np.array([[3.0, 4.0], [0, 0], [0, 2]]), 'b': np.ones((3, 1))}
-    early = {'a': np.array([[3.0, 3.0], [9, 9], [2, 2]]), 'b': np.ones((3, 1))}
-    assert features.drift(early, last) == pytest.approx({'a': (1 / 5 + 2 / 2) / 2, 'b': 0})
+def test_drift_is_what_is_missing_to_a_full_correlation():
+    random = np.random.default_rng(0)
+    last = random.normal(size=(200, 6))
+    mixed = 0.6 * last + 0.8 * random.normal(size=(200, 6))
+    steps = {'other': random.normal(size=(200, 6)), 'mixed': mixed, 'larger': 7 * last + np.arange(6), 'same': last, 'turned': -last}
+    found = {name: features.drift({'a': early}, {'a': last})['a'] for name, early in steps.items()}
+    centred = [(one - one.mean(0)).ravel() for one in (mixed, last)]
+    assert found['mixed'] == pytest.approx(1 - np.corrcoef(*centred)[0, 1]) and 0.3 < found['mixed'] < 0.5
+    assert found['larger'] == pytest.approx(0, abs=1e-9) and found['same'] == 0 and found['turned'] == pytest.approx(2)
+    assert abs(found['other'] - 1) < 0.1
+    constant = np.ones((4, 2))
+    assert features.drift({'a': constant}, {'a': constant}) == {'a': 0} and features.drift({'a': constant}, {'a': np.eye(4, 2)}) == {'a': 1}

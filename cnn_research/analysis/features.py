@@ -131,13 +131,16 @@ def _digest(path: pathlib.Path) -> str:
 
 
 def drift(early: Mapping[str, np.ndarray], last: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """{tap: mean over examples of the distance between their features (N, D) early and last, over the length of the last}.
+    """{tap: 1 - the correlation of features (N, D) early and last}: 0 where they vary over the images alike, 1 where nothing is in common.
 
-    Examples whose last features are all 0 have no such length and are left out.
+    Each feature counts from its mean over the images, and all of them together have one correlation, so that neither the size of
+    features, which weight decay changes long after their kind is settled, nor units that never vary decide. A layer that does not vary
+    at all has a drift of 1, unless it is the same.
     """
     found = {}
     for tap, array in last.items():
-        lengths = np.linalg.norm(array, axis=1)
-        distances = np.linalg.norm(early[tap] - array, axis=1)
-        found[tap] = float(np.mean(distances[lengths > 0] / lengths[lengths > 0]))
+        centred = [one - one.mean(0, dtype=np.float64) for one in (early[tap], array)]
+        spread = np.linalg.norm(centred[0]) * np.linalg.norm(centred[1])
+        alike = float(np.sum(centred[0] * centred[1]) / spread) if spread else float(np.array_equal(early[tap], array))
+        found[tap] = 1 - min(alike, 1.0)
     return found
