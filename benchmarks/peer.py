@@ -184,30 +184,36 @@ def trainer(
     return built, advance
 
 
-def _serve(connection, *arguments) -> None:
-    """What the process of `apart` does: a number asks for so many steps, 'parameters' and 'work' for these."""
+def _answers(*arguments) -> Callable:
+    """A `trainer` as one function: a number asks for so many steps, 'parameters' and 'work' for these."""
     built, advance = trainer(*arguments)
-    connection.send(None)
     answers = {
         'parameters': lambda: [p.detach().cpu().numpy().copy() for p in built.parameters()],
         'work': lambda: sum(os.times()[:2]),
     }
+    return lambda asked: answers[asked]() if asked in answers else advance(asked)
+
+
+def _serve(connection, make: Callable, *arguments) -> None:
+    """What the process of `served` does: it answers what it is asked, until the other side has no more use for it."""
+    answer = make(*arguments)
+    connection.send(None)
     while True:
         try:
             asked = connection.recv()
-        except EOFError:  # the other side has no more use for it
+        except EOFError:
             return
-        connection.send(answers[asked]() if asked in answers else advance(asked))
+        connection.send(answer(asked))
 
 
-def apart(*arguments) -> Callable:
-    """A `trainer` in a process of its own, as a function of what `_serve` is asked; it ends with the function.
+def served(make: Callable, *arguments) -> Callable:
+    """The function make(*arguments) of one argument, in a process of its own, which ends with it.
 
     So each side runs as its users run it: ours sets this process's allocator to keep what a step frees, which serves PyTorch too.
     """
     spawning = multiprocessing.get_context('spawn')
     here, there = spawning.Pipe()
-    spawning.Process(target=_serve, args=(there, *arguments), daemon=True).start()
+    spawning.Process(target=_serve, args=(there, make, *arguments), daemon=True).start()
     there.close()
     here.recv()
 
@@ -216,3 +222,8 @@ def apart(*arguments) -> Callable:
         return here.recv()
 
     return ask
+
+
+def apart(*arguments) -> Callable:
+    """A `trainer` in a process of its own, as a function of what `_answers` takes."""
+    return served(_answers, *arguments)

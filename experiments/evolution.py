@@ -61,7 +61,7 @@ def settled(epochs: np.ndarray, drift: np.ndarray) -> float:
     return float(epochs[above] + share * (epochs[above + 1] - epochs[above]))
 
 
-def _steps(workdir: str) -> list[int]:
+def compared(workdir: str) -> list[int]:
     """The checkpoints of checkpoint.marks and the last one; all that are there, where the training had no marks."""
     there = checkpoints.steps(workdir)
     config = checkpoints.load(workdir, there[-1]).config if there else None
@@ -76,7 +76,7 @@ def check(given, architecture, source) -> None:
     """ArchitectureError for a network without a way down, ConfigError for networks whose checkpoints differ."""
     projection.projecting(architecture, 'deconvnet')
     homes = looking.workdirs(given)
-    steps = [_steps(home) for home in homes]
+    steps = [compared(home) for home in homes]
     if given.options.network and (len(steps[0]) < 2 or any(other != steps[0] for other in steps)):
         raise ConfigError('evolution needs networks with the same checkpoints, two or more; train with --config.checkpoint.marks=1,2,5,10.')
 
@@ -105,7 +105,7 @@ def _settling(shelf: Shelf, looked: looking.Looked, epochs: np.ndarray, drifts: 
 
 def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> looking.Page:
     options, homes = given.options.evolution, looking.workdirs(given)
-    steps = _steps(homes[0])
+    steps = compared(homes[0])
     count = min(options.examples, looked.source.num_examples)
     looked = looked._replace(source=subset(looked.source, np.linspace(0, looked.source.num_examples - 1, count).astype(int)))
     epochs = np.array([journal.epoch(homes[0], step) or np.nan for step in steps])

@@ -15,6 +15,7 @@ from cnn_research.config import Field
 from cnn_research.models.network import check_taps
 from cnn_research.reporting.invariance import Curves, invariance_curves
 from cnn_research.reporting.shelf import Shelf
+from cnn_research.reporting.tables import Column, Table
 from experiments import command, looking
 
 FIELDS = (
@@ -24,12 +25,12 @@ FIELDS = (
     Field('invariance.steps', 41, 'values of each transformation, evenly spaced, beside the one that changes nothing', low=3),
     Field('invariance.colour', 127.5, 'grey level of what comes into view', low=0, high=255),
 )
-# {transformation: (axis, lowest, highest, what changes nothing)}; a translation in shares of the side, at most a quarter as in the paper's
-# figure (60 of 224 px).
+# {transformation: (axis, lowest, highest, what changes nothing, a small one)}; a translation in shares of the side, at most a quarter as in
+# the paper's figure (60 of 224 px).
 RANGES = {
-    'translation': ('vertical translation, px', -0.25, 0.25, 0.0),
-    'scale': ('scale', 0.5, 1.8, 1.0),
-    'rotation': ('rotation, degrees', 0.0, 360.0, 0.0),
+    'translation': ('vertical translation, px', -0.25, 0.25, 0.0, 1 / 16),
+    'scale': ('scale', 0.5, 1.8, 1.0, 1.1),
+    'rotation': ('rotation, degrees', 0.0, 360.0, 0.0, 10.0),
 }
 
 
@@ -46,23 +47,29 @@ def check(given, architecture, source) -> None:
 def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> looking.Page:
     options, taps = given.options.invariance, _taps(given)
     pictures = looking.pictures(looked, looking.numbers(given, looked.source))
-    rows, arrays = [], {}
-    for kind, (label, low, high, none) in RANGES.items():
+    rows, arrays, table = [], {}, []
+    for kind, (label, low, high, none, small) in RANGES.items():
         side = looked.trained.architecture.input_shape[0] if kind == 'translation' else 1
         values = np.linspace(low * side, high * side, options.steps)
         values = np.sort(np.append(values[~np.isclose(values, none)], none))
         found = invariance.invariance(looked.network, looked.variables, pictures.raw, pictures.labels, kind, values, taps, options.colour)
         measured = {f'{tap}: distance / length': found.distance[tap] / found.length[tap][:, None] for tap in taps}
         rows.append(Curves(label, values, {**measured, f'p({looked.truth})': found.probability}))
+        near = np.argmin(np.abs(values - small * side))
+        told = {tap: np.mean(found.distance[tap][:, near] / found.length[tap]) for tap in taps}
+        table.append({'kind': label, 'value': values[near], **told, 'p': 100 * found.probability[:, near].mean()})
         arrays |= {f'{kind} values': values, f'{kind} probability': found.probability}
         arrays |= {f'{kind} {tap} {name}': getattr(found, name)[tap] for tap in taps for name in ('distance', 'length')}
     caption = (
         f'{looked.name} on {looked.images}: Euclidean distance between the features of the original and of '
         "the transformed image, over the length of the original's features (the paper does not say how its distances are scaled)."
     )
-    figure = shelf.figure('invariance', invariance_curves(rows, pictures.names), caption)
+    drawn = shelf.figure('invariance', invariance_curves(rows, pictures.names), caption)
+    columns = [Column('kind', 'transformation'), Column('value', 'by', '.3g')]
+    columns += [*(Column(tap, f'{tap}: distance / length', '.2f') for tap in taps), Column('p', f'p({looked.truth}), %', '.0f')]
+    drawn += shelf.table('small', Table(columns, table, f'Means over the {len(pictures.names)} images at a small transformation.'))
     lead = f'{len(pictures.names)} images of {looked.source.name}, moved, scaled and turned.'
-    return looking.Page('Invariance', lead, [('Curves', figure)], arrays)
+    return looking.Page('Invariance', lead, [('Curves', drawn)], arrays)
 
 
 def main(given: command.Command) -> None:

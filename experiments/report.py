@@ -6,7 +6,7 @@
 
 Several workdirs, separated by commas, are joined into one page. --out=FILE says where it goes; default: report.html in the first workdir.
 Tables and figures beside the report are written anew as well. --results=FOLDER writes them there instead, with a README.md that shows them
-and says command, seeds, time, machine and versions.
+and says command, seeds, time, machine and versions; of what a command that looks into a network has left, it keeps the same.
 """
 
 import pathlib

@@ -21,7 +21,7 @@ def test_captum_explains_the_network_that_we_explain(monkeypatch):
     square = occlusion.Square(8, 1)
     seen, painted = map(np.asarray, occlusion.prepared(images, variables, net.architecture.input_shape, square.colour))
     explain = looking.theirs(net, variables['params'], seen, painted, np.array([3, 3]), 8, 8, peer.Options())
-    drops = explain(5).numpy()[:, 0, ::8, ::8]
+    drops = explain(5)[:, 0, ::8, ::8]
     found = occlusion.occlude(net, variables, images, np.array([3, 3]), 'layer5', square)
     ours = (found.clean.probability[:, None, None] - found.under.probability)[:, 4::8, 4::8]  # the middle of each square
     np.testing.assert_allclose(ours, drops, atol=1e-5)

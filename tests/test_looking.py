@@ -116,6 +116,11 @@ def test_evolution_is_drawn_from_checkpoints_and_ends_at_itself(network, tmp_pat
     assert 'no verdict' in (tmp_path / 'report.html').read_text()
 
 
+def test_evolution_takes_the_marked_checkpoints_and_the_last(network, monkeypatch):
+    monkeypatch.setattr(checkpoints, 'steps', lambda workdir: [10, 15, 20, 28, 30])
+    assert evolution.compared(str(network)) == [10, 20, 30]  # 28 is one that checkpoint.keep has left
+
+
 @pytest.mark.parametrize(
     'drift, epoch', [([4, 1, 0], 2 / 3), ([4, 3, 1, 0], 1.5), ([4, 1, 3, 0], 2 + 1 / 3), ([0, 0, 0], 0), ([4, 4, 4, 0], 2.5)]
 )

@@ -58,7 +58,7 @@ def test_windows_give_the_maps_of_the_whole_layer_wherever_the_change_is(name, s
     net = architecture(name)
     network, (height, width, _) = Network(net), net.input_shape
     lowest = windows.windows(net, size, below=3)
-    assert len(lowest) == 2 and any(axis.window < axis.side for axis in lowest[0].axes)
+    assert lowest[-1].piece.number == 2 and len(lowest) > 2 and any(axis.window < axis.side for axis in lowest[0].axes)
     # One image, changed at all places along the border, those that overhang included, and at some within.
     corners = np.stack(np.meshgrid(np.arange(1 - size, height), np.arange(1 - size, width), indexing='ij'), -1).reshape(-1, 2)
     random = np.random.default_rng(0)
@@ -72,11 +72,13 @@ def test_windows_give_the_maps_of_the_whole_layer_wherever_the_change_is(name, s
 
     @jax.jit
     def run(params, changed, corners):
-        clean = network.apply({'params': params}, image[None], ('layer1', 'layer2'), method='features')
-        clean = [jnp.broadcast_to(clean[tap], (len(corners), *clean[tap].shape[1:])) for tap in ('layer1', 'layer2')]
-        found = windows.recomputed(network, lowest, params, changed, corners, clean)
+        taps = tuple(window.tap for window in lowest)
+        both = jnp.stack([image, image + 1])  # of two clean images the second is the one that was changed
+        clean = [kept[::-1] for kept in network.apply({'params': params}, both, taps, method='features').values()]
+        found = windows.recomputed(network, lowest, params, changed, corners, clean, jnp.ones(len(corners), int))
         logits = windows.upper(network, lowest).apply({'params': params}, found)[0]
-        return found, logits, clean[1], network.apply({'params': params}, changed, taps=('layer2',))
+        whole = network.apply({'params': params}, image[None], taps=('layer2',))[1]['layer2']
+        return found, logits, whole, network.apply({'params': params}, changed, taps=('layer2',))
 
     found, logits, clean, (expected, taps) = run(params, changed, corners)
     np.testing.assert_allclose(found, taps['layer2'], atol=1e-5)
@@ -86,7 +88,10 @@ def test_windows_give_the_maps_of_the_whole_layer_wherever_the_change_is(name, s
 
 def test_windows_stop_where_they_are_not_worth_it_or_not_right():
     net = architecture('padded, overlapping pools')
-    assert len(windows.windows(net, 2, below=3)) == 1 and not windows.windows(net, 20, below=3)
+    assert [window.tap for window in windows.windows(net, 2, below=3)] == ['layer1.response', 'layer1.max_pool']
+    assert not windows.windows(net, 20, below=3)
+    strided = Architecture('net', (32, 32, 2), (Layer(1, (Convolution(3, 1, stride=2), ReLU())), TOP))
+    assert not windows.windows(strided, 1, below=3)
     assert not windows.windows(net, 1, below=1)
     divided = Architecture('net', (32, 32, 2), (Layer(1, (Convolution(3, 3), ReLU(), Divisive(5))), TOP))
     assert not windows.windows(divided, 1, below=3)

@@ -114,6 +114,11 @@ class Network(nn.Module):
         return {tap: kept[tap] for tap in taps}
 
 
+def run_stages(layer: Layer, params, x):
+    """x (B, H, W, C) or (B, n) through some stages of a layer, as `layer` has them, outside training; params: those of the whole layer."""
+    return _Layer(layer, Initialization()).apply({'params': params}, x, False, None, {})
+
+
 def check_taps(architecture: Architecture, taps: Sequence[str]) -> None:
     """ArchitectureError where a tap names nothing in the architecture."""
     for tap in taps:
