@@ -32,7 +32,7 @@ def test_rows_hold_what_their_tables_show(monkeypatch):
     monkeypatch.setattr(looking, 'BATCHINGS', (1, 4))
     monkeypatch.setattr(looking, 'UNITS', 4)
     monkeypatch.setattr(looking, 'TOGETHER', 12)
-    monkeypatch.setattr(looking, 'PASSES', ((SMALL, 120),))
+    monkeypatch.setattr(looking, 'PASSES', ((SMALL, 120, 7),))
     monkeypatch.setattr(looking, 'SQUARES', ((SMALL, 16, 16, 2),))
     monkeypatch.setattr(looking, 'PROJECTED', ((SMALL, 'layer5.relu'),))
     passes, squares, projections = looking.tables_of(1)

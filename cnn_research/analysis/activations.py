@@ -149,30 +149,36 @@ def _of_batch(activations, examples, counted, k):
     """The Top of activations (B, h, w, units) or (B, units)."""
     count, *sides, units = activations.shape
     maps = activations.reshape(count, -1, units)
-    peaks = _peaks(maps).astype(jnp.float32)
+    fours = _fours(maps)
+    peaks = fours.max(axis=1).astype(jnp.float32)
     peaks = jnp.where(counted[:, None] & ~jnp.isnan(peaks), peaks, -jnp.inf)
     peaks = jnp.where(peaks == 0, 0, peaks)  # top_k takes -0 for less than 0
     values, winners = lax.top_k(peaks.T, min(k, count))
-    # Only the winners' maps are searched for the position, by a comparison, which is four times as fast on CPU as argmax.
-    places = jnp.arange(maps.shape[1], dtype=jnp.int32)
-    own = maps[winners[..., None], places, jnp.arange(units)[:, None, None]]
-    position = jnp.min(jnp.where(own == values[..., None], places, maps.shape[1]), axis=-1)
+    # Only the winners' maps are searched for the position, by comparisons, which are four times as fast on CPU as argmax: first the four
+    # positions, then the one of them.
+    last, number = maps.shape[1] - 1, jnp.arange(units)[:, None, None]
+    places = jnp.arange(fours.shape[1], dtype=jnp.int32)
+    found = jnp.min(jnp.where(fours[winners[..., None], places, number] == values[..., None], places, len(places) - 1), axis=-1)
+    places = jnp.minimum(4 * found[..., None] + jnp.arange(4, dtype=jnp.int32), last)
+    position = jnp.min(jnp.where(maps[winners[..., None], places, number] == values[..., None], places, last), axis=-1)
     width = sides[1] if sides else 1
     found = examples[winners].astype(jnp.int32), position // width, position % width
     return Top(values, *(jnp.where(values > -jnp.inf, place, -1) for place in found))
 
 
-def _peaks(maps):
-    """The largest value (B, units) of maps (B, positions, units).
+def _fours(maps):
+    """The larger of every four positions that follow each other: maps (B, positions, units) -> (B, ceil(positions / 4), units).
 
-    XLA's CPU compiler does not vectorise a maximum that it fuses with the bias and nonlinearity below (8 ms for 100 images of zfnet_32,
-    whose forward pass takes 15), so four quarters of a map are compared first, element by element, and what is left is computed once.
+    XLA's CPU compiler does not vectorise a maximum over positions that it fuses with the bias and nonlinearity below (8 ms for 100 images
+    of zfnet_32, whose forward pass takes 15), so these are compared first, element by element, and computed once.
     """
     size = maps.shape[1]
-    quarter = -(-size // 4)
-    starts = [min(number * quarter, size - quarter) for number in range(4)]  # the last may overlap: a maximum does not mind
-    largest = functools.reduce(jnp.maximum, [maps[:, start : start + quarter] for start in starts])
-    return pooling.materialised(largest).max(axis=1) if size > 1 else maps[:, 0]
+    if size == 1:
+        return maps
+    count = -(-size // 4)
+    parts = (maps[:, start::4] for start in range(min(4, size)))
+    filled = (jnp.pad(part, ((0, 0), (0, count - part.shape[1]), (0, 0)), constant_values=-jnp.inf) for part in parts)
+    return pooling.materialised(functools.reduce(jnp.maximum, filled))
 
 
 class Patches(NamedTuple):
