@@ -13,7 +13,7 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(IN) -m pytest
+	$(IN) -m pytest -n 2 --dist worksteal
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)

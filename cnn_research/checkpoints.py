@@ -154,8 +154,10 @@ def load(workdir, step: int | None = None) -> Trained:
     raise CheckpointError(problems[0] if problems else f'{workdir} has no checkpoint yet.')
 
 
-def trained(path, step: int | None = None) -> Trained:
+def trained(path, step: int | None = None, mean: str | None = None) -> Trained:
     """The network of a workdir, as `load` has it, or of a file of published weights, as models/pretrained.py reads it, at step 0.
+
+    mean: a file of the mean image that goes with published weights.
 
     The config of published weights is the default with their architecture, and data.resize at the size of the images they were made for.
     """
@@ -164,6 +166,6 @@ def trained(path, step: int | None = None) -> Trained:
         return load(path, step)
     if step is not None:
         raise CheckpointError(f'{path} has no steps to choose from; leave step {step} out.')
-    net, variables = pretrained.load(path)
+    net, variables = pretrained.load(path, mean=mean)
     fields = {'architecture': net.name, 'architecture_json': net.to_json(), 'data.resize': pretrained.IMAGE_SIDE}
     return Trained(net, variables, configs.update(configs.default(), fields), 0)

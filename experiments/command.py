@@ -128,6 +128,12 @@ def stopper() -> Callable[[], bool]:
     return lambda: bool(asked)
 
 
+def interruptible() -> None:
+    """Gives SIGINT and SIGTERM back their usual meaning, after the work that a `stopper` was for."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def guarded(name: str, main: Callable) -> Callable:
     """main with the exits of every command: 2 for what the user can mend, 75 after a stop that saved; bugs keep their traceback."""
 

@@ -9,20 +9,17 @@ kind of object, each with every part; the part 'object' is where random boxes fa
 its digits: there the parts are the quarters of a digit, and images of one class are compared. Leaves report.html, a figure and arrays.npz.
 """
 
-import csv
-import pathlib
-
 import numpy as np
 
 from cnn_research import checkpoints, tasks
-from cnn_research.analysis.correspondence import correspondence
+from cnn_research.analysis.correspondence import OBJECT, RANDOM, correspondence, read_boxes
 from cnn_research.config import Field
 from cnn_research.data import clutter
 from cnn_research.errors import ConfigError
 from cnn_research.models.network import check_taps
 from cnn_research.reporting import correspondence as drawing
 from cnn_research.reporting.shelf import Shelf
-from experiments import command, looking
+from experiments import command, gallery, looking, outcome
 
 FIELDS = (
     *looking.FIELDS,
@@ -31,41 +28,8 @@ FIELDS = (
     Field('correspondence.many', 20, 'images of each class of clutter', low=2),
     Field('correspondence.colour', 127.5, 'grey level of what hides', low=0, high=255),
 )
-_HEADING = ['image', 'part', 'top', 'left', 'height', 'width']
-_OBJECT = 'object'
 # Share of a digit's box from the top and from the left at which a quarter begins.
 _QUARTERS = {'upper left': (0, 0), 'upper right': (0, 1), 'lower left': (1, 0), 'lower right': (1, 1)}
-
-
-def _read(path: str, side: tuple[int, ...], examples: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """(numbers of the images, {part: boxes (N, 4)}, among them 'object') of a file; ConfigError, naming the line, for what is wrong."""
-    if not pathlib.Path(path).is_file():
-        raise ConfigError(f'correspondence.boxes={path!r}: there is no such file.')
-    found: dict[str, dict[int, list[int]]] = {}
-    with open(path, newline='') as file:
-        for number, line in enumerate(csv.reader(file), 1):
-            words = [word.strip() for word in line]
-            if number == 1 and words != _HEADING:
-                raise ConfigError(f'{path}: the first line is {",".join(_HEADING)!r}, not {",".join(words)!r}.')
-            if number == 1 or not words:
-                continue
-            if len(words) != 6 or not all(word.isdigit() for word in (words[0], *words[2:])):
-                raise ConfigError(f'{path}, line {number}: {",".join(words)!r} is not {",".join(_HEADING)} with whole numbers of px.')
-            image, (top, left, height, width) = int(words[0]), map(int, words[2:])
-            if image >= examples or not height or not width or top + height > side[0] or left + width > side[1]:
-                raise ConfigError(
-                    f'{path}, line {number}: no such image or box; there are images 0 to {examples - 1}, seen as {side[0]}x{side[1]} px.'
-                )
-            found.setdefault(words[1], {})[image] = [top, left, height, width]
-    whole = found.pop(_OBJECT, {})
-    images = sorted(set().union(*found.values()))
-    for part, boxes in found.items():
-        if set(boxes) != set(images):
-            raise ConfigError(f'{path}: part {part!r} is missing for image {sorted(set(images) - set(boxes))[0]}.')
-    if len(images) < 2:
-        raise ConfigError(f'{path} has boxes for {len(images)} images; correspondence compares two or more.')
-    boxes = {part: np.array([one[image] for image in images]) for part, one in found.items()}
-    return np.array(images), boxes | {_OBJECT: np.array([whole.get(image, [0, 0, *side[:2]]) for image in images])}
 
 
 def _quarters(split: str, many: int) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
@@ -77,14 +41,14 @@ def _quarters(split: str, many: int) -> list[tuple[np.ndarray, dict[str, np.ndar
         whole = clutter.boxes(split, images)
         half = whole[:, 2:] // 2
         parts = {part: np.concatenate([whole[:, :2] + half * place, half], axis=1) for part, place in _QUARTERS.items()}
-        groups.append((images, parts | {_OBJECT: whole}))
+        groups.append((images, parts | {OBJECT: whole}))
     return groups
 
 
 def _groups(given, architecture, source) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
     options = given.options.correspondence
     if options.boxes:
-        return [_read(options.boxes, architecture.input_shape, source.num_examples)]
+        return [read_boxes(options.boxes, architecture.input_shape, source.num_examples)]
     if source.name != 'clutter' or architecture.input_shape[:2] != (clutter.SIDE, clutter.SIDE):
         raise ConfigError(
             f"correspondence needs --config.correspondence.boxes=FILE: only clutter's digits have known boxes, {source.name} none."
@@ -106,29 +70,29 @@ def _signs(trained: checkpoints.Trained, seen, taps: list[str], colour: float) -
     """{part, last 'random': {tap: sign changes (N,)}} of one network; random: the mean over boxes of every part's size."""
     signs: dict[str, dict[str, list]] = {}
     for pictures, boxes in seen:
-        parts = {part: box for part, box in boxes.items() if part != _OBJECT}
-        found = correspondence(tasks.network(trained.config), trained.variables, pictures.raw, parts, boxes[_OBJECT], taps, 0, colour)
+        parts = {part: box for part, box in boxes.items() if part != OBJECT}
+        found = correspondence(tasks.network(trained.config), trained.variables, pictures.raw, parts, boxes[OBJECT], taps, 0, colour)
         for tap in taps:
             for part in parts:
                 signs.setdefault(part, {}).setdefault(tap, []).append(found[part][tap].part)
             elsewhere = np.mean([found[part][tap].elsewhere.mean(0) for part in parts], axis=0)
-            signs.setdefault(drawing.RANDOM, {}).setdefault(tap, []).append(elsewhere)
-    signs[drawing.RANDOM] = signs.pop(drawing.RANDOM)  # last
+            signs.setdefault(RANDOM, {}).setdefault(tap, []).append(elsewhere)
+    signs[RANDOM] = signs.pop(RANDOM)  # last
     return {part: {tap: np.concatenate(values) for tap, values in of.items()} for part, of in signs.items()}
 
 
-def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> looking.Page:
+def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcome.Page:
     taps, groups = _taps(given), _groups(given, looked.trained.architecture, looked.source)
-    seen = [(looking.pictures(looked, images), boxes) for images, boxes in groups]
+    seen = [(gallery.pictures(looked, images), boxes) for images, boxes in groups]
     colour = given.options.correspondence.colour
-    trained = [looked.trained, *(checkpoints.trained(home) for home in looking.workdirs(given)[1:])]
+    trained = [looked.trained, *(looking.network(given, home) for home in looking.workdirs(given)[1:])]
     changes: dict[str, dict[str, np.ndarray]] = {}
     found = [_signs(one, seen, taps, colour) for one in trained]
     for part in found[0]:
         changes[part] = {tap: np.stack([network[part][tap] for network in found]) for tap in taps}
     count = sum(len(images) for images, _ in groups)
     pictures, boxes = seen[0]
-    figure = drawing.hidden_parts(pictures.seen[:6], {part: box[:6] for part, box in boxes.items()}, _OBJECT, colour)
+    figure = drawing.hidden_parts(pictures.seen[:6], {part: box[:6] for part, box in boxes.items()}, OBJECT, colour)
     caption = f'Some of the {count} images of {looked.images}, and the parts that are hidden; last a random box in the object (outlined).'
     sections = [('What is hidden', shelf.figure('parts', figure, caption))]
     sections.append(('Sign changes', drawing.tables_of(shelf, changes, looked.source.name == 'clutter')))
@@ -136,7 +100,7 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> lookin
         f'Features of {count} images of {looked.source.name} while a part of each is hidden; {len(found)} network{"s" * (len(found) > 1)}.'
     )
     arrays = {f'{part} {tap}': values for part, of in changes.items() for tap, values in of.items()}
-    return looking.Page('Correspondence', lead, sections, arrays)
+    return outcome.Page('Correspondence', lead, sections, arrays)
 
 
 def main(given: command.Command) -> None:

@@ -17,10 +17,11 @@ from cnn_research.analysis import activations, projection
 from cnn_research.analysis.features import fingerprint
 from cnn_research.config import Field
 from cnn_research.data import augment, stream
+from cnn_research.errors import ConfigError
 from cnn_research.models.network import Network, check_taps
 from cnn_research.reporting import panels, units
 from cnn_research.reporting.shelf import Shelf
-from experiments import command, looking
+from experiments import command, gallery, looking, outcome
 
 FIELDS = (
     *looking.FIELDS,
@@ -37,25 +38,25 @@ def default_taps(architecture) -> list[str]:
     return [tap for row in rows if roles[tap := f'layer{row.layer}.{row.stage}'] == 'nonlinearity']
 
 
-def winners(looked: looking.Looked, tap: str, chosen: np.ndarray, top: activations.Top) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def winners(looked: looking.Looked, tap: str, chosen: np.ndarray, top: activations.Top) -> tuple[np.ndarray, ...]:
     """(projections, patches uint8, inside), each (units, k, h, w, ...), of the chosen units of a tap."""
-    count, k = len(chosen), top.values.shape[1]
+    count, k = top.values[chosen].shape
     examples, rows, columns = (np.ravel(array[chosen]) for array in (top.examples, top.rows, top.columns))
-    there = np.maximum(examples, 0)
-    pictures = looking.pictures(looked, there)
-    down = Network(projection.projecting(looked.trained.architecture, 'deconvnet'))
-    prepared = augment.prepare(pictures.raw, looked.variables['preprocessing'], looked.trained.architecture.input_shape)
-    positions = np.stack([rows, columns], axis=1).clip(0) if len(looked.trained.architecture.taps()[tap]) == 3 else None
-    numbers = np.repeat(chosen, k)
-    parts = [
-        np.asarray(
-            projection.project(down, looked.variables, prepared[part], tap, numbers[part], None if positions is None else positions[part])
-        )
-        for part in np.split(np.arange(count * k), range(k * 16, count * k, k * 16))
-    ]
-    cut = [activations.patches(array, looked.trained.architecture, tap, rows, columns) for array in (np.concatenate(parts), pictures.seen)]
-    projected, patch = (found.windows.reshape(count, k, *found.windows.shape[1:]) for found in cut)
-    return projected, patch, cut[0].inside.reshape(count, k, *cut[0].inside.shape[1:])
+    net, numbers = looked.trained.architecture, np.repeat(chosen, k)
+    down, dense = Network(projection.projecting(net, 'deconvnet')), len(net.taps()[tap]) == 1
+    parts: list[tuple[activations.Patches, activations.Patches]] = []
+    for part in np.split(np.arange(count * k), range(k * 16, count * k, k * 16)):
+        pictures = gallery.pictures(looked, np.maximum(examples[part], 0))
+        prepared = augment.prepare(pictures.raw, looked.variables['preprocessing'], net.input_shape)
+        positions = None if dense else np.stack([rows[part], columns[part]], axis=1).clip(0)
+        found = np.asarray(projection.project(down, looked.variables, prepared, tap, numbers[part], positions))
+        parts.append(tuple(activations.patches(array, net, tap, rows[part], columns[part]) for array in (found, pictures.seen)))
+    arrays = (
+        np.concatenate([found.windows for found, _ in parts]),
+        np.concatenate([cut.windows for _, cut in parts]),
+        np.concatenate([found.inside for found, _ in parts]),
+    )
+    return tuple(array.reshape(count, k, *array.shape[1:]) for array in arrays)
 
 
 def _taps(given, architecture) -> list[str]:
@@ -63,12 +64,15 @@ def _taps(given, architecture) -> list[str]:
 
 
 def check(given, architecture, source) -> None:
-    """ArchitectureError for a tap or a way down that is not there."""
-    check_taps(architecture, _taps(given, architecture))
+    """ResearchError for a tap or a way down that is not there."""
+    taps = _taps(given, architecture)
+    if not taps:
+        raise ConfigError(f'{architecture.name} has no maps; name units of its dense layers: --config.features.taps=layer1.relu.')
+    check_taps(architecture, taps)
     projection.projecting(architecture, 'deconvnet')
 
 
-def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> looking.Page:
+def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcome.Page:
     options, taps = given.options.features, _taps(given, looked.trained.architecture)
     config, source = looked.trained.config, looked.source
     told = fingerprint(looked.network, looked.variables, source, 0, looked.resize)
@@ -76,8 +80,9 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> lookin
     with contextlib.closing(feed):
         stop = command.stopper()
         found = activations.kept(
-            given.workdir / 'strongest.npz', told, looked.network, looked.variables, feed, taps, options.images, stop=stop
+            given.workdir / 'strongest.npz', told, looked.network, looked.variables, feed, taps, options.images, 20, stop
         )
+    command.interruptible()
     sections, arrays = [], {}
     first = np.asarray(looked.variables['params']['layer1'].get('convolution', {}).get('kernel', np.zeros(0)))
     if first.ndim == 4:
@@ -107,7 +112,7 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> lookin
         arrays |= {f'{tap} projections': projected, f'{tap} patches': patch, f'{tap} inside': inside}
     count = sum(len(top.values) for top in found.values())
     lead = f'The strongest images of {count:,} units among {source.num_examples:,}, found in one pass.'
-    return looking.Page('What units see', lead, sections, arrays)
+    return outcome.Page('What units see', lead, sections, arrays)
 
 
 def main(given: command.Command) -> None:

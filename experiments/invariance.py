@@ -1,7 +1,7 @@
 """Invariance (Zeiler & Fergus 2013, section 4.1 and Fig. 5): how far features move when an image is moved, scaled and turned.
 
     python -m experiments.invariance
-    python -m experiments.invariance --config.network=WORKDIR --config.look.images=3,14,15,92,65
+    python -m experiments.invariance --config.network=WORKDIR --config.look.images=3,14,15,65,92
     python -m experiments.invariance --config.network=alexnet.pth --config.look.data=folder:DIR --config.invariance.taps=layer1,layer7
 
 For chosen images: the distance between the features of the original and of the transformed image at a low and a high layer, over the length
@@ -16,11 +16,11 @@ from cnn_research.models.network import check_taps
 from cnn_research.reporting.invariance import Curves, invariance_curves
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
-from experiments import command, looking
+from experiments import command, gallery, looking, outcome
 
 FIELDS = (
     *looking.FIELDS,
-    looking.IMAGES,
+    gallery.IMAGES,
     Field('invariance.taps', 'layer1,layer7', 'where features are compared'),
     Field('invariance.steps', 41, 'values of each transformation, evenly spaced, beside the one that changes nothing', low=3),
     Field('invariance.colour', 127.5, 'grey level of what comes into view', low=0, high=255),
@@ -40,22 +40,23 @@ def _taps(given) -> list[str]:
 
 def check(given, architecture, source) -> None:
     """ResearchError for an image or a tap that is not there."""
-    looking.numbers(given, source)
+    gallery.numbers(given, source)
     check_taps(architecture, _taps(given))
 
 
-def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> looking.Page:
+def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcome.Page:
     options, taps = given.options.invariance, _taps(given)
-    pictures = looking.pictures(looked, looking.numbers(given, looked.source))
+    pictures = gallery.pictures(looked, gallery.numbers(given, looked.source))
+    labels = gallery.classes(looked, pictures)
     rows, arrays, table = [], {}, []
     for kind, (label, low, high, none, small) in RANGES.items():
         side = looked.trained.architecture.input_shape[0] if kind == 'translation' else 1
         values = np.linspace(low * side, high * side, options.steps)
         values = np.sort(np.append(values[~np.isclose(values, none)], none))
-        found = invariance.invariance(looked.network, looked.variables, pictures.raw, pictures.labels, kind, values, taps, options.colour)
+        found = invariance.invariance(looked.network, looked.variables, pictures.raw, labels, kind, values, taps, options.colour)
         measured = {f'{tap}: distance / length': found.distance[tap] / found.length[tap][:, None] for tap in taps}
         rows.append(Curves(label, values, {**measured, f'p({looked.truth})': found.probability}))
-        near = np.argmin(np.abs(values - small * side))
+        near = np.argmin(np.where(values == none, np.inf, np.abs(values - small * side)))
         told = {tap: np.mean(found.distance[tap][:, near] / found.length[tap]) for tap in taps}
         table.append({'kind': label, 'value': values[near], **told, 'p': 100 * found.probability[:, near].mean()})
         arrays |= {f'{kind} values': values, f'{kind} probability': found.probability}
@@ -69,7 +70,7 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> lookin
     columns += [*(Column(tap, f'{tap}: distance / length', '.2f') for tap in taps), Column('p', f'p({looked.truth}), %', '.0f')]
     drawn += shelf.table('small', Table(columns, table, f'Means over the {len(pictures.names)} images at a small transformation.'))
     lead = f'{len(pictures.names)} images of {looked.source.name}, moved, scaled and turned.'
-    return looking.Page('Invariance', lead, [('Curves', drawn)], arrays)
+    return outcome.Page('Invariance', lead, [('Curves', drawn)], arrays)
 
 
 def main(given: command.Command) -> None:

@@ -5,75 +5,92 @@
     python -m experiments.occlusion --config.network=alexnet.pth --config.look.data=folder:DIR --config.occlusion.stride=8
 
 The square is slid over each image. Drawn are, for every place of it, the summed activation of the map of one layer that is strongest on the
-clean image, that map's projection on this and on other images, the probability of the true class, and the most probable class. On clutter,
-where the digit's box is known, many images say how much of the drop falls inside the box. Leaves report.html, figures and arrays.npz.
+clean image, that map's projection on this image and on those of the split where it is strongest, the probability of the true class, and
+the most probable class. On clutter, where the digit's box is known, many images say how much of the drop falls inside the box. Leaves
+report.html, figures and arrays.npz.
 """
+
+import contextlib
 
 import numpy as np
 
-from cnn_research.analysis import occlusion, projection
+from cnn_research.analysis import activations, occlusion, projection
 from cnn_research.config import Field
-from cnn_research.data import augment, clutter
+from cnn_research.data import augment, clutter, stream
+from cnn_research.data.sources import subset
 from cnn_research.models.network import Network, check_taps
 from cnn_research.reporting import occlusion as drawing
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
-from experiments import command, looking
+from experiments import command, gallery, looking, outcome
 
 FIELDS = (
     *looking.FIELDS,
-    looking.IMAGES,
+    gallery.IMAGES,
     Field('occlusion.size', 0, 'side of the square in px; 0 = a quarter of the image', low=0),
     Field('occlusion.stride', 1, 'px between its places', low=1),
     Field('occlusion.colour', 127.5, 'grey level of the square', low=0, high=255),
     Field('occlusion.tap', 'layer5', 'whose maps are watched'),
     Field('occlusion.many', 100, 'images of clutter for the share inside the box', low=1),
 )
-OTHERS = 3  # images beside each, as in the paper's panel (c)
+OTHERS, AMONG = 3, 1000  # images beside each, as in the paper's panel (c), and evenly spaced ones of the split that they are looked for in
+_COARSE = 2  # px between places of the square, at least, where many images are summed up
 
 
-def _projections(looked: looking.Looked, tap: str, number: int, raw, first: int) -> np.ndarray:
-    """(1 + OTHERS, h, w, C): the map projected down from image `first` of raw, then from the others in which it is strongest."""
-    down = Network(projection.projecting(looked.trained.architecture, 'deconvnet'))
-    seen = augment.prepare(raw, looked.variables['preprocessing'], looked.trained.architecture.input_shape)
-    kept = looked.network.apply({'params': looked.variables['params']}, seen, taps=(tap,), method='features')[tap]
-    strength = np.asarray(kept[..., number].reshape(len(raw), -1).sum(1))
-    order = [first, *[index for index in np.argsort(-strength, kind='stable') if index != first][:OTHERS]]
-    return np.asarray(projection.project_maps(down, looked.variables, seen[np.array(order)], tap, np.full(len(order), number)))
+def _projections(looked: looking.Looked, tap: str, numbers: np.ndarray, pictures: gallery.Pictures, chosen: np.ndarray) -> np.ndarray:
+    """(N, 1 + OTHERS, h, w, C): each image's map projected down from itself, then from the images in which it is strongest somewhere.
+
+    numbers (N,): of the maps; chosen (N,): numbers of the pictures in the source.
+    """
+    net, count = looked.trained.architecture, min(AMONG, looked.source.num_examples)
+    among = np.linspace(0, looked.source.num_examples - 1, count).astype(int)
+    feed = stream.evaluation_feed(subset(looked.source, among), 100, looked.resize, 1.0, 0)
+    with contextlib.closing(feed):
+        top = activations.strongest(looked.network, looked.variables, feed, [tap], OTHERS + 1)[tap]
+    down, found = Network(projection.projecting(net, 'deconvnet')), []
+    for place, number in enumerate(numbers):
+        others = [among[example] for example in top.examples[number] if example >= 0 and among[example] != chosen[place]][:OTHERS]
+        raw = np.concatenate(
+            [pictures.raw[place : place + 1], gallery.pictures(looked, others).raw] if others else [pictures.raw[place:][:1]]
+        )
+        seen = augment.prepare(raw, looked.variables['preprocessing'], net.input_shape)
+        drawn = np.asarray(projection.project_maps(down, looked.variables, seen, tap, np.full(len(seen), number)))
+        found.append(np.concatenate([drawn, np.zeros((1 + OTHERS - len(drawn), *drawn.shape[1:]), drawn.dtype)]))
+    return np.stack(found)
 
 
-def _confined(looked: looking.Looked, square, tap: str, count: int) -> dict:
-    """Whole-set numbers on the first images of clutter's split, whose boxes are known."""
-    chosen = np.arange(min(count, looked.source.num_examples))
-    images, labels, boxes = clutter.examples(looked.source.split, chosen)
-    found = occlusion.occlude(looked.network, looked.variables, images, labels, tap, square._replace(stride=max(2, square.stride)))
-    share, chance = occlusion.confinement(found, boxes).means()
-    return {'images': len(chosen), 'share': 100 * share, 'chance': 100 * chance}
+def _confined(looked: looking.Looked, square, tap: str, count: int) -> occlusion.Confinement:
+    """Of the first images of clutter's split, whose boxes are known."""
+    images, labels, boxes = clutter.examples(looked.source.split, np.arange(min(count, looked.source.num_examples)))
+    return occlusion.confinement(occlusion.occlude(looked.network, looked.variables, images, labels, tap, square), boxes)
 
 
 def check(given, architecture, source) -> None:
     """ResearchError for an image, a tap or a way down that is not there."""
-    looking.numbers(given, source)
+    gallery.numbers(given, source)
     check_taps(architecture, [given.options.occlusion.tap])
     projection.projecting(architecture, 'deconvnet')
 
 
-def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> looking.Page:
+def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcome.Page:
     options = given.options.occlusion
-    pictures = looking.pictures(looked, looking.numbers(given, looked.source))
+    chosen = gallery.numbers(given, looked.source)
+    pictures = gallery.pictures(looked, chosen)
+    labels = gallery.classes(looked, pictures)
     size = options.size or max(2, looked.trained.architecture.input_shape[0] // 4)
     square = occlusion.Square(size, options.stride, options.colour)
-    found = occlusion.occlude(looked.network, looked.variables, pictures.raw, pictures.labels, options.tap, square)
+    found = occlusion.occlude(looked.network, looked.variables, pictures.raw, labels, options.tap, square)
+    projections = _projections(looked, options.tap, found.number, pictures, chosen)
     examples = [
         drawing.Example(
             image,
-            int(pictures.labels[index]),
+            int(labels[index]),
             int(found.number[index]),
             float(found.clean.probability[index]),
             found.rows,
             found.columns,
             *(array[index] for array in found.under),
-            _projections(looked, options.tap, int(found.number[index]), pictures.raw, index),
+            projections[index],
         )
         for index, image in enumerate(pictures.seen)
     ]
@@ -81,6 +98,7 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> lookin
         f'{looked.name} on {looked.images}, images {given.options.look.images}: a square of {size} px of '
         f'grey {options.colour:g}, {options.stride} px from place to place, overhanging at the borders. The map is that of {options.tap} '
         'with the largest sum on the clean image; projections are by deconvnet, '
+        f'the others from its strongest of {AMONG:,} images of the split, '
         f'response normalization passed through, {drawing.SCALING}.'
     )
     drawn = shelf.figure('occlusion', drawing.occlusion_panels(examples, looked.classes, size, options.tap, looked.truth), caption)
@@ -101,13 +119,22 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> lookin
     ]
     drawn += shelf.table('occlusion', Table(columns, rows, f'Under a square of {size} px.'))
     sections, lead = [('Panels', drawn)], f'A square of {size} px slid over {len(rows)} images of {looked.source.name}.'
+    arrays = {'images': chosen, 'seen': pictures.seen, 'rows': found.rows, 'columns': found.columns, 'map': found.number}
+    arrays |= {**found.under._asdict(), 'projections': projections}
+    arrays |= {f'clean {name}': array for name, array in found.clean._asdict().items()}
     if looked.source.name == 'clutter' and looked.labelled:
-        row = _confined(looked, square, options.tap, options.many)
-        lead += f" Of the drop in p(true class), {row['share']:.0f} % falls inside the digit's box (chance: {row['chance']:.0f} %)."
+        coarse = square._replace(stride=max(_COARSE, square.stride))
+        confined = _confined(looked, coarse, options.tap, options.many)
+        share, chance = (100 * value for value in confined.means())
+        lead += f" Of the drop in p(true class), {share:.0f} % falls inside the digit's box (chance: {chance:.0f} %)."
         columns = [Column('images'), Column('share', 'drop inside the box, %', '.1f'), Column('chance', 'chance, %', '.1f')]
-        sections.append(('How much of the drop is inside the box', shelf.table('box', Table(columns, [row], 'Means over images.'))))
-    arrays = {'rows': found.rows, 'columns': found.columns, 'map': found.number, **found.under._asdict()}
-    return looking.Page('Occlusion', lead, sections, arrays)
+        words = (
+            f"Means over the split's first images, the square every {coarse.stride} px; inside is where its middle lies in the digit's box."
+        )
+        table = Table(columns, [{'images': len(confined.share), 'share': share, 'chance': chance}], words)
+        sections.append(('How much of the drop is inside the box', shelf.table('box', table)))
+        arrays |= {f'box {name}': array for name, array in confined._asdict().items()}
+    return outcome.Page('Occlusion', lead, sections, arrays)
 
 
 def main(given: command.Command) -> None:

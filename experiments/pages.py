@@ -2,14 +2,13 @@
 
 import importlib
 import pathlib
-import shutil
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from cnn_research import trials
 from cnn_research.reporting import page
 from cnn_research.reporting.shelf import Shelf
-from experiments import progress
+from experiments import outcome, progress
 
 
 class Book(NamedTuple):
@@ -100,11 +99,7 @@ def results(workdir: pathlib.Path, folder: pathlib.Path) -> None:
     """FOLDER/README.md with the report's tables, figures and texts, the files beside it, and what the runs were: command, seeds, time,
     machine, versions. What a command that looks into a network has left is copied, without arrays and the figures for print."""
     if (workdir / 'README.md').is_file():
-        (folder / 'figures').mkdir(parents=True, exist_ok=True)
-        for path in (workdir / 'README.md', *(path for kind in ('csv', 'md', 'tex') for path in workdir.glob(f'*.{kind}'))):
-            shutil.copy(path, folder / path.name)
-        for path in (workdir / 'figures').glob('*.png'):
-            shutil.copy(path, folder / 'figures' / path.name)
+        outcome.results(workdir, folder)
         return
     book, done = _rendered(workdir, folder)
     finished = [record for record in book.records if record.result]

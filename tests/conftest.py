@@ -7,15 +7,18 @@ import tempfile
 import pytest
 
 os.environ.setdefault('XLA_FLAGS', '--xla_force_host_platform_device_count=4')
-# Most of the suite's time is compilation, much of it of the same programs, in subprocesses too: they share a cache for this session.
-_CACHE = tempfile.TemporaryDirectory(prefix='compiled-')
-os.environ['JAX_COMPILATION_CACHE_DIR'] = _CACHE.name
+# Most of the suite's time is compilation, much of it of the same programs, in other processes too: they share a cache for this session,
+# which the first of pytest's processes makes.
+_CACHE = None if 'PYTEST_XDIST_WORKER' in os.environ else tempfile.TemporaryDirectory(prefix='compiled-')
+if _CACHE:
+    os.environ['JAX_COMPILATION_CACHE_DIR'] = _CACHE.name
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.05'
 os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '-1'
 
 
 def pytest_sessionfinish():
-    _CACHE.cleanup()
+    if _CACHE:
+        _CACHE.cleanup()
 
 
 @pytest.fixture(scope='session')

@@ -9,6 +9,7 @@ from PIL import Image
 
 from cnn_research import checkpoints, tasks, train
 from cnn_research import config as configs
+from cnn_research.analysis import features as feature_analysis
 from cnn_research.analysis.features import untrained
 from cnn_research.data import clutter
 from cnn_research.errors import ArchitectureError, CheckpointError, ConfigError, ResearchError
@@ -57,6 +58,8 @@ def test_occlusion_draws_what_the_network_says_under_the_square(network, tmp_pat
     expected = np.exp(logits[0] - logits.max()) / np.exp(logits[0] - logits.max()).sum()
     assert arrays['probability'].shape == (2, 4, 4)
     assert arrays['probability'][1, 1, 2] == pytest.approx(expected[labels[0]], rel=1e-4)
+    assert arrays['projections'].shape == (2, 4, 32, 32, 3) and np.abs(arrays['projections']).max((2, 3, 4)).all()
+    assert arrays['box share'].shape == (4,) and arrays['images'].tolist() == [2, 5]
     assert {path.name for path in (tmp_path / 'figures').iterdir()} >= {'occlusion.png', 'occlusion.pdf'}
     assert 'inside the box' in (tmp_path / 'report.html').read_text()
 
@@ -107,6 +110,8 @@ def test_evolution_is_drawn_from_checkpoints_and_ends_at_itself(network, tmp_pat
     np.testing.assert_allclose(arrays['epochs'], [1, 2, 3], atol=0.15)  # the holdout is no part of an epoch
     drift = arrays['layer1.relu drift']
     assert drift.shape == (1, 4) and drift[0, 3] == 0 and (drift[0, :3] > 0).all()
+    drawn = arrays['layer2.relu examples']
+    assert drawn.shape == (2, 3) and set(drawn.ravel()) <= set(np.linspace(0, 4999, 30).astype(int))  # numbers of the split
     # Epoch 0 is the network before its training, as fit begins it.
     started = configs.update(configs.default(), {**SETTINGS, 'schedule.epochs': 0.1, 'optimizer.learning_rate': 1e-30})
     train.fit(started, tmp_path / 'before')
@@ -125,7 +130,7 @@ def test_evolution_takes_the_marked_checkpoints_and_the_last(network, monkeypatc
     'drift, epoch', [([4, 1, 0], 2 / 3), ([4, 3, 1, 0], 1.5), ([4, 1, 3, 0], 2 + 1 / 3), ([0, 0, 0], 0), ([4, 4, 4, 0], 2.5)]
 )
 def test_a_layer_has_settled_where_it_stays_below_half_of_its_way(drift, epoch):
-    assert evolution.settled(np.arange(len(drift), dtype=float), np.array(drift, float)) == pytest.approx(epoch)
+    assert feature_analysis.settled(np.arange(len(drift), dtype=float), np.array(drift, float)) == pytest.approx(epoch)
 
 
 def test_correspondence_reads_clutters_boxes(network, tmp_path):
@@ -167,6 +172,7 @@ def test_correspondence_reads_boxes_of_the_user(network, tmp_path):
         (BOXES + '1,eye,4,4,5,-5\n', 'line 5'),
         (BOXES + '2,nose,30,4,5,5\n', 'seen as 32x32'),
         (BOXES + '99999,eye,3,4,5,5\n', 'images 0 to 4999'),
+        (BOXES + '2,random,3,4,5,5\n', 'name the part otherwise'),
         (BOXES + '1,nose,3,4,5,5\n', "'eye' is missing for image 1"),
         (BOXES.replace('2,eye,6,4,5,5\n', ''), 'boxes for 1 images'),
         (None, 'no such file'),
@@ -217,6 +223,8 @@ def test_published_weights_of_their_size_go_through_every_command(tmp_path):
     looked_into(correspondence, network, tmp_path / 'c', data, f'--config.correspondence.boxes={tmp_path / "boxes.csv"}')
     with pytest.raises(ConfigError, match='checkpoints'):
         looked_into(evolution, network, tmp_path / 'e', data)
+    with pytest.raises(ConfigError, match='look.data'):
+        looked_into(stages, network, tmp_path / 'n')
 
 
 def test_a_checkpoint_of_an_earlier_step_is_another_network(network, tmp_path):
@@ -231,6 +239,9 @@ def test_a_checkpoint_of_an_earlier_step_is_another_network(network, tmp_path):
         (occlusion, '--config.occlusion.tap=layer9', 'layer9', ArchitectureError),
         (invariance, '--config.invariance.taps=layer0', 'layer0', ArchitectureError),
         (stages, '--config.stages.layers=11', 'stages.layers', ConfigError),
+        (stages, '--config.look.images=0,1', 'follows one image', ConfigError),
+        (stages, '--config.stages.layers=6', 'has maps in the layers 1, 2, 3, 4, 5', ConfigError),
+        (evolution, '--config.look.step=10', 'leave look.step out', ConfigError),
         (features, '--config.look.step=7', 'cannot be read', CheckpointError),
     ],
 )

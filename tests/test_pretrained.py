@@ -162,7 +162,8 @@ def refused(path, match, expected=f'alexnet_owt {NARROW}', **kwargs):
 
 
 def test_files_that_are_not_there_or_of_no_known_kind(files, tmp_path):
-    refused(tmp_path / 'none.pth', 'none.pth cannot be read: No such file or directory')
+    refused(tmp_path / 'none.pth', r'none.pth: there is no such file. Expected: features.0.weight \(8, 3, 11, 11\), .*')
+    refused(tmp_path / 'none.caffemodel', r'Expected: conv1.weight \(96, 3, 11, 11\), .* fc8.bias \(1000,\)', expected='')
     refused(tmp_path / 'net.h5', r'net.h5 is of no kind .* must end in \.pth, \.pt, \.safetensors, \.npz, \.caffemodel\.$')
     refused(files[0] / 'state.pth', 'a mean file goes with a .caffemodel', mean=tmp_path / 'mean.npy')
     refused(files[0] / 'state.pth', 'five convolutions and three dense layers', expected='lenet5')
@@ -172,7 +173,7 @@ def test_files_that_are_not_there_or_of_no_known_kind(files, tmp_path):
         checkpoints.trained(files[0] / 'state.pth', 3)
     with pytest.raises(CheckpointError, match='nowhere holds no run'):
         checkpoints.trained(tmp_path / 'nowhere')
-    with pytest.raises(CheckpointError, match='cannot be read: No such file'):
+    with pytest.raises(CheckpointError, match='there is no such file'):
         checkpoints.trained(tmp_path / 'nowhere.pth')
 
 

@@ -8,7 +8,9 @@ signs), and each image has the mean over its pairs with all others, so that the 
 Boxes are top, left, height, width in pixels of the network's input.
 """
 
+import csv
 import functools
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -22,6 +24,9 @@ from cnn_research.errors import ConfigError
 from cnn_research.models.network import Network, check_taps
 
 DRAWS = 10  # random places for each part
+HEADING = ['image', 'part', 'top', 'left', 'height', 'width']
+# What a file of boxes calls the whole object, and what boxes of no part are called.
+OBJECT, RANDOM = 'object', 'random'
 
 
 class Correspondence(NamedTuple):
@@ -74,6 +79,39 @@ def correspondence(
         own, elsewhere = changes(boxes), [changes(_moved(random, boxes, objects)) for _ in range(DRAWS)]
         found[name] = {tap: Correspondence(own[tap], np.stack([one[tap] for one in elsewhere])) for tap in taps}
     return found
+
+
+def read_boxes(path: str, side: tuple[int, ...], examples: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """(numbers of the images, {part: boxes (N, 4)}, among them 'object') of a file; ConfigError, naming the line, for what is wrong."""
+    if not pathlib.Path(path).is_file():
+        raise ConfigError(f'correspondence.boxes={path!r}: there is no such file.')
+    found: dict[str, dict[int, list[int]]] = {}
+    with open(path, newline='') as file:
+        for number, line in enumerate(csv.reader(file), 1):
+            words = [word.strip() for word in line]
+            if number == 1 and words != HEADING:
+                raise ConfigError(f'{path}: the first line is {",".join(HEADING)!r}, not {",".join(words)!r}.')
+            if number == 1 or not words:
+                continue
+            if len(words) != 6 or not all(word.isdigit() for word in (words[0], *words[2:])):
+                raise ConfigError(f'{path}, line {number}: {",".join(words)!r} is not {",".join(HEADING)} with whole numbers of px.')
+            image, (top, left, height, width) = int(words[0]), map(int, words[2:])
+            if image >= examples or not height or not width or top + height > side[0] or left + width > side[1]:
+                raise ConfigError(
+                    f'{path}, line {number}: no such image or box; there are images 0 to {examples - 1}, seen as {side[0]}x{side[1]} px.'
+                )
+            if words[1] == RANDOM:
+                raise ConfigError(f'{path}, line {number}: {RANDOM!r} is what boxes of no part are called; name the part otherwise.')
+            found.setdefault(words[1], {})[image] = [top, left, height, width]
+    whole = found.pop(OBJECT, {})
+    images = sorted(set().union(*found.values()))
+    for part, boxes in found.items():
+        if set(boxes) != set(images):
+            raise ConfigError(f'{path}: part {part!r} is missing for image {sorted(set(images) - set(boxes))[0]}.')
+    if len(images) < 2:
+        raise ConfigError(f'{path} has boxes for {len(images)} images; correspondence compares two or more.')
+    boxes = {part: np.array([one[image] for image in images]) for part, one in found.items()}
+    return np.array(images), boxes | {OBJECT: np.array([whole.get(image, [0, 0, *side[:2]]) for image in images])}
 
 
 def sign_change(signs: np.ndarray) -> np.ndarray:

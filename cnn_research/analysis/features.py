@@ -144,3 +144,16 @@ def drift(early: Mapping[str, np.ndarray], last: Mapping[str, np.ndarray]) -> di
         alike = float(np.sum(centred[0] * centred[1]) / spread) if spread else float(np.array_equal(early[tap], array))
         found[tap] = 1 - min(alike, 1.0)
     return found
+
+
+def settled(epochs: np.ndarray, drift: np.ndarray) -> float:
+    """The epoch from which on less than half of the first drift is left, between two checkpoints along a straight line.
+
+    The paper's words are that lower layers converge within a few epochs, upper ones after 40 to 50; it gives no measure.
+    """
+    half = drift[0] / 2
+    above = np.flatnonzero(drift > half)[-1] if half else 0
+    if not half or above + 1 == len(drift):
+        return float(epochs[above])
+    share = (drift[above] - half) / (drift[above] - drift[above + 1])
+    return float(epochs[above] + share * (epochs[above + 1] - epochs[above]))

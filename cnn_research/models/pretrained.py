@@ -58,7 +58,11 @@ def load(path, expected: str = '', mean=None) -> tuple[Architecture, dict]:
     Raises CheckpointError where a file is missing, damaged, or of another network, with the first name or shape that differs.
     """
     path = pathlib.Path(path)
-    if path.suffix == '.caffemodel':
+    caffe = path.suffix == '.caffemodel'
+    if path.suffix in READERS and not path.is_file():
+        net = zoo.architecture(expected or ('bvlc_alexnet' if caffe else 'alexnet_owt'))
+        raise CheckpointError(f'{path}: there is no such file. Expected: {_told(_wanted(net, _CAFFE if caffe else _TORCHVISION))}.')
+    if caffe:
         layers = _read(path, READERS)
         arrays = {f'{layer.name}.{kind}': blob for layer in layers for kind, blob in zip(('weight', 'bias'), layer.blobs, strict=False)}
         nets = [zoo.architecture(name) for name in ([expected] if expected else ('bvlc_alexnet', 'caffenet'))]
@@ -127,11 +131,7 @@ def _params(path: pathlib.Path, net: Architecture, arrays: dict[str, np.ndarray]
     numbers = [layer.number for layer in net.layers]
     if numbers != list(range(1, len(names) + 1)) or not all(isinstance(layer.stages[0], Convolution | Dense) for layer in net.layers):
         raise CheckpointError(f'{path} cannot be read into {net.name}: the file has five convolutions and three dense layers, 1 to 8.')
-    inputs = {row.layer: row.input for row in reversed(net.rows)}  # of each layer's first stage
-    wanted = {}
-    for layer, name in zip(net.layers, names, strict=True):
-        shapes = layer.stages[0].parameters(inputs[layer.number])
-        wanted |= {f'{name}.weight': _to_file(shapes['kernel']), f'{name}.bias': shapes['bias']}
+    inputs, wanted = _inputs(net), _wanted(net, names)
     _check(path, net, arrays, wanted)
     params = {}
     for layer, name in zip(net.layers, names, strict=True):
@@ -142,6 +142,24 @@ def _params(path: pathlib.Path, net: Architecture, arrays: dict[str, np.ndarray]
         learned = {'kernel': np.ascontiguousarray(kernel, np.float32), 'bias': np.asarray(bias, np.float32)}
         params[layer.name] = {layer.stages[0].name: learned}
     return params
+
+
+def _inputs(net: Architecture) -> dict[int, tuple[int, ...]]:
+    """{layer: shape that its first stage reads}."""
+    return {row.layer: row.input for row in reversed(net.rows)}
+
+
+def _wanted(net: Architecture, names) -> dict[str, tuple[int, ...]]:
+    """{name in the file: shape}."""
+    inputs, wanted = _inputs(net), {}
+    for layer, name in zip(net.layers, names, strict=True):
+        shapes = layer.stages[0].parameters(inputs[layer.number])
+        wanted |= {f'{name}.weight': _to_file(shapes['kernel']), f'{name}.bias': shapes['bias']}
+    return wanted
+
+
+def _told(shapes: dict[str, tuple[int, ...]]) -> str:
+    return ', '.join(f'{name if name.isprintable() else ascii(name)} {shape}' for name, shape in shapes.items())
 
 
 def _to_file(kernel: tuple[int, ...]) -> tuple[int, ...]:
@@ -162,16 +180,13 @@ def _kernel(weight: np.ndarray, input_shape: tuple[int, ...]) -> np.ndarray:
 def _check(path: pathlib.Path, net: Architecture, arrays: dict[str, np.ndarray], wanted: dict[str, tuple[int, ...]]) -> None:
     """CheckpointError unless the file has just these names and shapes, beside ones in front of a shape."""
 
-    def told(shapes):
-        return ', '.join(f'{name if name.isprintable() else ascii(name)} {shape}' for name, shape in shapes.items())
-
     found = {name: array.shape for name, array in arrays.items()}
     extra = {name: shape for name, shape in found.items() if name not in wanted}
-    wrong = f'it also has {told(extra)}' if extra else ''
+    wrong = f'it also has {_told(extra)}' if extra else ''
     for name, shape in reversed(wanted.items()):
         if name not in found:
-            wrong = f'{name} {shape} is missing; in it are {told(found) or "none"}'
+            wrong = f'{name} {shape} is missing; in it are {_told(found) or "none"}'
         elif found[name][-len(shape) :] != shape or prod(found[name]) != prod(shape):
             wrong = f'{name} should be {shape}, but is {found[name]}'
     if wrong:
-        raise CheckpointError(f'{path} is not {net.name}: {wrong}. Expected: {told(wanted)}.')
+        raise CheckpointError(f'{path} is not {net.name}: {wrong}. Expected: {_told(wanted)}.')

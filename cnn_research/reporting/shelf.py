@@ -12,12 +12,13 @@ class Shelf:
     """Writes FOLDER/NAME.csv, .md and .tex, and FOLDER/figures/NAME.png and .pdf; each method returns the page's markup.
 
     report: its name within the page; labels: the rows whose trials stand in it, to which a table's column 'row' leads. `markdown`: the same
-    content in its order, for a text beside the files.
+    content in its order, for a text beside the files; `tables`: the names of the tables.
     """
 
     def __init__(self, folder: pathlib.Path, report: str, labels: Collection[str]):
         self._folder, self._report, self._labels = folder, report, labels
         self.markdown: list[str] = []
+        self.tables: list[str] = []
 
     def text(self, text: str) -> str:
         """Paragraphs, separated by empty lines."""
@@ -28,6 +29,7 @@ class Shelf:
         linked = [{key: self._linked(key, cell) for key, cell in row.items()} for row in table.rows]
         tables.write(table, self._folder / name)
         self.markdown.append(tables.to_markdown(table))
+        self.tables.append(name)
         return tables.to_html(table._replace(rows=linked))
 
     def _linked(self, key, cell):
@@ -38,5 +40,5 @@ class Shelf:
         self.markdown.append(f'![{caption}](figures/{name}.png)\n\n{caption}\n')
         return page.figure_html(figure, caption)
 
-    def claims(self, judged: Sequence[claims.Judged]) -> str:
-        return self.table('claims', claims.table(judged, 'Each claim was written down before the run.'))
+    def claims(self, judged: Sequence[claims.Judged], caption: str = 'Each claim was written down before the run.') -> str:
+        return self.table('claims', claims.table(judged, caption))
