@@ -28,6 +28,7 @@ def test_captum_explains_the_network_that_we_explain(monkeypatch):
     assert np.abs(drops).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_rows_hold_what_their_tables_show(monkeypatch):
     monkeypatch.setattr(looking, 'BATCHINGS', (1, 4))
     monkeypatch.setattr(looking, 'UNITS', 4)

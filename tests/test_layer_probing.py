@@ -112,6 +112,7 @@ def test_what_cannot_be_probed_is_refused_before_any_work(argument, message, err
     assert not (tmp_path / 'none').exists()
 
 
+@pytest.mark.slow
 def test_other_splits_and_other_images_of_the_same_name_are_probed_anew(workdir, tmp_path):
     (trial,) = (workdir / 'trials').iterdir()
     more = (f'--config.network={trial}', '--config.probe.taps=layer2', '--config.probe.splits=1', '--config.probe.test_per_class=9')
