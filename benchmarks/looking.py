@@ -7,9 +7,6 @@ the same machine, and take turns, Captum in a process of its own; what counts is
   python -m benchmarks.looking --repeats=9 --out=results/looking_cpu.md
 """
 
-import pathlib
-import platform
-import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -21,7 +18,7 @@ import numpy as np
 from absl import flags
 from captum.attr import Occlusion
 
-from benchmarks import peer
+from benchmarks import footing, peer
 from cnn_research import parallel
 from cnn_research.analysis import activations, occlusion, projection
 from cnn_research.data import augment, stream
@@ -29,7 +26,6 @@ from cnn_research.data.sources import Source
 from cnn_research.models import zoo
 from cnn_research.models.network import Network
 from cnn_research.reporting import tables
-from experiments import progress
 
 BATCH = 100  # images at once in a pass
 # (network, images, highest layer whose units are watched: the highest with maps, as the command does by default, and the last but one)
@@ -262,13 +258,8 @@ def tables_of(repeats: int) -> list[tables.Table]:
 def main(argv):
     jax.config.update('jax_platforms', 'cpu')
     text = '\n'.join(tables.to_markdown(table) for table in tables_of(_REPEATS.value))
-    versions = f'Python {platform.python_version()}, jax {jax.__version__}, torch {peer.version()}, captum {captum.__version__}'
-    text += f'\n- machine: {progress.machine()}\n- versions: {versions}\n'
-    text += f'- {_REPEATS.value} turns of each side, Captum in a process of its own\n'
-    text += f'- {time.strftime("%Y-%m-%d %H:%M %Z")}\n- command: `{shlex.join(["python", "-m", "benchmarks.looking", *argv[1:]])}`\n'
-    print(text)
-    if _OUT.value:
-        pathlib.Path(_OUT.value).write_text(text)
+    notes = [f'{_REPEATS.value} turns of each side, Captum in a process of its own']
+    footing.finish(text, 'looking', argv[1:], f'torch {peer.version()}, captum {captum.__version__}', notes, _OUT.value)
 
 
 if __name__ == '__main__':

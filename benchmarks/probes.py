@@ -9,9 +9,6 @@ there are jobs, and its time is scaled to all classes.
   python -m benchmarks.probes --layers=layer1,layer6 --classes=4 --out=results/probes_cpu.md
 """
 
-import pathlib
-import platform
-import shlex
 import sys
 import time
 import warnings
@@ -24,9 +21,9 @@ from absl import flags
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
+from benchmarks import footing
 from cnn_research.analysis import probes
 from cnn_research.reporting import tables
-from experiments import progress
 
 # What layers 1 to 7 of the paper's network have, maps averaged to 6 x 6.
 DIMENSIONS = dict(zip((f'layer{number}' for number in range(1, 8)), (3456, 9216, 13824, 13824, 9216, 4096, 4096), strict=True))
@@ -121,13 +118,8 @@ def main(argv):
     text += (
         f'\nSeven layers, {len(COSTS)} values of C and {SPLITS} splits: {total / 60:.1f} minutes, scaled from one split of each layer.\n'
     )
-    text += f'LinearSVC fitted {_CLASSES.value} of the {CLASSES} classes, with its defaults; its time is scaled to all.\n\n'
-    versions = f'Python {platform.python_version()}, jax {jax.__version__}, scikit-learn {sklearn.__version__}'
-    text += f'- machine: {progress.machine()}\n- versions: {versions}\n'
-    text += f'- {time.strftime("%Y-%m-%d %H:%M %Z")}\n- command: `{shlex.join(["python", "-m", "benchmarks.probes", *argv[1:]])}`\n'
-    print(text)
-    if _OUT.value:
-        pathlib.Path(_OUT.value).write_text(text)
+    text += f'LinearSVC fitted {_CLASSES.value} of the {CLASSES} classes, with its defaults; its time is scaled to all.\n'
+    footing.finish(text, 'probes', argv[1:], f'scikit-learn {sklearn.__version__}', (), _OUT.value)
 
 
 if __name__ == '__main__':

@@ -56,13 +56,9 @@ def _groups(given, architecture, source) -> list[tuple[np.ndarray, dict[str, np.
     return _quarters(source.split, min(options.many, source.num_examples // 10))
 
 
-def _taps(given) -> list[str]:
-    return [tap.strip() for tap in given.options.correspondence.taps.split(',') if tap.strip()]
-
-
 def check(given, architecture, source) -> None:
     """ResearchError for a tap or boxes that are not there."""
-    check_taps(architecture, _taps(given))
+    check_taps(architecture, looking.listed(given.options.correspondence.taps))
     _groups(given, architecture, source)
 
 
@@ -82,7 +78,7 @@ def _signs(trained: checkpoints.Trained, seen, taps: list[str], colour: float) -
 
 
 def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcome.Page:
-    taps, groups = _taps(given), _groups(given, looked.trained.architecture, looked.source)
+    taps, groups = looking.listed(given.options.correspondence.taps), _groups(given, looked.trained.architecture, looked.source)
     seen = [(gallery.pictures(looked, images), boxes) for images, boxes in groups]
     colour = given.options.correspondence.colour
     trained = [looked.trained, *(looking.network(given, home) for home in looking.workdirs(given)[1:])]
@@ -92,7 +88,7 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
         changes[part] = {tap: np.stack([network[part][tap] for network in found]) for tap in taps}
     count = sum(len(images) for images, _ in groups)
     pictures, boxes = seen[0]
-    figure = drawing.hidden_parts(pictures.seen[:6], {part: box[:6] for part, box in boxes.items()}, OBJECT, colour)
+    figure = drawing.hidden_parts(pictures.seen[:6], {part: box[:6] for part, box in boxes.items()}, OBJECT, RANDOM, colour)
     caption = f'Some of the {count} images of {looked.images}, and the parts that are hidden; last a random box in the object (outlined).'
     sections = [('What is hidden', shelf.figure('parts', figure, caption))]
     sections.append(('Sign changes', drawing.tables_of(shelf, changes, looked.source.name == 'clutter')))

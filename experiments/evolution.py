@@ -10,6 +10,8 @@ on; with three networks or more, whether lower layers settle first is a claim wi
 --config.checkpoint.marks of a training. Leaves report.html, figures and arrays.npz.
 """
 
+import contextlib
+
 import numpy as np
 
 from cnn_research import checkpoints, journal, tasks
@@ -32,8 +34,8 @@ FIELDS = (
 )
 _SAID = 'Zeiler & Fergus 2013, section 4.1 and Fig. 4'
 _MEASURE = (
-    "The claim is the paper's, which gives no measure. This one was fixed after curves of one network on photographs had been seen with "
-    'another, the distance over the length of features, which their size before the training rules.'
+    "The claim is the paper's, which gives no measure; this one is ours, and was fixed after curves of one network had been seen with "
+    'another, which followed the size of features.'
 )
 
 
@@ -47,20 +49,20 @@ def _drifts(looked: looking.Looked, workdir: str, steps: list[int], taps: list[s
     last = checkpoints.load(workdir, steps[-1])
     end = collected(last, last.variables['params'])
     states = [features.untrained(tasks.network(last.config), last.config.seed)]
-    states += [checkpoints.load(workdir, step).variables['params'] for step in steps]
-    drifts = [features.drift(collected(last, params), end) for params in states]
+    states += [checkpoints.load(workdir, step).variables['params'] for step in steps[:-1]]
+    drifts = [*(features.drift(collected(last, params), end) for params in states), features.drift(end, end)]
     return {tap: np.array([drift[tap] for drift in drifts]) for tap in taps}
 
 
 def compared(workdir: str) -> list[int]:
     """The checkpoints of checkpoint.marks and the last one; all that are there, where the training had no marks."""
     there = checkpoints.steps(workdir)
-    config = checkpoints.load(workdir, there[-1]).config if there else None
-    if not there or not config.checkpoint.marks:
+    config, a_step = (checkpoints.read_config(workdir), journal.epoch(workdir, 1)) if there else ({}, None)
+    if not a_step or not config['checkpoint.marks']:
         return there
-    per_epoch = 1 / (journal.epoch(workdir, 1) or 1)
-    marks = [round(epoch * per_epoch) for epoch in configs.numbers(config.checkpoint.marks, 'checkpoint.marks')]
-    return [step for step in there if step == there[-1] or any(abs(step - mark) <= 1 for mark in marks)]
+    batch_size = config['data.batch_size']
+    marks = configs.marked_steps(config['checkpoint.marks'], batch_size, round(batch_size / a_step))
+    return [step for step in there if step in marks or step == there[-1]]
 
 
 def check(given, architecture, source) -> None:
@@ -107,13 +109,13 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
     epochs = np.array([journal.epoch(homes[0], step) or np.nan for step in steps])
     taps, arrays = default_taps(looked.trained.architecture), {'epochs': epochs}
     drawn: dict[str, list] = {tap: [] for tap in taps}
-    for step in steps:
-        now = looked._replace(trained=checkpoints.load(homes[0], step))
-        feed = stream.evaluation_feed(looked.source, 100, looked.resize, 1.0, 0)
-        top = activations.strongest(now.network, now.variables, feed, taps, 1)
-        for tap in taps:
-            chosen = np.unique(np.linspace(0, len(top[tap].values) - 1, options.units).astype(int))
-            drawn[tap].append((chosen, images[top[tap].examples[chosen, 0]], *winners(now, tap, chosen, top[tap])))
+    with contextlib.closing(stream.evaluation_feed(looked.source, 100, looked.resize, 1.0, 0)) as feed:
+        for step in steps:
+            now = looked._replace(trained=checkpoints.load(homes[0], step))
+            top = activations.strongest(now.network, now.variables, feed, taps, 1)
+            for tap in taps:
+                chosen = np.unique(np.linspace(0, len(top[tap].values) - 1, options.units).astype(int))
+                drawn[tap].append((chosen, images[top[tap].examples[chosen, 0]], *winners(now, tap, chosen, top[tap])))
     drifts = [_drifts(looked, home, steps, taps) for home in homes]
     sections = [('Which layers settle first', _settling(shelf, looked, epochs, drifts))]
     for tap in taps:

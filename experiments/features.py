@@ -60,7 +60,7 @@ def winners(looked: looking.Looked, tap: str, chosen: np.ndarray, top: activatio
 
 
 def _taps(given, architecture) -> list[str]:
-    return [tap.strip() for tap in given.options.features.taps.split(',') if tap.strip()] or default_taps(architecture)
+    return looking.listed(given.options.features.taps) or default_taps(architecture)
 
 
 def check(given, architecture, source) -> None:
@@ -80,7 +80,7 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
     with contextlib.closing(feed):
         stop = command.stopper()
         found = activations.kept(
-            given.workdir / 'strongest.npz', told, looked.network, looked.variables, feed, taps, options.images, 20, stop
+            given.workdir / 'strongest.npz', told, looked.network, looked.variables, feed, taps, options.images, stop=stop
         )
     command.interruptible()
     sections, arrays = [], {}

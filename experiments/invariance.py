@@ -34,18 +34,14 @@ RANGES = {
 }
 
 
-def _taps(given) -> list[str]:
-    return [tap.strip() for tap in given.options.invariance.taps.split(',') if tap.strip()]
-
-
 def check(given, architecture, source) -> None:
     """ResearchError for an image or a tap that is not there."""
     gallery.numbers(given, source)
-    check_taps(architecture, _taps(given))
+    check_taps(architecture, looking.listed(given.options.invariance.taps))
 
 
 def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcome.Page:
-    options, taps = given.options.invariance, _taps(given)
+    options, taps = given.options.invariance, looking.listed(given.options.invariance.taps)
     pictures = gallery.pictures(looked, gallery.numbers(given, looked.source))
     labels = gallery.classes(looked, pictures)
     rows, arrays, table = [], {}, []

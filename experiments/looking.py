@@ -62,9 +62,14 @@ Check = Callable[[command.Command, Architecture, Source], None]
 Draw = Callable[[command.Command, Looked, Shelf], outcome.Page]
 
 
+def listed(text: str) -> list[str]:
+    """The names in a field that takes several, separated by commas."""
+    return [name.strip() for name in text.split(',') if name.strip()]
+
+
 def workdirs(given: command.Command) -> list[str]:
     """The networks that are named, or the one that the command trains itself."""
-    return [name.strip() for name in given.options.network.split(',') if name.strip()] or [str(given.workdir / 'network')]
+    return listed(given.options.network) or [str(given.workdir / 'network')]
 
 
 def network(given: command.Command, home: str) -> checkpoints.Trained:

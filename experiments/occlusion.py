@@ -50,9 +50,9 @@ def _projections(looked: looking.Looked, tap: str, numbers: np.ndarray, pictures
     down, found = Network(projection.projecting(net, 'deconvnet')), []
     for place, number in enumerate(numbers):
         others = [among[example] for example in top.examples[number] if example >= 0 and among[example] != chosen[place]][:OTHERS]
-        raw = np.concatenate(
-            [pictures.raw[place : place + 1], gallery.pictures(looked, others).raw] if others else [pictures.raw[place:][:1]]
-        )
+        raw = pictures.raw[[place]]
+        if others:
+            raw = np.concatenate([raw, gallery.pictures(looked, others).raw])
         seen = augment.prepare(raw, looked.variables['preprocessing'], net.input_shape)
         drawn = np.asarray(projection.project_maps(down, looked.variables, seen, tap, np.full(len(seen), number)))
         found.append(np.concatenate([drawn, np.zeros((1 + OTHERS - len(drawn), *drawn.shape[1:]), drawn.dtype)]))
@@ -98,7 +98,7 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
         f'{looked.name} on {looked.images}, images {given.options.look.images}: a square of {size} px of '
         f'grey {options.colour:g}, {options.stride} px from place to place, overhanging at the borders. The map is that of {options.tap} '
         'with the largest sum on the clean image; projections are by deconvnet, '
-        f'the others from its strongest of {AMONG:,} images of the split, '
+        f'the others from its strongest of {min(AMONG, looked.source.num_examples):,} images of the split, '
         f'response normalization passed through, {drawing.SCALING}.'
     )
     drawn = shelf.figure('occlusion', drawing.occlusion_panels(examples, looked.classes, size, options.tap, looked.truth), caption)

@@ -72,7 +72,7 @@ def kept(
     feed: stream.Feed,
     taps: Sequence[str],
     k: int = 9,
-    every: int = 100,
+    every: int = 20,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Top]:
     """`strongest` of all steps, kept in the file `path` (.npz) every so many steps, from where a later call goes on.

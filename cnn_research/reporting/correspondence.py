@@ -11,18 +11,17 @@ from cnn_research.reporting.figures import WIDTH
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
 
-RANDOM = 'random'
 _SOURCE = 'Zeiler & Fergus 2013, section 4.3 and Table 1'
-_PRINTED = ('right eye', 'left eye', 'nose', RANDOM)
+_PRINTED = ('right eye', 'left eye', 'nose', 'random')
 
 
-def hidden_parts(images: np.ndarray, boxes: Mapping[str, np.ndarray], whole: str, colour: float) -> Figure:
+def hidden_parts(images: np.ndarray, boxes: Mapping[str, np.ndarray], whole: str, elsewhere: str, colour: float) -> Figure:
     """A row for each uint8 image (N, H, W, C), C 1 or 3: itself with the box `whole` outlined, each other box (N, 4) hidden, and a box
-    of the last one's size at random in `whole`. Boxes are top, left, height, width in px; colour: grey level."""
+    of the last one's size at random in `whole`, titled `elsewhere`. Boxes are top, left, height, width in px; colour: grey level."""
     parts, random = {name: box for name, box in boxes.items() if name != whole}, np.random.default_rng(0)
     sizes = next(reversed(parts.values()))[:, 2:]
     corners = boxes[whole][:, :2] + random.integers(0, np.maximum(boxes[whole][:, 2:] - sizes, 0) + 1)
-    columns: dict[str, np.ndarray | None] = {'image': None, **parts, RANDOM: np.concatenate([corners, sizes], axis=1)}
+    columns: dict[str, np.ndarray | None] = {'image': None, **parts, elsewhere: np.concatenate([corners, sizes], axis=1)}
     side = min(1.1, WIDTH / len(columns))
     figure = Figure(figsize=(side * len(columns), side * len(images) * images.shape[1] / images.shape[2] + 0.2), layout='constrained')
     grid = figure.subplots(len(images), len(columns), squeeze=False)
@@ -43,12 +42,13 @@ def hidden_parts(images: np.ndarray, boxes: Mapping[str, np.ndarray], whole: str
 
 
 def tables_of(shelf: Shelf, changes: Mapping[str, Mapping[str, np.ndarray]], demonstration: bool) -> str:
-    """Markup of sign changes {part, RANDOM last: {tap: (networks, images)}}, the paper's beside them, and the claims.
+    """Markup of sign changes {part, boxes of no part last: {tap: (networks, images)}}, the paper's beside them, and the claims.
 
     Of one network the spread is over its images, as in the paper; of several over the networks, and those decide the claims.
     """
-    taps, parts = list(changes[RANDOM]), [part for part in changes if part != RANDOM]
-    lone = len(changes[RANDOM][taps[0]]) == 1
+    *parts, elsewhere = changes
+    taps = list(changes[elsewhere])
+    lone = len(changes[elsewhere][taps[0]]) == 1
     table = [
         {'part': part, **{tap: list(values[0] if lone else values.mean(1)) for tap, values in of.items()}} for part, of in changes.items()
     ]
@@ -71,13 +71,13 @@ def tables_of(shelf: Shelf, changes: Mapping[str, Mapping[str, np.ndarray]], dem
         claims.Claim(
             f'Hiding the same part changes {low} more alike than hiding random parts of the object.',
             _SOURCE,
-            tuple(claims.difference(f'{RANDOM}, {low}', f'{part}, {low}') for part in parts),
+            tuple(claims.difference(f'{elsewhere}, {low}', f'{part}, {low}') for part in parts),
             quantity='mean feature sign change',
         )
     ]
     if high != low:
         share = 1 / len(parts)
-        contrast = {f'{RANDOM}, {low}': 1.0, f'{RANDOM}, {high}': -1.0}
+        contrast = {f'{elsewhere}, {low}': 1.0, f'{elsewhere}, {high}': -1.0}
         contrast |= {f'{part}, {low}': -share for part in parts} | {f'{part}, {high}': share for part in parts}
         sentence = f'That advantage over random parts is smaller at {high}, where features know the class.'
         written.append(claims.Claim(sentence, _SOURCE, (contrast,), quantity='mean feature sign change'))
