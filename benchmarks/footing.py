@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import jax
 
-from experiments import progress
+from experiments.launch import progress
 
 
 def finish(text: str, name: str, arguments: Sequence[str], versions: str, notes: Sequence[str], out: str | None) -> None:

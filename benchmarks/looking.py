@@ -20,12 +20,12 @@ from captum.attr import Occlusion
 
 from benchmarks import footing, peer
 from cnn_research import parallel
-from cnn_research.analysis import activations, occlusion, projection
 from cnn_research.data import augment, stream
 from cnn_research.data.sources import Source
 from cnn_research.models import zoo
 from cnn_research.models.network import Network
 from cnn_research.reporting import tables
+from cnn_research.studies.looking import activations, occlusion, projection
 
 BATCH = 100  # images at once in a pass
 # (network, images, highest layer whose units are watched: the highest with maps, as the command does by default, and the last but one)

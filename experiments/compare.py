@@ -19,7 +19,7 @@ from absl import flags
 from cnn_research import config as configs
 from cnn_research.errors import ConfigError
 from cnn_research.reporting import published, tables
-from experiments import command, progress
+from experiments.launch import command, progress
 
 FLAGS = flags.FlagValues()  # of this command alone, so that commands can be imported together
 _RUNS = flags.DEFINE_string('runs', 'runs/train/*', 'Workdirs, as patterns separated by commas.', flag_values=FLAGS)

@@ -14,11 +14,11 @@ import numpy as np
 
 from cnn_research import checkpoints, evaluate, tasks, trials
 from cnn_research import config as configs
-from cnn_research.analysis import lesions
 from cnn_research.config import Field
 from cnn_research.data.sources import subset
-from cnn_research.reporting import depth
-from experiments import command, pages, plans, sweep
+from cnn_research.studies.depth import lesions
+from cnn_research.studies.depth import report as depth
+from experiments.launch import command, pages, plans, sweep
 
 FIELDS = (
     *trials.FIELDS,

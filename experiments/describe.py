@@ -19,7 +19,7 @@ from absl import flags
 from cnn_research.architecture import Architecture
 from cnn_research.errors import ConfigError
 from cnn_research.models import zoo
-from experiments import command
+from experiments.launch import command
 
 FLAGS = flags.FlagValues()  # of this command alone, so that commands can be imported together
 _ARCHITECTURE = flags.DEFINE_string('architecture', None, 'A name, or a name and operations; see above.', flag_values=FLAGS)

@@ -19,7 +19,7 @@ from cnn_research import config as configs
 from cnn_research.data.sources import open_source
 from cnn_research.errors import ConfigError
 from cnn_research.reporting import tables
-from experiments import command
+from experiments.launch import command
 
 FLAGS = flags.FlagValues()  # of this command alone, so that commands can be imported together
 _RUNS = flags.DEFINE_string('runs', 'runs/demo/trials/*', 'Workdirs, as patterns separated by commas.', flag_values=FLAGS)

@@ -14,18 +14,18 @@ import contextlib
 
 import numpy as np
 
-from cnn_research import checkpoints, journal, tasks
+from cnn_research import checkpoints, features, journal, tasks
 from cnn_research import config as configs
-from cnn_research.analysis import activations, features, projection
 from cnn_research.config import Field
 from cnn_research.data import stream
 from cnn_research.data.sources import subset
 from cnn_research.errors import ConfigError
-from cnn_research.reporting import claims, figures, units
+from cnn_research.reporting import claims, figures
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
-from experiments import command, looking, outcome
-from experiments.features import default_taps, winners
+from cnn_research.studies.looking import activations, evolution, projection
+from cnn_research.studies.looking.figures import units
+from experiments.launch import command, gallery, looking, outcome
 
 FIELDS = (
     *looking.FIELDS,
@@ -50,7 +50,7 @@ def _drifts(looked: looking.Looked, workdir: str, steps: list[int], taps: list[s
     end = collected(last, last.variables['params'])
     states = [features.untrained(tasks.network(last.config), last.config.seed)]
     states += [checkpoints.load(workdir, step).variables['params'] for step in steps[:-1]]
-    drifts = [*(features.drift(collected(last, params), end) for params in states), features.drift(end, end)]
+    drifts = [*(evolution.drift(collected(last, params), end) for params in states), evolution.drift(end, end)]
     return {tap: np.array([drift[tap] for drift in drifts]) for tap in taps}
 
 
@@ -70,7 +70,7 @@ def check(given, architecture, source) -> None:
     projection.projecting(architecture, 'deconvnet')
     if given.options.look.step:
         raise ConfigError('evolution looks at all marked checkpoints: leave look.step out.')
-    if not default_taps(architecture):
+    if not activations.default_taps(architecture):
         raise ConfigError(f'{architecture.name} has no maps, whose growth could be drawn.')
     homes = looking.workdirs(given)
     steps = [compared(home) for home in homes]
@@ -87,7 +87,7 @@ def _settling(shelf: Shelf, looked: looking.Looked, epochs: np.ndarray, drifts: 
         f'mean of {len(drifts)} network{"s" * (len(drifts) > 1)}; epoch 0 is the untrained network.'
     )
     drawn = shelf.figure('drift', figures.learning_curves(lines, 'epoch', '1 - correlation with the last'), caption)
-    when = {tap: {number: features.settled(epochs, drift[tap]) for number, drift in enumerate(drifts)} for tap in taps}
+    when = {tap: {number: evolution.settled(epochs, drift[tap]) for number, drift in enumerate(drifts)} for tap in taps}
     columns = [Column('layer'), Column('settled', 'half of the drift is left at epoch', '.1f')]
     rows = [{'layer': tap.split('.')[0], 'settled': list(values.values())} for tap, values in when.items()]
     drawn += shelf.table('drift', Table(columns, rows, 'Mean ± standard deviation over networks, of how many in brackets.'))
@@ -107,7 +107,7 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
     images = np.linspace(0, looked.source.num_examples - 1, count).astype(int)
     looked = looked._replace(source=subset(looked.source, images))
     epochs = np.array([journal.epoch(homes[0], step) or np.nan for step in steps])
-    taps, arrays = default_taps(looked.trained.architecture), {'epochs': epochs}
+    taps, arrays = activations.default_taps(looked.trained.architecture), {'epochs': epochs}
     drawn: dict[str, list] = {tap: [] for tap in taps}
     with contextlib.closing(stream.evaluation_feed(looked.source, 100, looked.resize, 1.0, 0)) as feed:
         for step in steps:
@@ -115,7 +115,7 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
             top = activations.strongest(now.network, now.variables, feed, taps, 1)
             for tap in taps:
                 chosen = np.unique(np.linspace(0, len(top[tap].values) - 1, options.units).astype(int))
-                drawn[tap].append((chosen, images[top[tap].examples[chosen, 0]], *winners(now, tap, chosen, top[tap])))
+                drawn[tap].append((chosen, images[top[tap].examples[chosen, 0]], *gallery.winners(now, tap, chosen, top[tap])))
     drifts = [_drifts(looked, home, steps, taps) for home in homes]
     sections = [('Which layers settle first', _settling(shelf, looked, epochs, drifts))]
     for tap in taps:

@@ -13,15 +13,16 @@ import contextlib
 
 import numpy as np
 
-from cnn_research.analysis import activations, projection
-from cnn_research.analysis.features import fingerprint
 from cnn_research.config import Field
-from cnn_research.data import augment, stream
+from cnn_research.data import stream
 from cnn_research.errors import ConfigError
-from cnn_research.models.network import Network, check_taps
-from cnn_research.reporting import panels, units
+from cnn_research.features import fingerprint
+from cnn_research.models.network import check_taps
+from cnn_research.reporting import panels
 from cnn_research.reporting.shelf import Shelf
-from experiments import command, gallery, looking, outcome
+from cnn_research.studies.looking import activations, projection
+from cnn_research.studies.looking.figures import units
+from experiments.launch import command, gallery, looking, outcome
 
 FIELDS = (
     *looking.FIELDS,
@@ -31,36 +32,8 @@ FIELDS = (
 )
 
 
-def default_taps(architecture) -> list[str]:
-    """The tap after the nonlinearity of every layer that has maps."""
-    rows = [row for row in architecture.rows if len(row.output) == 3]
-    roles = {f'layer{layer.number}.{name}': stage.role for layer in architecture.layers for name, stage in layer.named_stages()}
-    return [tap for row in rows if roles[tap := f'layer{row.layer}.{row.stage}'] == 'nonlinearity']
-
-
-def winners(looked: looking.Looked, tap: str, chosen: np.ndarray, top: activations.Top) -> tuple[np.ndarray, ...]:
-    """(projections, patches uint8, inside), each (units, k, h, w, ...), of the chosen units of a tap."""
-    count, k = top.values[chosen].shape
-    examples, rows, columns = (np.ravel(array[chosen]) for array in (top.examples, top.rows, top.columns))
-    net, numbers = looked.trained.architecture, np.repeat(chosen, k)
-    down, dense = Network(projection.projecting(net, 'deconvnet')), len(net.taps()[tap]) == 1
-    parts: list[tuple[activations.Patches, activations.Patches]] = []
-    for part in np.split(np.arange(count * k), range(k * 16, count * k, k * 16)):
-        pictures = gallery.pictures(looked, np.maximum(examples[part], 0))
-        prepared = augment.prepare(pictures.raw, looked.variables['preprocessing'], net.input_shape)
-        positions = None if dense else np.stack([rows[part], columns[part]], axis=1).clip(0)
-        found = np.asarray(projection.project(down, looked.variables, prepared, tap, numbers[part], positions))
-        parts.append(tuple(activations.patches(array, net, tap, rows[part], columns[part]) for array in (found, pictures.seen)))
-    arrays = (
-        np.concatenate([found.windows for found, _ in parts]),
-        np.concatenate([cut.windows for _, cut in parts]),
-        np.concatenate([found.inside for found, _ in parts]),
-    )
-    return tuple(array.reshape(count, k, *array.shape[1:]) for array in arrays)
-
-
 def _taps(given, architecture) -> list[str]:
-    return looking.listed(given.options.features.taps) or default_taps(architecture)
+    return looking.listed(given.options.features.taps) or activations.default_taps(architecture)
 
 
 def check(given, architecture, source) -> None:
@@ -100,7 +73,7 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
         top = found[tap]
         size = len(top.values)
         chosen = np.unique(np.linspace(0, size - 1, min(options.units, size)).astype(int))
-        projected, patch, inside = winners(looked, tap, chosen, top)
+        projected, patch, inside = gallery.winners(looked, tap, chosen, top)
         caption = (
             f'{tap} of {looked.name}: {len(chosen)} of {size} units, evenly spaced; the {options.images} images of {looked.images}, '
             f'{source.num_examples:,} in all, that excite each most, the strongest first. Left: the activation projected down by deconvnet '

@@ -10,13 +10,13 @@ of the original's features, and the probability of the true class. Leaves report
 
 import numpy as np
 
-from cnn_research.analysis import invariance
 from cnn_research.config import Field
 from cnn_research.models.network import check_taps
-from cnn_research.reporting.invariance import Curves, invariance_curves
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
-from experiments import command, gallery, looking, outcome
+from cnn_research.studies.looking import invariance
+from cnn_research.studies.looking.figures.invariance import Curves, invariance_curves
+from experiments.launch import command, gallery, looking, outcome
 
 FIELDS = (
     *looking.FIELDS,

@@ -17,15 +17,14 @@ import json
 
 import numpy as np
 
-from cnn_research import checkpoints, tasks, train, trials
+from cnn_research import checkpoints, features, tasks, train, trials
 from cnn_research import config as configs
-from cnn_research.analysis import features, probes, probing
 from cnn_research.config import Field
 from cnn_research.data.sources import joined, open_source, subset
 from cnn_research.errors import ConfigError
 from cnn_research.models.network import check_taps
-from cnn_research.reporting import probing as report
-from experiments import command, pages, plans, sweep
+from cnn_research.studies.probing import probes, protocol, report
+from experiments.launch import command, pages, plans, sweep
 
 FIELDS = (
     *trials.FIELDS,
@@ -35,7 +34,7 @@ FIELDS = (
     Field('probe.test', 'test', "its split for the test; of the network's own source data.test counts"),
     Field('probe.taps', '', "the network's taps, such as 'layer5,layer6.dense'; '' = every layer below the last"),
     Field('probe.side', 6, 'maps larger than this, in px, are averaged to it; 0 = as they are', low=0),
-    Field('probe.normalization', 'standardised', 'what becomes of the features', tuple(probing.NORMALIZATIONS)),
+    Field('probe.normalization', 'standardised', 'what becomes of the features', tuple(protocol.NORMALIZATIONS)),
     Field('probe.per_class', '30', "training images of each class: '5,15,30' for a learning curve"),
     Field('probe.test_per_class', 50, 'test images of each class, at most, and at most half of what a class has', low=1),
     Field('probe.splits', 5, 'random splits', low=1),
@@ -90,14 +89,14 @@ def _measure(given: command.Command, first: trials.Trial, trial: trials.Trial, s
     labels, net, trained = features.labels(source), tasks.network(trial.config), checkpoints.load(trial.workdir)
     drawing = options['probe.test_per_class'], options['probe.splits'], options['probe.seed']
     sizes, costs = _sizes_and_costs(options)
-    drawn = probing.draws(labels, source.num_classes, sizes, *drawing, learned)
-    used, drawn = probing.gathered(drawn)
+    drawn = protocol.draws(labels, source.num_classes, sizes, *drawing, learned)
+    used, drawn = protocol.gathered(drawn)
     chosen, most = subset(source, used), max(drawn)
-    protocol = probing.Protocol(probes.KINDS, costs, options['probe.folds'], options['probe.normalization'])
+    how = protocol.Protocol(probes.KINDS, costs, options['probe.folds'], options['probe.normalization'])
 
     def outcomes(array, sizes):
         about = {'dimension': array.shape[1], 'classes': source.num_classes, 'test': len(drawn[most][0].test)}
-        return about | {'outcomes': probing.learning_curve(array, labels[used], sizes, protocol)}
+        return about | {'outcomes': protocol.learning_curve(array, labels[used], sizes, how)}
 
     for seen, params in ((True, trained.variables['params']), (False, features.untrained(net, trial.config.seed))):
         variables, sizes = {**trained.variables, 'params': params}, drawn if seen else {most: drawn[most]}

@@ -20,7 +20,7 @@ from cnn_research.errors import ConfigError
 from cnn_research.journal import read_history
 from cnn_research.reporting import figures, page, tables
 from cnn_research.reporting.published import published
-from experiments import command, progress
+from experiments.launch import command, progress
 
 NONLINEARITIES = ('relu', 'tanh')
 TARGET = 0.25

@@ -14,15 +14,15 @@ import contextlib
 
 import numpy as np
 
-from cnn_research.analysis import activations, occlusion, projection
 from cnn_research.config import Field
 from cnn_research.data import augment, clutter, stream
 from cnn_research.data.sources import subset
 from cnn_research.models.network import Network, check_taps
-from cnn_research.reporting import occlusion as drawing
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
-from experiments import command, gallery, looking, outcome
+from cnn_research.studies.looking import activations, occlusion, projection
+from cnn_research.studies.looking.figures import occlusion as drawing
+from experiments.launch import command, gallery, looking, outcome
 
 FIELDS = (
     *looking.FIELDS,

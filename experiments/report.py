@@ -14,7 +14,7 @@ import pathlib
 from absl import flags
 
 from cnn_research.errors import ConfigError
-from experiments import command, pages
+from experiments.launch import command, pages
 
 FLAGS = flags.FlagValues()  # of this command alone, so that commands can be imported together
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/depth_ablation/depth_ablation-clutter', 'Workdirs, separated by commas.', flag_values=FLAGS)

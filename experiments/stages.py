@@ -9,12 +9,12 @@ arrays.npz.
 """
 
 from cnn_research import config as configs
-from cnn_research.analysis import feature_maps
 from cnn_research.config import Field
 from cnn_research.errors import ConfigError
-from cnn_research.reporting.feature_maps import map_rows
 from cnn_research.reporting.shelf import Shelf
-from experiments import command, gallery, looking, outcome
+from cnn_research.studies.looking import feature_maps
+from cnn_research.studies.looking.figures.feature_maps import map_rows
+from experiments.launch import command, gallery, looking, outcome
 
 FIELDS = (
     *looking.FIELDS,

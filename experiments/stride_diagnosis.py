@@ -13,10 +13,10 @@ import numpy as np
 
 from cnn_research import checkpoints, tasks, trials
 from cnn_research import config as configs
-from cnn_research.analysis import filters
 from cnn_research.config import Field
-from cnn_research.reporting import stride
-from experiments import command, pages, plans, sweep
+from cnn_research.studies.stride import filters
+from cnn_research.studies.stride import report as stride
+from experiments.launch import command, pages, plans, sweep
 
 FIELDS = (
     *trials.FIELDS,

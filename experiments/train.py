@@ -18,7 +18,7 @@ from cnn_research import checkpoints, evaluate, tasks, train, trials
 from cnn_research.data import stream
 from cnn_research.data.sources import subset
 from cnn_research.reporting import figures, page, tables
-from experiments import command, pages, plans, progress, sweep
+from experiments.launch import command, pages, plans, progress, sweep
 
 SAMPLES = 18
 

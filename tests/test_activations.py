@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from cnn_research import train
-from cnn_research.analysis import activations
 from cnn_research.data import stream
 from cnn_research.data.sources import open_source, subset
 from cnn_research.errors import ArchitectureError
 from cnn_research.models import zoo
 from cnn_research.models.network import Network
+from cnn_research.studies.looking import activations
 
 NET = Network(zoo.architecture('zfnet_32 resized(1=4,2=4,3=6,4=6,5=4,6=8,7=8)'))
 TAPS = ('layer1.relu', 'layer2', 'layer7.relu')

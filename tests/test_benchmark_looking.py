@@ -9,7 +9,7 @@ if not all(map(importlib.util.find_spec, ('torch', 'captum'))):
     pytest.skip('PyTorch and Captum are requirements of the benchmarks only', allow_module_level=True)
 
 from benchmarks import looking, peer
-from cnn_research.analysis import occlusion
+from cnn_research.studies.looking import occlusion
 
 SMALL = 'zfnet_32 resized(1=4,2=4,3=6,4=6,5=4,6=8,7=8)'
 

@@ -13,7 +13,7 @@ import pytest
 
 from cnn_research import config as configs
 from cnn_research import trials
-from experiments import command
+from experiments.launch import command
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # A minute's recipe made a few seconds' one.

@@ -10,7 +10,7 @@ import pytest
 from cnn_research import config as configs
 from cnn_research import optimizers
 from cnn_research.errors import ArchitectureError, ConfigError
-from experiments import command
+from experiments.launch import command
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RECIPES = sorted((ROOT / 'configs').glob('*.py'))

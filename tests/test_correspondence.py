@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_research.analysis import correspondence
 from cnn_research.architecture import Architecture, Convolution, Dense, Layer, MaxPool, ReLU
 from cnn_research.data import augment
 from cnn_research.errors import ArchitectureError, ConfigError
 from cnn_research.models.network import Network
+from cnn_research.studies.looking import correspondence
 
 NET = Architecture(
     'small',

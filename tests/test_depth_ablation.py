@@ -17,9 +17,10 @@ from cnn_research import checkpoints, parallel, train, trials
 from cnn_research import config as configs
 from cnn_research.errors import ConfigError
 from cnn_research.models import zoo
-from cnn_research.reporting import depth
 from cnn_research.reporting.shelf import Shelf
-from experiments import command, depth_ablation, pages
+from cnn_research.studies.depth import report as depth
+from experiments import depth_ablation
+from experiments.launch import command, pages
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIG = 'configs/depth_ablation.py'

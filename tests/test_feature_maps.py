@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_research.analysis import feature_maps
 from cnn_research.architecture import Architecture, Convolution, Dense, Dropout, Layer, MaxPool, ReLU, Response
 from cnn_research.errors import ArchitectureError
 from cnn_research.models.network import Network
+from cnn_research.studies.looking import feature_maps
 
 torch = pytest.importorskip('torch')  # the oracle of half of these tests
 

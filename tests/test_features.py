@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_research.analysis import features
+from cnn_research import features
 from cnn_research.data import augment
 from cnn_research.data.sources import joined, open_source, subset
 from cnn_research.errors import ArchitectureError, SourceError
 from cnn_research.models import zoo
 from cnn_research.models.network import Network
+from cnn_research.studies.looking import evolution
 
 NET = Network(zoo.architecture('alexnet_32 resized(1=4,2=6,3=4,4=4,5=4,6=8,7=8)'))
 TAPS = ('layer1', 'layer2.convolution', 'layer5.relu', 'layer7', features.PIXELS)
@@ -132,10 +133,11 @@ def test_drift_is_what_is_missing_to_a_full_correlation():
     last = random.normal(size=(200, 6))
     mixed = 0.6 * last + 0.8 * random.normal(size=(200, 6))
     steps = {'other': random.normal(size=(200, 6)), 'mixed': mixed, 'larger': 7 * last + np.arange(6), 'same': last, 'turned': -last}
-    found = {name: features.drift({'a': early}, {'a': last})['a'] for name, early in steps.items()}
+    found = {name: evolution.drift({'a': early}, {'a': last})['a'] for name, early in steps.items()}
     centred = [(one - one.mean(0)).ravel() for one in (mixed, last)]
     assert found['mixed'] == pytest.approx(1 - np.corrcoef(*centred)[0, 1]) and 0.3 < found['mixed'] < 0.5
     assert found['larger'] == pytest.approx(0, abs=1e-9) and found['same'] == 0 and found['turned'] == pytest.approx(2)
     assert abs(found['other'] - 1) < 0.1
     constant = np.ones((4, 2))
-    assert features.drift({'a': constant}, {'a': constant}) == {'a': 0} and features.drift({'a': constant}, {'a': np.eye(4, 2)}) == {'a': 1}
+    assert evolution.drift({'a': constant}, {'a': constant}) == {'a': 0}
+    assert evolution.drift({'a': constant}, {'a': np.eye(4, 2)}) == {'a': 1}

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from cnn_research import config as configs
-from cnn_research.analysis import filters
 from cnn_research.architecture import Architecture, Convolution, Dense, Layer, MaxPool, ReLU
 from cnn_research.checkpoints import Trained
 from cnn_research.data.sources import Source
 from cnn_research.errors import ArchitectureError
 from cnn_research.models.network import Network
+from cnn_research.studies.stride import filters
 
 COUNT = 21
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from cnn_research.analysis import invariance
 from cnn_research.architecture import Architecture, Convolution, Dense, Layer, MaxPool, ReLU
 from cnn_research.data import augment
 from cnn_research.errors import ArchitectureError, ConfigError
 from cnn_research.models.network import Network
+from cnn_research.studies.looking import invariance
 
 NET = Architecture(
     'small',

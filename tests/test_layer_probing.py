@@ -7,13 +7,13 @@ import pytest
 
 from cnn_research import config as configs
 from cnn_research import train, trials
-from cnn_research.analysis import probes, probing
 from cnn_research.errors import ArchitectureError, ConfigError
 from cnn_research.reporting import page
-from cnn_research.reporting import probing as report
 from cnn_research.reporting.shelf import Shelf
+from cnn_research.studies.probing import probes, protocol, report
 from configs import layer_probing as recipe
-from experiments import command, layer_probing, pages
+from experiments import layer_probing
+from experiments.launch import command, pages
 
 SMALL = (
     '--config=configs/layer_probing.py:smoke',
@@ -75,10 +75,10 @@ def test_an_outcome_is_that_of_its_features(workdir):
     (network,) = trials.adopted([str(trial)])
     source, learned, _ = layer_probing._source(network, options)
     labels = layer_probing.features.labels(source)
-    used, drawn = probing.gathered(probing.draws(labels, 10, (2, 3), 4, 2, 0, learned))
+    used, drawn = protocol.gathered(protocol.draws(labels, 10, (2, 3), 4, 2, 0, learned))
     arrays = [np.load(path) for path in workdir.glob('features/*/layer5.npy')]
-    protocol = probing.Protocol(probes.KINDS, (1e-4, 0.1), 2, 'standardised')
-    again = [probing.learning_curve(array, labels[used], drawn, protocol) for array in arrays]
+    how = protocol.Protocol(probes.KINDS, (1e-4, 0.1), 2, 'standardised')
+    again = [protocol.learning_curve(array, labels[used], drawn, how) for array in arrays]
     keyed = [{kind: {str(size): splits for size, splits in curve.items()} for kind, curve in one.items()} for one in again]
     assert told['outcomes'] in [json.loads(json.dumps(one)) for one in keyed] and told['dimension'] == arrays[0].shape[1]
 

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_research.analysis import lesions
 from cnn_research.architecture import Architecture, Convolution, Dense, Layer, MaxPool, ReLU, resized, without
 from cnn_research.errors import ArchitectureError
 from cnn_research.models import zoo
 from cnn_research.models.network import Network
+from cnn_research.studies.depth import lesions
 
 BASE = Architecture(
     'base',

@@ -9,11 +9,12 @@ from PIL import Image
 
 from cnn_research import checkpoints, tasks, train
 from cnn_research import config as configs
-from cnn_research.analysis import features as feature_analysis
-from cnn_research.analysis.features import untrained
 from cnn_research.data import clutter
 from cnn_research.errors import ArchitectureError, CheckpointError, ConfigError, ResearchError
-from experiments import command, correspondence, evolution, features, invariance, occlusion, pages, stages
+from cnn_research.features import untrained
+from cnn_research.studies.looking import evolution as growth
+from experiments import correspondence, evolution, features, invariance, occlusion, stages
+from experiments.launch import command, pages
 
 SETTINGS = {
     'architecture': 'zfnet_32 resized(1=4,2=4,3=6,4=6,5=4,6=8,7=8)',
@@ -130,7 +131,7 @@ def test_evolution_takes_the_marked_checkpoints_and_the_last(network, monkeypatc
     'drift, epoch', [([4, 1, 0], 2 / 3), ([4, 3, 1, 0], 1.5), ([4, 1, 3, 0], 2 + 1 / 3), ([0, 0, 0], 0), ([4, 4, 4, 0], 2.5)]
 )
 def test_a_layer_has_settled_where_it_stays_below_half_of_its_way(drift, epoch):
-    assert feature_analysis.settled(np.arange(len(drift), dtype=float), np.array(drift, float)) == pytest.approx(epoch)
+    assert growth.settled(np.arange(len(drift), dtype=float), np.array(drift, float)) == pytest.approx(epoch)
 
 
 def test_correspondence_reads_clutters_boxes(network, tmp_path):

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_research.analysis import occlusion, windows
-from cnn_research.analysis.occlusion import Said, Square
 from cnn_research.architecture import Architecture, Convolution, Dense, Layer, MaxPool, ReLU
 from cnn_research.data import augment
 from cnn_research.errors import ArchitectureError, ConfigError
 from cnn_research.models.network import Network
+from cnn_research.studies.looking import occlusion, windows
+from cnn_research.studies.looking.occlusion import Said, Square
 
 NET = Architecture(
     'small',

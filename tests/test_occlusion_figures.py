@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from cnn_research.reporting import figures
-from cnn_research.reporting.feature_maps import map_rows
-from cnn_research.reporting.invariance import Curves, invariance_curves
-from cnn_research.reporting.occlusion import Example, occlusion_panels
+from cnn_research.studies.looking.figures.feature_maps import map_rows
+from cnn_research.studies.looking.figures.invariance import Curves, invariance_curves
+from cnn_research.studies.looking.figures.occlusion import Example, occlusion_panels
 
 RANDOM = np.random.default_rng(0)
 CLASSES = [f'class {number}' for number in range(11)] + ['$_x']

@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.svm import LinearSVC
 
-from cnn_research.analysis import probes, probing
+from cnn_research.studies.probing import probes, protocol
 
 COSTS = (1e-5, 1e-3, 1e-1, 1.0, 10.0, 100.0)
 
@@ -102,36 +102,36 @@ def test_a_rotation_keeps_lengths_and_angles(shape):
 
 def test_splits_are_disjoint_balanced_and_nested():
     labels = np.repeat(np.arange(3), [20, 30, 25])
-    splits = probing.draw(labels, 3, 100, 8, 4, seed=5)
+    splits = protocol.draw(labels, 3, 100, 8, 4, seed=5)
     for split in splits:
         assert split.train.shape == (3, 12)  # the smallest class has 20, of which 8 are for the test
         assert (labels[split.train] == np.arange(3)[:, None]).all()
         assert not set(split.train.ravel()) & set(split.test)
         assert np.bincount(labels[split.test]).tolist() == [8, 8, 8]
     assert len({tuple(sorted(split.test)) for split in splits}) == 4
-    for small, large in zip(probing.draw(labels, 3, 5, 8, 4, seed=5), splits, strict=True):
+    for small, large in zip(protocol.draw(labels, 3, 5, 8, 4, seed=5), splits, strict=True):
         np.testing.assert_array_equal(small.test, large.test)
         np.testing.assert_array_equal(small.train, large.train[:, :5])
 
 
 def test_no_test_example_is_one_that_the_network_learned_from():
     labels, learned = np.tile(np.arange(2), 30), np.arange(60) < 40
-    for split in probing.draw(labels, 2, 100, 6, 3, 0, learned):
+    for split in protocol.draw(labels, 2, 100, 6, 3, 0, learned):
         assert learned[split.train].all() and not learned[split.test].any()
         assert split.train.shape == (2, 20) and len(split.test) == 12
 
 
 def test_half_a_small_class_is_left_to_learn_from():
-    (split,) = probing.draw(np.array([0] * 6 + [1] * 40), 2, 30, 50, 1, 0)
+    (split,) = protocol.draw(np.array([0] * 6 + [1] * 40), 2, 30, 50, 1, 0)
     assert split.train.shape == (2, 3) and np.bincount(np.array([0] * 6 + [1] * 40)[split.test]).tolist() == [3, 20]
 
 
-@pytest.mark.parametrize('how', probing.NORMALIZATIONS)
+@pytest.mark.parametrize('how', protocol.NORMALIZATIONS)
 def test_the_test_part_changes_nothing_in_training(how):
     features, _ = examples(40, 12, 2)
     features[:, 3] = 0.7
-    train, test = probing.normalised(features[:30], features[30:], how)
-    changed, other = probing.normalised(features[:30], features[30:][::-1] * 5, how)
+    train, test = protocol.normalised(features[:30], features[30:], how)
+    changed, other = protocol.normalised(features[:30], features[30:][::-1] * 5, how)
     np.testing.assert_array_equal(train, changed)
     assert np.isfinite(train).all() and np.isfinite(other).all()
     if how == 'standardised':
@@ -145,25 +145,25 @@ def test_the_test_part_changes_nothing_in_training(how):
 def test_accuracy_is_the_mean_over_classes():
     random = np.random.default_rng(0)
     labels, predicted = random.choice(4, 200, p=[0.7, 0.1, 0.1, 0.1]), random.integers(0, 4, 200)
-    assert probing.mean_class_accuracy(labels, predicted, 4) == pytest.approx(balanced_accuracy_score(labels, predicted))
-    assert probing.mean_class_accuracy(np.array([0, 0, 2]), np.array([0, 1, 2]), 3) == pytest.approx(0.75)
+    assert protocol.mean_class_accuracy(labels, predicted, 4) == pytest.approx(balanced_accuracy_score(labels, predicted))
+    assert protocol.mean_class_accuracy(np.array([0, 0, 2]), np.array([0, 1, 2]), 3) == pytest.approx(0.75)
 
 
 @pytest.mark.parametrize('kind', probes.KINDS)
 def test_probing_chooses_by_the_training_part_alone(kind):
     features, labels = examples(160, 24, 4, spread=2.0)
-    (split,) = probing.draw(labels, 4, 20, 15, 1, 0)
-    protocol = probing.Protocol((kind,), (1e-4, 1e-2, 1.0), 4)
-    found = probing.probe(features, labels, split, protocol)[kind]
+    (split,) = protocol.draw(labels, 4, 20, 15, 1, 0)
+    how = protocol.Protocol((kind,), (1e-4, 1e-2, 1.0), 4)
+    found = protocol.probe(features, labels, split, how)[kind]
     spoilt = features.copy()
     spoilt[split.test] = np.random.default_rng(1).normal(size=(len(split.test), 24)) * 100
-    after = probing.probe(spoilt, labels, split, protocol)[kind]
+    after = protocol.probe(spoilt, labels, split, how)[kind]
     assert (after.cost, after.validation) == (found.cost, found.validation) and after.accuracy < found.accuracy
-    assert found.cost == protocol.costs[int(np.argmax(found.validation))]
+    assert found.cost == how.costs[int(np.argmax(found.validation))]
 
     model = LinearSVC(C=found.cost, max_iter=100_000) if kind == 'svm' else LogisticRegression(C=found.cost, max_iter=5000)
     train, test = (
-        np.asarray(part, np.float64) for part in probing.normalised(features[split.train.ravel()], features[split.test], 'standardised')
+        np.asarray(part, np.float64) for part in protocol.normalised(features[split.train.ravel()], features[split.test], 'standardised')
     )
     said = model.fit(train, labels[split.train.ravel()]).predict(test)
     assert found.accuracy == pytest.approx(balanced_accuracy_score(labels[split.test], said), abs=0.002)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from cnn_research import stages
-from cnn_research.analysis import projection
 from cnn_research.architecture import Architecture, Layer
 from cnn_research.errors import ArchitectureError
 from cnn_research.models.downward import RULES
 from cnn_research.models.network import Network
+from cnn_research.studies.looking import projection
 
 LINEAR = Architecture(
     'linear',

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from cnn_research import config as configs
-from cnn_research.reporting import page, stride
+from cnn_research.reporting import page
 from cnn_research.reporting.shelf import Shelf
+from cnn_research.studies.stride import report as stride
 from configs import stride_diagnosis as recipe
-from experiments import command
 from experiments import stride_diagnosis as experiment
+from experiments.launch import command
 
 AXES = stride.Axes((0, 0.125, 0.25, 0.5), (0.125, 0.25))
 

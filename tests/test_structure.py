@@ -10,12 +10,13 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FOLDERS = ('cnn_research', 'experiments', 'configs', 'tests', 'benchmarks')
 FILES = {str(p.relative_to(ROOT)): p for folder in FOLDERS for p in sorted((ROOT / folder).rglob('*.py'))}
+LIBRARY = [name for name in FILES if name.startswith('cnn_research/')]
+STUDIES = [name for name in FILES if name.startswith('cnn_research/studies/') and name.count('/') > 2]
 COMMANDS = [
     name
     for name, path in FILES.items()
     if name.startswith('configs/') or name.startswith('experiments/') and '__main__' in path.read_text()
 ]
-LIBRARY = [name for name in FILES if name.startswith('cnn_research/')]
 # What stands below a room; a room imports from no other room than these and itself.
 _GROUND = {'errors'}
 _DATA = {'architecture', 'stages'} | _GROUND
@@ -77,10 +78,30 @@ def test_configs_import_nothing_but_ml_collections():
     assert {package for name in FILES if name.startswith('configs/') for package in packages(name)} == {'ml_collections'}
 
 
-def test_the_analysis_arrow_is_held_by_the_layers_above():
-    # Nothing that trains may know of tables of runs or of pages.
-    below = ('tasks', 'train', 'evaluate', 'journal', 'checkpoints', 'optimizers', 'config')
-    assert not [name for name in LIBRARY if room(name) in below and rooms(name) & {'trials', 'analysis', 'reporting'}]
+def test_what_trains_knows_nothing_of_tables_pages_and_studies():
+    below = ('tasks', 'train', 'evaluate', 'features', 'journal', 'checkpoints', 'optimizers', 'config')
+    assert not [name for name in LIBRARY if room(name) in below and rooms(name) & {'trials', 'studies', 'reporting'}]
+    assert not rooms('cnn_research/trials.py') & {'studies', 'reporting'}
+
+
+@pytest.mark.parametrize('name', STUDIES)
+def test_a_study_knows_of_no_other(name):
+    studies = {module.split('.')[2] for module in imported(name) if module.startswith('cnn_research.studies.')}
+    assert studies <= {name.split('/')[2]}
+
+
+@pytest.mark.parametrize('name', [name for name in STUDIES if name.endswith('/report.py') or '/figures/' in name])
+def test_what_tells_of_a_study_knows_nothing_of_networks(name):
+    assert rooms(name) <= {'reporting', 'studies', 'errors'} and not packages(name) & {'jax', 'flax', 'optax'}
+    own = [module for module in imported(name) if module.startswith('cnn_research.studies.')]
+    assert all(f'{module.replace(".", "/")}.py' not in FILES or 'figures' in module or 'report' in module for module in own)
+
+
+def test_the_commands_stand_alone_and_share_what_is_in_launch():
+    commands = [name for name in FILES if name.startswith('experiments/') and name.count('/') == 1 and '__init__' not in name]
+    assert all('__main__' in FILES[name].read_text() for name in commands)
+    siblings = {f'experiments.{pathlib.Path(name).stem}' for name in commands}
+    assert not [name for name in FILES if name.startswith('experiments/') and imported(name) & siblings]
 
 
 @pytest.mark.parametrize('name', LIBRARY)
@@ -135,7 +156,7 @@ def test_that_file_exists_and_uses_them():
 @pytest.mark.parametrize('name', FILES)
 def test_files_stay_short_and_are_not_drawers(name):
     lines = FILES[name].read_text().splitlines()
-    assert len(lines) <= (150 if name.startswith('experiments/') and name != 'experiments/command.py' else 400)
+    assert len(lines) <= (150 if name in COMMANDS else 400)
     assert 'utils' not in FILES[name].stem and 'helpers' not in FILES[name].stem
 
 

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_research.analysis import windows
 from cnn_research.architecture import (
     Architecture,
     AveragePool,
@@ -20,6 +19,7 @@ from cnn_research.architecture import (
     Tanh,
 )
 from cnn_research.models.network import Network
+from cnn_research.studies.looking import windows
 
 TOP = Layer(3, (Dense(3),))
 NETS = {

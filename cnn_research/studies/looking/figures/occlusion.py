@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from cnn_research.reporting.figures import COLOURS, QUIET, WIDTH
-from cnn_research.reporting.units import SCALING, grey_centred
+from cnn_research.studies.looking.figures.units import SCALING, grey_centred
 
 _OTHERS = '#cccccc'
 _SCALE = 'viridis'

@@ -1,7 +1,7 @@
 """The stride diagnosis's tables, claims and figures, from the measures of each network by row and seed (Zeiler & Fergus 2013, section 4.1).
 
 A row is a cell, (kernel/stride of layer 1, stride of layer 2), with or without renormalised filters. Its measures are those of
-analysis/filters.py; shares and errors are in percent.
+filters.py; shares and errors are in percent.
 """
 
 import re

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from cnn_research import config as configs
 from cnn_research import train, trials
 from cnn_research.errors import TrialError
-from experiments import command, pages, plans, progress
+from experiments.launch import command, pages, plans, progress
 
 
 def line(given: command.Command, trial: trials.Trial) -> str:

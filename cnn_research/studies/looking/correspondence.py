@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_research import parallel
-from cnn_research.analysis.occlusion import GREY, covered, prepared
 from cnn_research.errors import ConfigError
 from cnn_research.models.network import Network, check_taps
+from cnn_research.studies.looking.occlusion import GREY, covered, prepared
 
 DRAWS = 10  # random places for each part
 HEADING = ['image', 'part', 'top', 'left', 'height', 'width']

@@ -128,32 +128,3 @@ def kept(folder: pathlib.Path, taps: Sequence[str], compute: Callable[[Sequence[
 def _digest(path: pathlib.Path) -> str:
     with open(path, 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
-
-
-def drift(early: Mapping[str, np.ndarray], last: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """{tap: 1 - the correlation of features (N, D) early and last}: 0 where they vary over the images alike, 1 where nothing is in common.
-
-    Each feature counts from its mean over the images, and all of them together have one correlation, so that neither the size of
-    features, which weight decay changes long after their kind is settled, nor units that never vary decide. A layer that does not vary
-    at all has a drift of 1, unless it is the same.
-    """
-    found = {}
-    for tap, array in last.items():
-        centred = [one - one.mean(0, dtype=np.float64) for one in (early[tap], array)]
-        spread = np.linalg.norm(centred[0]) * np.linalg.norm(centred[1])
-        alike = float(np.sum(centred[0] * centred[1]) / spread) if spread else float(np.array_equal(early[tap], array))
-        found[tap] = 1 - min(alike, 1.0)
-    return found
-
-
-def settled(epochs: np.ndarray, drift: np.ndarray) -> float:
-    """The epoch from which on less than half of the first drift is left, between two checkpoints along a straight line.
-
-    The paper's words are that lower layers converge within a few epochs, upper ones after 40 to 50; it gives no measure.
-    """
-    half = drift[0] / 2
-    above = np.flatnonzero(drift > half)[-1] if half else 0
-    if not half or above + 1 == len(drift):
-        return float(epochs[above])
-    share = (drift[above] - half) / (drift[above] - drift[above + 1])
-    return float(epochs[above] + share * (epochs[above + 1] - epochs[above]))

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_research.analysis import probes
+from cnn_research.studies.probing import probes
 
 NORMALIZATIONS = {
     'standardised': 'each feature less its mean, over its standard deviation, both of the training part',

@@ -12,7 +12,9 @@ from cnn_research.config import Field
 from cnn_research.data import augment, stream, wordnet
 from cnn_research.data.sources import Source
 from cnn_research.errors import ConfigError
-from experiments import command
+from cnn_research.models.network import Network
+from cnn_research.studies.looking import activations, projection
+from experiments.launch import command
 
 IMAGES = Field('look.images', '0,1,2,3,4,5', 'numbers of the images in that split')
 
@@ -55,6 +57,27 @@ def classes(looked, pictures: Pictures) -> np.ndarray:
         return pictures.labels
     prepared = augment.prepare(pictures.raw, looked.variables['preprocessing'], looked.network.architecture.input_shape)
     return np.argmax(looked.network.apply({'params': looked.variables['params']}, prepared)[0], axis=1)
+
+
+def winners(looked, tap: str, chosen: np.ndarray, top: activations.Top) -> tuple[np.ndarray, ...]:
+    """(projections, patches uint8, inside), each (units, k, h, w, ...), of the chosen units of a tap."""
+    count, k = top.values[chosen].shape
+    examples, rows, columns = (np.ravel(array[chosen]) for array in (top.examples, top.rows, top.columns))
+    net, numbers = looked.trained.architecture, np.repeat(chosen, k)
+    down, dense = Network(projection.projecting(net, 'deconvnet')), len(net.taps()[tap]) == 1
+    parts: list[tuple[activations.Patches, activations.Patches]] = []
+    for part in np.split(np.arange(count * k), range(k * 16, count * k, k * 16)):
+        images = pictures(looked, np.maximum(examples[part], 0))
+        prepared = augment.prepare(images.raw, looked.variables['preprocessing'], net.input_shape)
+        positions = None if dense else np.stack([rows[part], columns[part]], axis=1).clip(0)
+        found = np.asarray(projection.project(down, looked.variables, prepared, tap, numbers[part], positions))
+        parts.append(tuple(activations.patches(array, net, tap, rows[part], columns[part]) for array in (found, images.seen)))
+    arrays = (
+        np.concatenate([found.windows for found, _ in parts]),
+        np.concatenate([cut.windows for _, cut in parts]),
+        np.concatenate([found.inside for found, _ in parts]),
+    )
+    return tuple(array.reshape(count, k, *array.shape[1:]) for array in arrays)
 
 
 def meant(name: str) -> str:

@@ -20,7 +20,7 @@ from cnn_research.errors import ConfigError, ResearchError, nearest
 from cnn_research.train import Stopped
 
 _HELP = {'--help', '-h', '-help', '--helpfull'}
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 class Recipe(NamedTuple):

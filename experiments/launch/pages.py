@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from cnn_research import trials
 from cnn_research.reporting import page
 from cnn_research.reporting.shelf import Shelf
-from experiments import outcome, progress
+from experiments.launch import outcome, progress
 
 
 class Book(NamedTuple):

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_research import parallel
-from cnn_research.analysis.occlusion import GREY
 from cnn_research.data import augment
 from cnn_research.errors import ConfigError, nearest
 from cnn_research.models.network import Network, check_taps
+from cnn_research.studies.looking.occlusion import GREY
 
 # From a value to (the matrix from offsets in the new image to offsets in the original, how far down the new image lies, px).
 TRANSFORMATIONS: dict[str, Callable] = {

@@ -7,7 +7,7 @@ import numpy as np
 from cnn_research import config as configs
 from cnn_research import optimizers, parallel, tasks, train, trials
 from cnn_research.errors import ConfigError
-from experiments import command, progress
+from experiments.launch import command, progress
 
 
 def training(config) -> str:

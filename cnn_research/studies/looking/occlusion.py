@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_research import parallel
-from cnn_research.analysis import windows
 from cnn_research.data import augment
 from cnn_research.errors import ConfigError
 from cnn_research.models.network import Network, check_taps
+from cnn_research.studies.looking import windows
 
 GREY = 127.5  # half of the largest grey level
 # Occluded images at once. More of them make up for what a call costs, until their maps leave the caches: of zfnet_32, 256 take 0.113 ms

@@ -12,7 +12,7 @@ import time
 import jax
 
 from cnn_research import checkpoints
-from experiments.command import Command
+from experiments.launch.command import Command
 
 
 class Progress:

@@ -13,7 +13,7 @@ from cnn_research.data.sources import Source, open_source
 from cnn_research.errors import ConfigError
 from cnn_research.models.network import Network
 from cnn_research.reporting.shelf import Shelf
-from experiments import command, gallery, outcome, plans, progress
+from experiments.launch import command, gallery, outcome, plans, progress
 
 FIELDS = (
     Field(

@@ -181,6 +181,13 @@ def _fours(maps):
     return pooling.materialised(functools.reduce(jnp.maximum, filled))
 
 
+def default_taps(architecture: Architecture) -> list[str]:
+    """The tap after the nonlinearity of every layer that has maps."""
+    rows = [row for row in architecture.rows if len(row.output) == 3]
+    roles = {f'layer{layer.number}.{name}': stage.role for layer in architecture.layers for name, stage in layer.named_stages()}
+    return [tap for row in rows if roles[tap := f'layer{row.layer}.{row.stage}'] == 'nonlinearity']
+
+
 class Patches(NamedTuple):
     """windows (N, side, side, C), of the images' dtype; inside (N, side, side) bool, False where a unit's window leaves the image.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from cnn_research.reporting import page
 from cnn_research.reporting.shelf import Shelf
-from experiments import command, progress
+from experiments.launch import command, progress
 
 
 class Page(NamedTuple):
