@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Collection
 from typing import Any, NamedTuple
@@ -19,7 +20,11 @@ import numpy as np
 from cnn_research import config as configs
 from cnn_research.architecture import Architecture
 from cnn_research.errors import CheckpointError
+from cnn_research.files import read_json
+from cnn_research.files import write as write_text
 from cnn_research.models import pretrained
+
+_STEP = re.compile('[0-9]{9}|[1-9][0-9]{9,}')  # what `save` calls its folders; a user's own may lie beside them
 
 
 class Trained(NamedTuple):
@@ -41,14 +46,6 @@ def _synced(path: pathlib.Path) -> None:
     os.close(handle)
 
 
-def write_text(path: pathlib.Path, text: str) -> None:
-    """The file, whole or not at all."""
-    partial = path.with_name(f'.{path.name}.partial')
-    partial.write_text(text)
-    _synced(partial)
-    partial.replace(path)
-
-
 def _names(tree) -> dict[str, Any]:
     """{path with slashes: leaf} of a tree of dicts, tuples and named tuples."""
     return {'/'.join(str(getattr(k, 'key', getattr(k, 'name', getattr(k, 'idx', k)))) for k in path): leaf for path, leaf in _leaves(tree)}
@@ -61,7 +58,8 @@ def _leaves(tree):
 def steps(workdir) -> list[int]:
     """Steps of the checkpoints that are there, rising."""
     folder = _folder(workdir)
-    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else []
+    named = [path.name for path in folder.iterdir() if _STEP.fullmatch(path.name)] if folder.is_dir() else []
+    return sorted(map(int, named))
 
 
 def save(workdir, step: int, tree, keep: int, marked: Collection[int] = ()) -> None:
@@ -123,10 +121,7 @@ def restore(workdir, template) -> tuple[Any, list[str]]:
 def read_config(workdir) -> dict[str, Any]:
     """{dotted name: value} of WORKDIR/config.json; CheckpointError where it is damaged."""
     path = pathlib.Path(workdir) / 'config.json'
-    try:
-        return configs.flat(json.loads(path.read_text()))
-    except (ValueError, AttributeError):
-        raise CheckpointError(f'{path} is damaged: it cannot be read as JSON.') from None
+    return configs.flat(read_json(path))
 
 
 def load(workdir, step: int | None = None) -> Trained:

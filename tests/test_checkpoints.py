@@ -52,6 +52,14 @@ def test_nothing_to_restore(tmp_path):
     assert checkpoints.restore(tmp_path, tree(0)) == (None, []) and checkpoints.steps(tmp_path) == []
 
 
+def test_what_lies_beside_the_checkpoints_is_none(workdir):
+    for name in ('000abc', '1e9', '½', '٣', '13', '000000021.old', '0000000001', '.000000021.partial'):
+        (workdir / 'checkpoints' / name).mkdir()
+    assert checkpoints.steps(workdir) == [3, 5, 8]
+    checkpoints.save(workdir, 13, tree(13), keep=1)
+    assert checkpoints.load(workdir).step == 13 and (workdir / 'checkpoints' / '1e9').is_dir()
+
+
 def test_the_newest_stay(workdir):
     assert checkpoints.steps(workdir) == [3, 5, 8]
     checkpoints.save(workdir, 13, tree(13), keep=2)
