@@ -5,6 +5,7 @@ reading verifies the manifest, so that a flipped bit is an error and never a wro
 """
 
 import hashlib
+import os
 import pathlib
 import re
 import shutil
@@ -16,13 +17,14 @@ import jax
 import numpy as np
 
 from cnn_research import config as configs
-from cnn_research import journal, records
+from cnn_research import files, journal, records
 from cnn_research.errors import CheckpointError
+from cnn_research.files import read_json
+from cnn_research.files import write as write_text
 from cnn_research.models import pretrained
-from cnn_research.records import write_text
 from cnn_research.trained import Trained
 
-__all__ = ['Trained', 'load', 'manifest', 'read', 'restore', 'save', 'steps', 'trained', 'write_text']
+__all__ = ['Trained', 'load', 'manifest', 'read', 'read_json', 'restore', 'save', 'steps', 'trained', 'write_text']
 
 
 def _folder(workdir) -> pathlib.Path:
@@ -48,28 +50,36 @@ def steps(workdir) -> list[int]:
 def save(workdir, step: int, tree, keep: int, marked: Collection[int] = (), about: Mapping[str, Any] | None = None) -> None:
     """Saves a tree of arrays as the checkpoint of `step`, and deletes all but the newest `keep` and those of `marked` steps.
 
-    about: what its manifest says beside the arrays, as `manifest` gives it back. StorageError where it cannot be written.
+    about: what its manifest says beside the arrays, as `manifest` gives it back. WriteError where it cannot be written.
     """
     folder = _folder(workdir)
     final = folder / f'{step:09d}'
-    partial = records.partial(final)
-    with records.writing(final):
+    partial = folder / f'.{step:09d}.{os.getpid()}.partial'
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob('.*.partial'):  # by processes that were killed: the workdir is this one's alone
             shutil.rmtree(left, ignore_errors=True)
-        try:
-            partial.mkdir(parents=True)
-            np.savez(partial / 'arrays.npz', **{name: np.asarray(leaf) for name, leaf in _names(tree).items()})
-            records.write(partial / 'manifest.json', {**(about or {}), 'step': step, 'arrays': _digest(partial / 'arrays.npz')})
-            for path in (partial / 'arrays.npz', partial):
-                records.synced(path)
-            shutil.rmtree(final, ignore_errors=True)  # of the same step, and so the same arrays
-            partial.rename(final)
-            records.synced(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        np.savez(partial / 'arrays.npz', **{name: np.asarray(leaf) for name, leaf in _names(tree).items()})
+        records.write(partial / 'manifest.json', {**(about or {}), 'step': step, 'arrays': _digest(partial / 'arrays.npz')})
+        for path in (partial / 'arrays.npz', partial):
+            _synced(path)
+        shutil.rmtree(final, ignore_errors=True)  # of the same step, and so the same arrays
+        partial.rename(final)
+        _synced(folder)
+    except OSError as error:
+        raise files.refused(final, error) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     there = steps(workdir)  # what is newer than this one did not verify, or this one would not have been made
     for old in [s for s in there if s > step] + [s for s in [s for s in there if s <= step][:-keep] if s not in marked]:
         shutil.rmtree(folder / f'{old:09d}', ignore_errors=True)
+
+
+def _synced(path: pathlib.Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
 
 
 def _digest(path: pathlib.Path) -> str:

@@ -24,8 +24,8 @@ class CheckpointError(ResearchError):
     """A saved state that is missing or damaged."""
 
 
-class StorageError(ResearchError):
-    """A place that cannot be written: a full disk, a folder without permission."""
+class WriteError(ResearchError):
+    """A file that cannot be written: a full disk, a place that is read-only."""
 
 
 class TrialError(ResearchError):

@@ -7,11 +7,11 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cnn_research import config as configs
-from cnn_research import records
+from cnn_research import files, records
 from cnn_research.errors import CheckpointError
 
 METRICS, TIMING, RESULT = 'metrics.jsonl', 'timing.jsonl', 'result.json'
@@ -85,17 +85,20 @@ def result(workdir) -> dict | None:
     workdir = pathlib.Path(workdir)
     if not (workdir / RESULT).is_file():
         return None
-    found = records.read(workdir / RESULT)
-    try:
-        if mark(workdir) != found['metrics']:
-            raise CheckpointError(f'{workdir / METRICS} is damaged: it is not what {RESULT} was made with.')
-        if configs.decisive(configs.read(workdir)) != found['config']:
-            raise CheckpointError(f'{workdir / configs.FILE} is not the config that {RESULT} was made with.')
-        if type(found['step']) is not int or not isinstance(found['key'], str):
-            raise TypeError
-    except (LookupError, TypeError):
-        raise CheckpointError(f'{workdir / RESULT} is damaged: it is no result of a training.') from None
+    found = records.read(workdir / RESULT, {'key': str, 'protocol': str, 'step': int, 'views': str, 'metrics': dict, 'config': str})
+    if mark(workdir) != found['metrics']:
+        raise CheckpointError(f'{workdir / METRICS} is damaged: it is not what {RESULT} was made with.')
+    if configs.decisive(configs.read(workdir)) != found['config']:
+        raise CheckpointError(f'{workdir / configs.FILE} is not the config that {RESULT} was made with.')
     return found
+
+
+@contextlib.contextmanager
+def _writing(path: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise files.refused(path, error) from None
 
 
 class Journal:
@@ -104,9 +107,9 @@ class Journal:
 
     def __init__(self, workdir: pathlib.Path, size: int, step: int, tensorboard: bool):
         self._workdir, self._files = workdir, {}
-        records.write_bytes(workdir / METRICS, _whole_lines(workdir / METRICS)[:size])
-        records.write_bytes(workdir / TIMING, b''.join(_until(workdir / TIMING, step)))
-        with records.writing(workdir):
+        files.write(workdir / METRICS, _whole_lines(workdir / METRICS)[:size])
+        files.write(workdir / TIMING, b''.join(_until(workdir / TIMING, step)))
+        with _writing(workdir):
             self._files = {name: (workdir / f'{name}.jsonl').open('a') for name in ('metrics', 'timing')}
         self.history = _history(workdir)
         self._board = None
@@ -117,7 +120,7 @@ class Journal:
 
     def write(self, name: str, record: dict) -> None:
         """Appends a record, with its 'step', to 'metrics' or 'timing'."""
-        with records.writing(self._workdir / f'{name}.jsonl'):
+        with _writing(self._workdir / f'{name}.jsonl'):
             self._files[name].write(json.dumps(record) + '\n')
             self._files[name].flush()
         if name == 'metrics':
@@ -129,7 +132,7 @@ class Journal:
 
     def sync(self) -> dict[str, Any]:
         """Brings what was written to the disk, so that no checkpoint is newer than its records; the `mark` of the metrics."""
-        with records.writing(self._workdir):
+        with _writing(self._workdir):
             for file in self._files.values():
                 os.fsync(file.fileno())
         return mark(self._workdir)

@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 import jax
 import ml_collections
 
-from cnn_research import checkpoints, journal, parallel, records, runs, tasks, train
+from cnn_research import checkpoints, files, journal, parallel, records, runs, tasks, train
 from cnn_research import config as configs
 from cnn_research.config import Field
-from cnn_research.errors import CheckpointError, ConfigError, ResearchError, StorageError
+from cnn_research.errors import CheckpointError, ConfigError, ResearchError, WriteError
 
 FIELDS = (
     Field('trials.seeds', 1, 'networks of each row; their seeds count up from the field seed', low=1),
@@ -184,12 +184,12 @@ def _attempt(trial: Trial, devices, watch, stop) -> str:
         train.fit(trial.config, trial.workdir, task, devices, watch, stop)
     except runs.Busy:
         return 'busy'
-    except (train.Stopped, StorageError):  # what cannot be written stops the others too
+    except (train.Stopped, WriteError):  # what cannot be written stops the others too
         raise
     except Exception as problem:
         text = str(problem) if isinstance(problem, ResearchError) else f'{type(problem).__name__}: {problem}'
         content = {'error': ' '.join(text.split()), 'traceback': traceback.format_exc()}
-        records.write(trial.workdir / 'error.json', content)
+        files.write(trial.workdir / 'error.json', json.dumps(content))
         watch({'note': text if isinstance(problem, ResearchError) else content['traceback']})
         return 'failed'
     (trial.workdir / 'error.json').unlink(missing_ok=True)
@@ -313,9 +313,9 @@ def _record(folder: pathlib.Path, listed: dict[str, Any]) -> Record:
 
 
 def _known(path: pathlib.Path) -> dict[str, Any]:
-    """A record, {} where there is none that is whole."""
+    """What a file says that no number rests on, {} where it cannot be read."""
     try:
-        return records.read(path)
+        return files.read_json(path)
     except CheckpointError:
         return {}
 

@@ -9,7 +9,7 @@ import pytest
 
 from cnn_research import checkpoints, records
 from cnn_research import config as configs
-from cnn_research.errors import CheckpointError, StorageError
+from cnn_research.errors import CheckpointError, WriteError
 from cnn_research.models import zoo
 
 
@@ -55,9 +55,17 @@ def test_nothing_to_restore(tmp_path):
     assert checkpoints.restore(tmp_path, tree(0)) == (None, None, []) and checkpoints.steps(tmp_path) == []
 
 
+def test_what_lies_beside_the_checkpoints_is_none(workdir):
+    for name in ('000abc', '1e9', '½', '٣', '13', '000000021.old', '0000000001', '.000000021.partial'):
+        (workdir / 'checkpoints' / name).mkdir()
+    assert checkpoints.steps(workdir) == [3, 5, 8]
+    checkpoints.save(workdir, 13, tree(13), keep=1, about=about(workdir))
+    assert checkpoints.load(workdir).step == 13 and (workdir / 'checkpoints' / '1e9').is_dir()
+
+
 def test_the_newest_stay(workdir):
     assert checkpoints.steps(workdir) == [3, 5, 8]
-    checkpoints.save(workdir, 13, tree(13), keep=2)
+    checkpoints.save(workdir, 13, tree(13), keep=2, about=about(workdir))
     assert checkpoints.steps(workdir) == [8, 13]
     assert sorted(os.listdir(workdir / 'checkpoints')) == ['000000008', '000000013']
 
@@ -72,9 +80,9 @@ def test_a_checkpoint_that_was_never_finished_is_not_seen(workdir, monkeypatch):
         raise OSError('no space left on device')
 
     monkeypatch.setattr(checkpoints, '_digest', full)
-    with pytest.raises(StorageError, match='no space'):
+    with pytest.raises(WriteError, match='no space'):
         checkpoints.save(workdir, 9, tree(9), keep=1)
-    with pytest.raises(StorageError, match='no space'):
+    with pytest.raises(WriteError, match='no space'):
         checkpoints.save(workdir, 8, tree(9), keep=1)
     monkeypatch.undo()
     # Not even the step that was to be written again is lost.
