@@ -13,7 +13,7 @@ import numpy as np
 from cnn_research import config as configs
 from cnn_research import evaluate, parallel
 from cnn_research.data import augment, stream
-from cnn_research.data.sources import Source, open_source, subset
+from cnn_research.data.sources import Source, open_splits, same_place, subset
 from cnn_research.errors import ConfigError
 from cnn_research.losses import LOSSES
 from cnn_research.models.initialization import Initialization
@@ -57,19 +57,21 @@ class Start(NamedTuple):
 
 
 def sources(config) -> dict[str, Source]:
-    """{'train', 'holdout' where there is one, 'test'} of a checked config, opened and held against its network, nothing read yet."""
+    """{'train', 'holdout' where there is one, 'test'} of a checked config, opened and held against its network and the memory.
+
+    Of each one image is read; `verified` reads all. What was skipped, chosen or assumed is in the sources' notes.
+    """
     data, net = config.data, configs.network(config)
-    both = set(re.findall('[A-Za-z_]+', data.train)) & set(re.findall('[A-Za-z_]+', data.test))
+    both = _shared(data.name, data.train, data.test)
     if both:
-        raise ConfigError(f'data.train={data.train!r} and data.test={data.test!r} share {both.pop()!r}; test on a split of its own.')
-    whole = open_source(data.name, data.train, data.dir or None)
+        raise ConfigError(f'data.train={data.train!r} and data.test={data.test!r} share {both[0]!r}; test on a split of its own.')
+    whole, test = open_splits(data.name, (data.train, data.test), data.dir or None)
     held = stream.holdout_mask(whole.fingerprint, whole.num_examples, data.holdout)
     train = np.flatnonzero(~held)
     if data.examples:  # evenly spaced, since a folder lists its classes one after the other
         if data.examples > len(train):
             raise ConfigError(f'data.examples={data.examples}, but {data.name} ({data.train}) has {len(train)} beside the holdout.')
         train = train[np.linspace(0, len(train) - 1, data.examples).astype(int)]
-    test = open_source(data.name, data.test, data.dir or None)
     if data.test_examples:
         test = subset(test, np.arange(min(data.test_examples, test.num_examples)))
     found = {'train': subset(whole, train), 'test': test}
@@ -81,14 +83,27 @@ def sources(config) -> dict[str, Source]:
         raise ConfigError(
             f'{data.name} has {whole.num_classes} classes, but {net.name} ends in {net.num_classes}; append {fix} to architecture.'
         )
-    if whole.image_shape is None and not data.resize:
+    sizes = {source.image_shape[:2] if source.image_shape else None for source in (whole, test)}
+    if not data.resize and (None in sizes or len(sizes) > 1):
         raise ConfigError(f'the images of {data.name} differ in size; set data.resize to the short side that they are scaled to.')
-    read = whole.image_shape or whole.read([0])[0][0].shape
-    if read[-1] not in (1, channels):
-        raise ConfigError(f'{data.name} has {read[-1]} channels, but {net.name} reads {channels}; choose another architecture.')
+    for role, source in found.items():
+        if source.channels not in (1, channels):
+            has = f'{data.name} ({source.split}) has {source.channels} channels'
+            raise ConfigError(f'{has}, but {net.name} reads {channels}; choose another architecture.')
+        batch = data.batch_size if role == 'train' else config.evaluate.batch_size
+        stream.affordable(stream.example_shape(source, data.resize), batch, source.num_examples, data.resident_gb)
     if config.schedule.kind == 'plateau' and 'holdout' not in found:
         raise ConfigError(f"schedule.kind='plateau' looks at the holdout, but data.holdout={data.holdout} holds out no example.")
     return found
+
+
+def _shared(name, train, test):
+    """The splits that two texts such as 'train[:10%]+validation' have in common, sorted."""
+    if name.startswith('folder:'):  # whose splits are folders
+        return [train] if train == test else []
+    splits = [{part.strip() for part in re.sub(r'\[[^]]*\]', '', text).split('+')} for text in (train, test)]
+    # 'all' is what TFDS calls all splits together.
+    return sorted(splits[0] & splits[1]) + ['all'] * any('all' in part for part in splits)
 
 
 def task_name(start: Start | None = None) -> str:
@@ -116,7 +131,7 @@ def fresh(net: Network, key) -> dict:
 def resize_of(config, source: Source) -> int:
     """The short side in px that images of a source are scaled to for a trained network: as in its training for its own source; those of
     another, unless they have the network's size, to its data.resize or else to its input's side; 0 = as they are."""
-    if source.name == config.data.name:
+    if same_place(source.name, config.data.name):
         return config.data.resize
     shape = configs.network(config).input_shape
     return 0 if source.image_shape and source.image_shape[:2] == shape[:2] else config.data.resize or shape[0]
