@@ -13,7 +13,7 @@ import numpy as np
 from cnn_research import config as configs
 from cnn_research import evaluate, parallel
 from cnn_research.data import augment, stream
-from cnn_research.data.sources import Source, open_splits, same_place, subset
+from cnn_research.data.sources import Source, open_splits, same_place, subset, verified
 from cnn_research.errors import ConfigError
 from cnn_research.losses import LOSSES
 from cnn_research.models.initialization import Initialization
@@ -154,12 +154,18 @@ def classification(
     log: Callable[[str], None] | None = None,
     start: Start | None = None,
 ) -> Task:
-    """The task of a checked config: name the class of an image. found: its `sources`; `log` is given a line where reading takes long."""
+    """The task of a checked config: name the class of an image. found: its `sources`; `log` is given a line where reading takes long.
+
+    Raises SourceError where an example of any role, also of those that are read later, is found damaged.
+    """
     net, found, data = network(config), found or sources(config), config.data
     settings = augment.Augmentation(**config.augment)
     shape = net.architecture.input_shape
     index, count = parallel.process()
     feed = stream.open_feed(found['train'], config.seed, data.batch_size, data.resize, data.resident_gb, data.workers, index, count, log)
+    for role, source in found.items():
+        if role != 'train' or not feed.resident:  # a resident one has just been read
+            verified(source, log)
     constants = {'preprocessing': _statistics(config, found['train'], feed)}
 
     def views(placed, batch, key):

@@ -127,3 +127,8 @@ def test_a_wide_gaussian_is_summed_as_a_narrow_one(monkeypatch):
     summed = augment.smoothing(5, 900.0)
     monkeypatch.setattr(augment, 'WIDE', 800.0)
     np.testing.assert_array_equal(augment.smoothing(5, 900.0), summed)
+
+
+def test_what_is_made_here_is_not_looked_at():
+    source, seen = counted(open_source('clutter', 'train'))
+    assert verified(source) and not seen

@@ -92,7 +92,8 @@ def opened(name: str, split: str, class_names: Sequence[str] | None = None) -> S
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(files.get(label, ())) for label in classes])
     read = _FolderRead(str(folder / split), tuple(order), labels, channels)
     fingerprint = sha256(json.dumps(identity).encode())
-    return Source(name, split, len(order), len(classes), classes, shape, fingerprint, read, notes + said)
+    # The fingerprint covers the content, so it is a stamp as well.
+    return Source(name, split, len(order), len(classes), classes, shape, fingerprint, read, notes + said, fingerprint)
 
 
 def _classes(name, split, files, given, notes):

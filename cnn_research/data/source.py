@@ -16,7 +16,7 @@ class Source:
     image_shape is (H, W, C), or None when sizes vary. fingerprint is a hex SHA-256 of what identifies the content, wherever it lies.
     `read(indices)` gives a list of uint8 (H, W, C) arrays, C = 1 for grey, and int32 (n,) labels; it can be pickled and called in other
     processes and threads. notes: what was skipped, chosen or assumed in opening it, one readable line each. stamp: changes when a file
-    was written again, even where the fingerprint cannot tell; only `verified` asks for it.
+    that is read was written again, even where the fingerprint cannot tell; '' where there are no files. Only `verified` asks for it.
     """
 
     name: str

@@ -17,10 +17,12 @@ CHUNK = 256  # examples that one thread reads at a time
 def verified(source: Source, log: Callable[[str], None] | None = None) -> bool:
     """Decodes every example of a source once; SourceError names the first that is damaged.
 
-    False when nothing was decoded because the source has more than SMALL pixels: of those, an image folder has had its headers looked at
-    when it was opened. A source found whole is remembered by its fingerprint and the times of its files, so that asking again costs
-    nothing. `log` is given a line before the reading, where there is some.
+    What is made in this program, without files (no stamp), cannot be damaged. False when nothing was decoded because the source has more
+    than SMALL pixels: of those, an image folder has had its headers looked at when it was opened. A source found whole is remembered by its
+    fingerprint and stamp, so that asking again costs nothing. `log` is given a line before the reading, where there is some.
     """
+    if not source.stamp:
+        return True
     known = cache.place('verified', sha256(source.fingerprint.encode(), source.stamp.encode()) + '.json')
     if cache.recall(known).get('examples') == source.num_examples:
         return True
