@@ -258,6 +258,28 @@ def test_a_damaged_description_is_one_line(copies, file, content):
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize('key', ['pythonClassName', 'python_class_name', 'type'])
+def test_no_code_is_imported_that_a_set_names(copies, key, monkeypatch):
+    (copies / 'stranger.py').write_text('raise SystemExit("run")')
+    monkeypatch.syspath_prepend(copies)
+    path = copies / 'faces/1.10.0/features.json'
+    described = json.loads(path.read_text())
+    described['featuresDict']['features']['more'] = {key: 'stranger.Feature'}
+    path.write_text(json.dumps(described))
+    with pytest.raises(SourceError, match=r'a feature of stranger\.Feature, which is code outside of TFDS and is not run'):
+        open_source('faces', 'train', copies)
+
+
+@pytest.mark.parametrize(
+    ('place', 'said'),
+    [('a\0b', 'zero byte'), ('~nobody-of-this-name/x', 'home directory'), ('/nowhere', r'Prepared in /nowhere \(which is no folder\)')],
+)
+def test_impossible_data_folders_are_refused(place, said):
+    with pytest.raises(SourceError, match=said) as caught:
+        open_source('mnist', 'train', place)
+    assert str(caught.value).isprintable()
+
+
 @pytest.mark.parametrize('damage', ['half', 'short', 'empty', 'noise'])
 def test_a_damaged_shard_is_found_and_named(copies, damage):
     source = open_source('faces', 'train', copies)

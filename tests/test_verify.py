@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnn_research import config as configs
+from cnn_research import tasks
 from cnn_research.data import augment, memory, stream, verify
 from cnn_research.data.sources import open_source, open_splits, subset, verified
 from cnn_research.errors import ConfigError, SourceError
@@ -132,3 +134,81 @@ def test_a_wide_gaussian_is_summed_as_a_narrow_one(monkeypatch):
 def test_what_is_made_here_is_not_looked_at():
     source, seen = counted(open_source('clutter', 'train'))
     assert verified(source) and not seen
+
+
+# ---- all roles of a training, before its first step
+
+
+def training(folder, **changes):
+    settings = {
+        'data.name': f'folder:{folder}',
+        'architecture': 'mlp_300 resized(2=2)',
+        'data.resize': 28,
+        'data.batch_size': 2,
+        'data.holdout': 0.3,
+    }
+    return configs.check(configs.update(configs.default(), settings | {name.replace('__', '.'): value for name, value in changes.items()}))
+
+
+@pytest.fixture
+def grey(folder):
+    for path in folder.rglob('*.png'):
+        Image.open(path).convert('L').save(path)
+    return folder
+
+
+def test_one_colour_image_of_the_test_split_is_refused_for_a_grey_network(grey):
+    assert set(tasks.sources(training(grey))) == {'train', 'holdout', 'test'}
+    Image.new('RGB', (30, 40)).save(grey / 'test/b/1.png')
+    with pytest.raises(ConfigError, match=r'\(test\) has 3 channels, but mlp_300.* reads 1'):
+        tasks.sources(training(grey))
+
+
+def test_other_sizes_in_the_test_split_ask_for_a_size(grey):
+    tasks.sources(training(grey, data__resize=0))
+    for path in (grey / 'test').rglob('*.png'):
+        Image.open(path).resize((31, 41)).save(path)
+    with pytest.raises(ConfigError, match=r'differ in size; set data\.resize'):
+        tasks.sources(training(grey, data__resize=0))
+
+
+@pytest.mark.parametrize('resident_gb', [0.0, 4.0])
+@pytest.mark.parametrize('split', ['train', 'test'])
+def test_a_training_begins_with_a_look_at_all_roles(grey, split, resident_gb):
+    config = training(grey, data__resident_gb=resident_gb)
+    assert tasks.classification(config).num_examples
+    for path in (grey / split / 'b').glob('*.png'):
+        os.truncate(path, path.stat().st_size - 300)
+    # Headers stay whole, so that opening finds nothing.
+    with pytest.raises(SourceError, match=rf'{split}/b/\d\.png cannot be read as an image: .*truncated'):
+        tasks.classification(config)
+
+
+@pytest.mark.parametrize(
+    ('field', 'value', 'said'),
+    [
+        ('data.batch_size', 10**15, 'A batch of 10+ images'),
+        ('evaluate.batch_size', 10**15, 'A batch of 10+'),
+        ('data.resize', 10**5, 'largest side'),
+    ],
+)
+def test_absurd_fields_are_refused_with_the_sources(grey, field, value, said):
+    with pytest.raises(ConfigError, match=said):
+        tasks.sources(training(grey, **{field: value}))
+
+
+@pytest.mark.parametrize(
+    ('name', 'train', 'test', 'shared'),
+    [
+        ('mnist', 'train', 'test', []),
+        ('mnist', 'train[:50%]', 'train[50%:]', ['train']),
+        ('mnist', 'train+validation', 'test + validation[:9]', ['validation']),
+        ('mnist', 'all', 'test', ['all']),
+        ('mnist', 'fold1', 'fold2', []),
+        ('folder:x', 'fold-1', 'fold-2', []),
+        ('folder:x', 'all', 'test', []),
+        ('folder:x', 'all', 'all', ['all']),
+    ],
+)
+def test_splits_that_share_examples_are_known(name, train, test, shared):
+    assert tasks._shared(name, train, test) == shared

@@ -45,7 +45,8 @@ def directory(name: str) -> pathlib.Path:
         text.encode()
         place = os.path.abspath(pathlib.Path(text).expanduser())
     except (UnicodeError, RuntimeError) as error:
-        raise SourceError(f'{plain(name)} names no folder: {plain(error)}.') from error
+        reason = plain(error).rstrip('.')
+        raise SourceError(f'{plain(name)} names no folder: {reason}.') from error
     if '\0' in text or not text:
         raise SourceError(f'{plain(name)} names no folder; folder:DIR does, with images in DIR/SPLIT/CLASS/.')
     return pathlib.Path(place)

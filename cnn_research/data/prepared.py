@@ -31,9 +31,12 @@ def root(data_dir) -> pathlib.Path:
     """The folder of the prepared sets: data_dir, else $CNN_RESEARCH_DATA, else $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
     given = data_dir or os.environ.get('CNN_RESEARCH_DATA') or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
     try:
-        return pathlib.Path(given).expanduser().absolute()
+        if '\0' not in str(given):
+            return pathlib.Path(given).expanduser().absolute()
+        reason = 'its name holds a zero byte'
     except RuntimeError as error:  # '~somebody' who is not there
-        raise SourceError(f'The folder of the data sets, {plain(given)}, cannot be found: {plain(error)}.') from error
+        reason = plain(error).rstrip('.')
+    raise SourceError(f'The folder of the data sets, {plain(given)}, cannot be found: {reason}.')
 
 
 def opened(name: str, split: str, place: pathlib.Path, embedded: Sequence[str]) -> Source:
@@ -125,14 +128,26 @@ def _folders(folder):
 
 def _info(base, directory):
     try:
-        info = _builder(directory).info
-        return info if info.features and info.splits and info.file_format else _raise(ValueError('it names no features, splits or format'))
+        described = json.loads((directory / 'features.json').read_text('utf-8'))
+        foreign = [name for name in _feature_classes(described) if not name.startswith('tensorflow_datasets.')]
+        info = None if foreign else _builder(directory).info
     except Exception as error:  # what is raised depends on where the files are damaged
         raise _damaged(base, directory, error) from error
+    if foreign:  # TFDS would import its module, whatever that is
+        raise SourceError(f'{base} in {directory} has a feature of {plain(foreign[0])}, which is code outside of TFDS and is not run.')
+    if not (info.features and info.splits and info.file_format):
+        raise _damaged(base, directory, 'it names no features, splits or format')
+    return info
 
 
-def _raise(error):
-    raise error
+def _feature_classes(node):
+    """The names of the Python classes in a features.json, as its present and its older form write them."""
+    if isinstance(node, list):
+        return [name for part in node for name in _feature_classes(part)]
+    if not isinstance(node, dict):
+        return []
+    own = [node[key] for key in ('pythonClassName', 'python_class_name', 'type') if isinstance(node.get(key), str)]
+    return own + [name for part in node.values() for name in _feature_classes(part)]
 
 
 def _damaged(base, directory, error):
@@ -265,7 +280,8 @@ def _not_prepared(name, place, embedded):
         return SourceError(f'{base} in {place} has no configs; name it {base}. Did you mean {base}?')
     import tensorflow_datasets as tfds
 
-    listed = f'Prepared in {place}, or embedded: {", ".join([*there, *embedded])}.'
+    lacking = '' if place.is_dir() else ' (which is no folder)'
+    listed = f'Prepared in {plain(place)}{lacking}, or embedded: {", ".join([*there, *embedded])}.'
     known = tfds.list_builders(with_community_datasets=False)
     near = _like(name, [*there, *embedded])
     if base not in known:
