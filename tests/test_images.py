@@ -119,7 +119,7 @@ def test_depths_that_nothing_says_how_to_scale_are_refused(kind):
             ask(DEEP[kind]())
 
 
-@pytest.mark.parametrize(('width', 'height'), [(20_000, 20_000), (10_000, 9_000), (2**31 - 1, 2**31 - 1), (2**31 - 1, 1)])
+@pytest.mark.parametrize(('width', 'height'), [(20_000, 20_000), (14_000, 13_000), (2**31 - 1, 2**31 - 1), (2**31 - 1, 1)])
 def test_decompression_bombs_are_refused_unread(width, height):
     for ask in (header, decoded):
         with pytest.raises(SourceError, match=r'^the file.*(pixels|bomb|read)'):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cnn_research.data import clutter, prepared
-from cnn_research.data.sources import open_source, open_splits, subset, verified
+from cnn_research.data.sources import joined, open_source, open_splits, subset, verified
 from cnn_research.errors import SourceError
 
 SOURCES = [('mnist', 'train'), ('cifar10', 'test'), ('imagenette_subset/160px-v2', 'validation'), ('caltech101_subset', 'test')]
@@ -110,6 +110,17 @@ def test_subset_is_a_view():
     for wrong in ([5000], [-1]):
         with pytest.raises(IndexError, match='5000 examples'):
             subset(whole, wrong)
+
+
+def test_grey_and_coloured_sources_joined_are_coloured():
+    grey, coloured = open_source('digits', 'test'), open_source('clutter', 'test')
+    both = joined(grey, coloured)
+    images, labels = both.read([1500, 3, 4])
+    assert both.channels == 3 and both.image_shape is None and [image.shape[-1] for image in images] == [3, 3, 3]
+    np.testing.assert_array_equal(images[0], coloured.read([0])[0][0])
+    np.testing.assert_array_equal(images[1], grey.read([3])[0][0].repeat(3, -1))
+    np.testing.assert_array_equal(both.labels(), np.concatenate([grey.read(range(1500))[1], coloured.read(range(5000))[1]]))
+    np.testing.assert_array_equal(subset(both, [1500, 3, 4]).labels(), labels)
 
 
 # ---- prepared TFDS sets
