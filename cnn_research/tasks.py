@@ -13,7 +13,7 @@ import numpy as np
 from cnn_research import config as configs
 from cnn_research import evaluate, parallel, records
 from cnn_research.data import augment, stream
-from cnn_research.data.sources import Source, open_source, subset
+from cnn_research.data.sources import Source, open_splits, subset, verified
 from cnn_research.errors import ConfigError
 from cnn_research.losses import LOSSES
 from cnn_research.models.initialization import Initialization
@@ -59,19 +59,21 @@ class Start(NamedTuple):
 
 
 def sources(config) -> dict[str, Source]:
-    """{'train', 'holdout' where there is one, 'test'} of a checked config, opened and held against its network, nothing read yet."""
+    """{'train', 'holdout' where there is one, 'test'} of a checked config, opened and held against its network and the memory.
+
+    Of each one image is read; `verified` reads all. What was skipped, chosen or assumed is in the sources' notes.
+    """
     data, net = config.data, configs.network(config)
-    both = set(re.findall('[A-Za-z_]+', data.train)) & set(re.findall('[A-Za-z_]+', data.test))
+    both = _shared(data.name, data.train, data.test)
     if both:
-        raise ConfigError(f'data.train={data.train!r} and data.test={data.test!r} share {both.pop()!r}; test on a split of its own.')
-    whole = open_source(data.name, data.train, data.dir or None)
+        raise ConfigError(f'data.train={data.train!r} and data.test={data.test!r} share {both[0]!r}; test on a split of its own.')
+    whole, test = open_splits(data.name, (data.train, data.test), data.dir or None)
     held = stream.holdout_mask(whole.fingerprint, whole.num_examples, data.holdout)
     train = np.flatnonzero(~held)
     if data.examples:  # evenly spaced, since a folder lists its classes one after the other
         if data.examples > len(train):
             raise ConfigError(f'data.examples={data.examples}, but {data.name} ({data.train}) has {len(train)} beside the holdout.')
         train = train[np.linspace(0, len(train) - 1, data.examples).astype(int)]
-    test = open_source(data.name, data.test, data.dir or None)
     if data.test_examples:
         test = subset(test, np.arange(min(data.test_examples, test.num_examples)))
     found = {'train': subset(whole, train), 'test': test}
@@ -83,14 +85,27 @@ def sources(config) -> dict[str, Source]:
         raise ConfigError(
             f'{data.name} has {whole.num_classes} classes, but {net.name} ends in {net.num_classes}; append {fix} to architecture.'
         )
-    if whole.image_shape is None and not data.resize:
+    sizes = {source.image_shape[:2] if source.image_shape else None for source in (whole, test)}
+    if not data.resize and (None in sizes or len(sizes) > 1):
         raise ConfigError(f'the images of {data.name} differ in size; set data.resize to the short side that they are scaled to.')
-    read = whole.image_shape or whole.read([0])[0][0].shape
-    if read[-1] not in (1, channels):
-        raise ConfigError(f'{data.name} has {read[-1]} channels, but {net.name} reads {channels}; choose another architecture.')
+    for role, source in found.items():
+        if source.channels not in (1, channels):
+            has = f'{data.name} ({source.split}) has {source.channels} channels'
+            raise ConfigError(f'{has}, but {net.name} reads {channels}; choose another architecture.')
+        batch = data.batch_size if role == 'train' else config.evaluate.batch_size
+        stream.affordable(stream.example_shape(source, data.resize), batch, source.num_examples, data.resident_gb)
     if config.schedule.kind == 'plateau' and 'holdout' not in found:
         raise ConfigError(f"schedule.kind='plateau' looks at the holdout, but data.holdout={data.holdout} holds out no example.")
     return found
+
+
+def _shared(name, train, test):
+    """The splits that two texts such as 'train[:10%]+validation' have in common, sorted."""
+    if name.startswith('folder:'):  # whose splits are folders
+        return [train] if train == test else []
+    splits = [{part.strip() for part in re.sub(r'\[[^]]*\]', '', text).split('+')} for text in (train, test)]
+    # 'all' is what TFDS calls all splits together.
+    return sorted(splits[0] & splits[1]) + ['all'] * any('all' in part for part in splits)
 
 
 def task_name(start: Start | None = None) -> str:
@@ -152,12 +167,18 @@ def classification(
     log: Callable[[str], None] | None = None,
     start: Start | None = None,
 ) -> Task:
-    """The task of a checked config: name the class of an image. found: its `sources`; `log` is given a line where reading takes long."""
+    """The task of a checked config: name the class of an image. found: its `sources`; `log` is given a line where reading takes long.
+
+    Raises SourceError where an example of any role, also of those that are read later, is found damaged.
+    """
     net, found, data = network(config), found or sources(config), config.data
     settings = augment.Augmentation(**config.augment)
     shape = net.architecture.input_shape
     index, count = parallel.process()
     feed = stream.open_feed(found['train'], config.seed, data.batch_size, data.resize, data.resident_gb, data.workers, index, count, log)
+    for role, source in found.items():
+        if role != 'train' or not feed.resident:  # a resident one has just been read
+            verified(source, log)
     constants = {'preprocessing': _statistics(config, found['train'], feed)}
 
     def views(placed, batch, key):
