@@ -296,8 +296,8 @@ def shifts(rows: Sequence[Row]) -> Figure:
 
 _ABOUT = (
     'A cell is (kernel/stride of layer 1, stride of layer 2). Renormalised: every convolution filter is kept at an RMS of at most '
-    '{bound:g} during training. Dead: maps whose nonlinearity is active nowhere, or everywhere, on the whole test set; a smaller stride has more '
-    'positions to be active at. Largest / median RMS: a bound on the RMS lowers it by definition where filters reach it, so the claim '
+    '{bound:g} during training. Dead: maps whose nonlinearity is active nowhere, or everywhere, on the whole test set; a smaller stride has '
+    'more positions to be active at. Largest / median RMS: a bound on the RMS lowers it by definition where filters reach it, so the claim '
     'says no more than that some outgrow it. Colour: the share of energy at right angles to grey, 67 % in random weights of every size.\n\n'
     "Constant, low, mid, high: shares of a filter's energy, the mean over filters: in its mean over positions, and in frequencies below "
     '{low:g}, up to {mid:g}, and above, in cycles per pixel. They cannot be compared between sizes: a kernel of k pixels cannot tell '
