@@ -2,8 +2,8 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_research import config as configs
-from cnn_research import evaluate, parallel
+from cnn_research import evaluate, parallel, records
 from cnn_research.data import augment, stream
 from cnn_research.data.sources import Source, open_source, subset
 from cnn_research.errors import ConfigError
@@ -33,6 +33,7 @@ class Task:
     and 'test'.
     first_bad(params, placed, batch, key) -> where on an image's way up the first number that is not finite stands.
     chance_loss: what a network that knows nothing scores, or None. fingerprints: {role: fingerprint of its source}, for the key.
+    about: what should be known of whoever learned it, as JSON: its checkpoints say it.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Task:
     first_bad: Callable
     chance_loss: float | None
     fingerprints: Mapping[str, str]
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Start(NamedTuple):
@@ -96,6 +98,11 @@ def task_name(start: Start | None = None) -> str:
     return f'classification from {start.name}' if start else 'classification'
 
 
+def protocol(views: str, fingerprints: Mapping[str, str]) -> str:
+    """12 hex digits for how and on what a network is tested."""
+    return records.digest([views, fingerprints.get('test')])[:12]
+
+
 def fingerprints(found: Mapping[str, Source]) -> dict[str, str]:
     """{role: fingerprint} of sources, for a key."""
     return {role: source.fingerprint for role, source in found.items()}
@@ -113,13 +120,19 @@ def fresh(net: Network, key) -> dict:
     return jax.jit(net.init)(key, jnp.zeros((1, *net.architecture.input_shape), jnp.float32))['params']
 
 
-def resize_of(config, source: Source) -> int:
-    """The short side in px that images of a source are scaled to for a trained network: as in its training for its own source; those of
-    another, unless they have the network's size, to its data.resize or else to its input's side; 0 = as they are."""
-    if source.name == config.data.name:
+def resize_of(config, shape: Sequence[int] | None, learned: Sequence[int] | None) -> int:
+    """The short side in px that images of a shape (H, W, C), None where they differ in size, are scaled to for a trained network; 0 = as
+    they are.
+
+    learned: the shape of the images that it learned from, as known: images of that shape are treated as in its training. Others, unless
+    they have the network's size, are brought to its data.resize or else to the side of those, or of its input.
+    """
+    own = configs.network(config).input_shape
+    if shape and learned and tuple(shape[:2]) == tuple(learned[:2]):
         return config.data.resize
-    shape = configs.network(config).input_shape
-    return 0 if source.image_shape and source.image_shape[:2] == shape[:2] else config.data.resize or shape[0]
+    if shape and tuple(shape[:2]) == own[:2]:
+        return 0
+    return config.data.resize or min((learned or own)[:2])
 
 
 def _statistics(config, train: Source, feed) -> dict:
@@ -200,4 +213,5 @@ def classification(
         first_bad=first_bad,
         chance_loss=math.log(net.architecture.num_classes) if config.loss.name == 'softmax' else None,
         fingerprints=fingerprints(found),
+        about={'class_names': list(found['train'].class_names), 'image_shape': found['train'].image_shape},
     )
