@@ -1,5 +1,6 @@
 """The depth ablation as a user runs it, small: plan, kill, going on, report again, joined reports; and its table from hand-made errors."""
 
+import csv
 import dataclasses
 import os
 import pathlib
@@ -129,6 +130,11 @@ def test_the_report_says_rows_papers_claims_and_no_verdict(workdir):
     assert 'optimizer.learning_rate=0.03' in page  # each trial's config
     files = {p.name for p in workdir.iterdir()} | {p.name for p in (workdir / 'figures').iterdir()}
     assert {'depth.csv', 'depth.md', 'depth.tex', 'lesions.csv', 'claims.csv', 'errors.png', 'parameters.pdf'} <= files
+    with open(workdir / 'depth.csv') as file:
+        lines = {line['row']: line for line in csv.DictReader(file)}
+    for label in (depth.WITHOUT_34, depth.WITHOUT_7):  # the difference of one seed, and what drawing the test images anew makes of it
+        mean, low, high = (float(lines[label][f'images{end}']) for end in ('', ' low', ' high'))
+        assert mean == pytest.approx(float(lines[label]['difference'])) and low <= mean <= high and low < high
 
 
 def test_reports_are_made_again_without_training_and_joined(workdir, tmp_path):
