@@ -14,6 +14,7 @@ import numpy as np
 from cnn_research import checkpoints, tasks, trials
 from cnn_research import config as configs
 from cnn_research.config import Field
+from cnn_research.reporting import claims, paired
 from cnn_research.studies.stride import filters, weights
 from cnn_research.studies.stride import report as stride
 from experiments.launch import command, pages, plans, sweep
@@ -67,6 +68,9 @@ def _rows(book: pages.Book) -> list[stride.Row]:
                 {seed: _covered(found, net.layer(1).stages[0].kernel) for seed, found in measures.items() if found},
                 None if kernels is None else np.array(kernels),
                 pages.problem(records),
+                {r.seed: 100 * r.result['test']['top5_error'] for r in done if net.num_classes >= claims.FEWEST_CLASSES},
+                {record.seed: paired.tested(record.result) for record in done},
+                net.num_classes if net else None,
             )
         )
     return rows
