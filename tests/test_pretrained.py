@@ -1,5 +1,7 @@
 """Published weights compute here what they compute in the library that they come from, at every tap; another network's are refused."""
 
+import argparse
+
 import jax
 import numpy as np
 import published_files
@@ -75,6 +77,31 @@ def test_every_format_holds_the_same(files, name):
     jax.tree.map(np.testing.assert_array_equal, variables, expected)
     kernel = net.features[3].weight.detach().numpy()
     assert variables['params']['layer2']['convolution']['kernel'][1, 2, 3, 4] == kernel[4, 3, 1, 2]
+
+
+@pytest.mark.parametrize('today', [True, False])
+def test_what_a_training_in_torch_saves(tmp_path, today):
+    """A checkpoint with all that scripts put into one, of a network within DataParallel, in bfloat16, by torch itself."""
+    net = published_files.twin(f'alexnet_owt {NARROW}')
+    optimizer = torch.optim.Adam(net.parameters())
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    saved = {
+        **{'epoch': 90, 'arch': 'alexnet', 'best_acc1': torch.tensor(56.5), 'best': np.float64(3), 'args': argparse.Namespace(lr=0.1)},
+        **{'optimizer': optimizer.state_dict(), 'scheduler': torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 5]).state_dict()},
+        'state_dict': torch.nn.DataParallel(net.bfloat16()).state_dict(),
+    }
+    torch.save(saved, tmp_path / 'x.pth.tar', _use_new_zipfile_serialization=today)
+    found = pretrained.load(tmp_path / 'x.pth.tar', f'alexnet_owt {NARROW}')
+    kernel = net.features[3].weight.detach().float().numpy()
+    np.testing.assert_array_equal(found.variables['params']['layer2']['convolution']['kernel'], kernel.transpose(2, 3, 1, 0))
+    assert found.notes[:4] == (
+        'its state dict is read from its entry state_dict',
+        'left aside: arch, args, best, best_acc1, epoch, optimizer and 1 more',
+        'its names are read without module',
+        'its numbers are bfloat16 in the file and float32 here',
+    )
 
 
 @pytest.mark.slow

@@ -51,15 +51,15 @@ _DAMAGE = (
 class Published(NamedTuple):
     """A network from a file. variables: {'params', 'preprocessing'}, for Network.apply and augment.prepare.
 
-    class_names: in the order of the outputs, None where they are not known; resize: as data.resize, the short side of the images that it
-    was made for, 0 = as they are; notes: what was read otherwise than it stands there, or assumed, a line each.
+    class_names: in the order of the outputs, None where they are not known; notes: what was read otherwise than it stands there, or
+    assumed, a line each; resize: as data.resize, the short side of the images that it was made for, 0 = as they are.
     """
 
     architecture: Architecture
     variables: dict
     class_names: tuple[str, ...] | None
-    resize: int
     notes: tuple[str, ...]
+    resize: int
 
 
 def load(path, expected: str = '', mean=None) -> Published:
@@ -250,7 +250,7 @@ def _torchvision(path, found, expected, read) -> Published:
     notes += [*more, *_precision(entries), f"assumed, for the file does not say: torchvision's mean and deviation of pixels; {said}"]
     params = layouts.from_foreign(net, _numbers(path, net, entries, read), names)
     preprocessing = {'mean': 255 * np.array(_TORCHVISION_MEAN), 'scale': 1 / (255 * np.array(_TORCHVISION_STD))}
-    return Published(net, _variables(params, preprocessing), class_names, IMAGE_SIDE, tuple(notes))
+    return Published(net, _variables(params, preprocessing), class_names, tuple(notes), IMAGE_SIDE)
 
 
 def _variables(params: dict, preprocessing: Mapping) -> dict:
@@ -273,7 +273,8 @@ def _caffe(path, layers, expected, mean) -> Published:
     class_names, said = _names(net)
     notes += ['no mean file was given; its mean pixel is subtracted'] if mean is None else []
     variables = _variables(layouts.from_foreign(net, arrays, layouts.CAFFE), {'mean': middle, 'scale': (1, 1, 1)})
-    return Published(net, variables, class_names, len(middle) if middle.ndim == 3 else IMAGE_SIDE, (*notes, f'assumed: {said}'))
+    side = len(middle) if middle.ndim == 3 else IMAGE_SIDE
+    return Published(net, variables, class_names, (*notes, f'assumed: {said}'), side)
 
 
 def _of_these_types(path: pathlib.Path, layers: list[caffemodel.CaffeLayer], nets: list[Architecture]) -> Architecture:
@@ -326,7 +327,7 @@ def _exported(path, found, described, expected, read) -> Published:
     arrays = _numbers(path, net, {name: found[name] for name in wanted}, read)
     params = layouts.from_foreign(net, arrays, layouts.TORCHVISION) if foreign else layouts.from_own(arrays)
     variables = _variables(params, described.preprocessing)
-    return Published(net, variables, described.class_names, described.resize, tuple(_precision(found)))
+    return Published(net, variables, described.class_names, tuple(_precision(found)), described.resize)
 
 
 def export(path, architecture: Architecture, variables: Mapping, class_names=None, resize: int = 0) -> tuple[str, ...]:

@@ -25,7 +25,16 @@ _STORAGES = {
 }
 # What a training saves beside its weights: a best accuracy of NumPy's, the command's arguments, a device. They stay names without a value.
 _ASIDE = (
-    *('argparse Namespace', '_codecs encode', 'numpy dtype', 'numpy ndarray', 'torch Size', 'torch device', 'pathlib PosixPath'),
+    *(
+        'argparse Namespace',
+        'collections Counter',
+        '_codecs encode',
+        'numpy dtype',
+        'numpy ndarray',
+        'torch Size',
+        'torch device',
+        'pathlib PosixPath',
+    ),
     *(f'numpy.{core}.multiarray {name}' for core in ('core', '_core') for name in ('scalar', '_reconstruct')),
     *(f'{module} {name}' for module in ('builtins', '__builtin__') for name in ('set', 'dict', 'list', 'int', 'float')),
     *(f'torch {kind}' for kind in ('float32', 'float16', 'bfloat16', 'float64')),
