@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import json
 import math
+import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 import ml_collections
 
 from cnn_research import architecture as arch
+from cnn_research import records
 from cnn_research.data.augment import NORMALIZATIONS
 from cnn_research.errors import ConfigError, nearest
 from cnn_research.models import zoo
 from cnn_research.models.initialization import KERNELS
 
+FILE = 'config.json'  # of a workdir
 NUMERICS = 1  # raised by hand when the same config comes to mean other numbers; part of every trial's key
 
 LOSSES = {
@@ -123,8 +126,9 @@ FIELDS = (
 )
 BY_NAME = {field.name: field for field in FIELDS}
 
-# What does not change the numbers of a run, or is measured after it.
-_NOT_IN_KEY = ('architecture', 'data.dir', 'data.name', 'data.resident_gb', 'data.workers', 'evaluate.views', 'evaluate.batch_size')
+# What does not change the trained numbers of a run: where its data are, how they are held, what is measured of it and shown.
+_NOT_IN_KEY = ('architecture', 'data.dir', 'data.name', 'data.resident_gb', 'data.workers', 'data.test', 'data.test_examples')
+_NOT_IN_KEY += ('evaluate.views', 'evaluate.batch_size')
 _NOT_IN_KEY_SECTIONS = ('log.', 'checkpoint.')
 DECISIVE = tuple(field.name for field in FIELDS if field.name not in _NOT_IN_KEY and not field.name.startswith(_NOT_IN_KEY_SECTIONS))
 
@@ -248,7 +252,12 @@ def marked_steps(marks: str, batch_size: int, num_examples: int) -> frozenset[in
 
 def network(config) -> arch.Architecture:
     """The architecture of a config: from its resolved JSON where there is one, else from the zoo."""
-    return arch.from_json(config.architecture_json) if config.architecture_json else zoo.architecture(config.architecture)
+    return network_of({'architecture': config.architecture, 'architecture_json': config.architecture_json})
+
+
+def network_of(values: Mapping[str, Any]) -> arch.Architecture:
+    """The same, of {dotted name: value}."""
+    return arch.from_json(values['architecture_json']) if values['architecture_json'] else zoo.architecture(values['architecture'])
 
 
 def check_values(config, fields: Sequence[Field] = FIELDS) -> None:
@@ -345,9 +354,33 @@ def _check_combination(config, net) -> None:
         raise ConfigError('log.tensorboard=True needs tensorboardX: pip install tensorboardX.')
 
 
+def _content(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides a training, of {dotted name: value}: an architecture whatever it is called."""
+    content = {name: values.get(name) for name in DECISIVE}
+    net = json.loads(content['architecture_json'] or '{}')
+    return {**content, 'architecture_json': {name: value for name, value in net.items() if name != 'name'}}
+
+
+def decisive(values: Mapping[str, Any]) -> str:
+    """SHA-256 of what decides a training, of {dotted name: value}, beside its data: what a saved config is held against."""
+    return records.digest(_content(values))
+
+
 def key(config, fingerprints: Mapping[str, str], task: str = 'classification') -> str:
-    """First 12 hex digits of the SHA-256 of what decides a run's numbers. fingerprints: {role: source fingerprint}."""
-    content = {name: value for name, value in flat(config).items() if name in DECISIVE}
-    content['architecture_json'] = {k: v for k, v in json.loads(content['architecture_json']).items() if k != 'name'}
-    text = json.dumps({'numerics': NUMERICS, 'task': task, 'data': dict(fingerprints), **content}, sort_keys=True)
+    """First 12 hex digits of the SHA-256 of what decides a run's trained numbers.
+
+    fingerprints: {role: source fingerprint}; what a network is tested on decides nothing of its training.
+    """
+    data = {role: fingerprint for role, fingerprint in fingerprints.items() if role != 'test'}
+    text = json.dumps({'numerics': NUMERICS, 'task': task, 'data': data, **_content(flat(config))}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def write(workdir, config) -> None:
+    """WORKDIR/config.json."""
+    records.write(pathlib.Path(workdir) / FILE, config.to_dict())
+
+
+def read(workdir) -> dict[str, Any]:
+    """{dotted name: value} of WORKDIR/config.json; CheckpointError where it is missing or not what was written."""
+    return flat(records.read(pathlib.Path(workdir) / FILE))

@@ -24,6 +24,10 @@ class CheckpointError(ResearchError):
     """A saved state that is missing or damaged."""
 
 
+class WriteError(ResearchError):
+    """A file that cannot be written: a full disk, a place that is read-only."""
+
+
 class TrialError(ResearchError):
     """A training that could not go on: a loss that is not finite, say."""
 

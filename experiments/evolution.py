@@ -57,7 +57,7 @@ def _drifts(looked: looking.Looked, workdir: str, steps: list[int], taps: list[s
 def compared(workdir: str) -> list[int]:
     """The checkpoints of checkpoint.marks and the last one; all that are there, where the training had no marks."""
     there = checkpoints.steps(workdir)
-    config, a_step = (checkpoints.read_config(workdir), journal.epoch(workdir, 1)) if there else ({}, None)
+    config, a_step = (configs.read(workdir), journal.epoch(workdir, 1)) if there else ({}, None)
     if not a_step or not config['checkpoint.marks']:
         return there
     batch_size = config['data.batch_size']

@@ -58,7 +58,7 @@ def _source(trial: trials.Trial, options):
     train, test = (open_source(options['probe.data'] or data.name, split, data.dir or None) for split in splits)
     source = joined(train, test)
     learned = np.arange(source.num_examples) < train.num_examples if own else None
-    return source, learned, tasks.resize_of(trial.config, source)
+    return source, learned, tasks.resize_of(trial.config, source.image_shape, source.image_shape if own else None)
 
 
 def _taps(config, options) -> list[str]:

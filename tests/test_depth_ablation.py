@@ -89,13 +89,13 @@ def test_killed_in_the_middle_and_started_again_it_ends_with_what_it_had(tmp_pat
     code, out, err = ran('depth_ablation', *SMALL, f'--workdir={folder}')
     assert code == 0 and out == f'report: {folder}/report.html\n', err
     assert {p: p.stat().st_mtime_ns for p in before} == before
-    _, records = trials.records(folder)
+    _, records = trials.records_of(folder)
     assert [(r.part, r.row, r.state) for r in records] == [(part, row, 'finished') for part in ('', 'refit') for row in _rows('smoke')]
     assert [r.config['optimizer.trainable'] for r in records[5:]] == ['8', '5,8', '8', '8', '5,8']
 
 
 def test_every_row_is_trained_refitted_and_measured(workdir):
-    about, records = trials.records(workdir)
+    about, records = trials.records_of(workdir)
     assert about['experiment'] == 'depth_ablation' and [r.state for r in records] == ['finished'] * 6
     assert [(r.part, r.row) for r in records[2:4]] == [('', depth.WITHOUT_7), ('refit', depth.BASE)]
     base = records[0]
@@ -111,7 +111,7 @@ def test_every_row_is_trained_refitted_and_measured(workdir):
 
 
 def test_the_command_of_a_trial_trains_that_trial(workdir):
-    _, records = trials.records(workdir)
+    _, records = trials.records_of(workdir)
     arguments = command.shlex.split(records[2].run['command'])[3:]
     again = configs.check(command.parse('train', 'configs/alexnet.py:clutter', arguments, trials.FIELDS).config)
     assert {k: v for k, v in configs.flat(again).items() if k in configs.DECISIVE} == {
@@ -144,7 +144,7 @@ def test_results_are_files_with_all_that_they_came_from(workdir, tmp_path):
     assert (code, out) == (0, f'results: {tmp_path}/kept/README.md\n'), err
     assert {p: p.stat().st_mtime_ns for p in workdir.rglob('*')} == before
     text = (tmp_path / 'kept' / 'README.md').read_text()
-    records = trials.records(workdir)[1]
+    records = trials.records_of(workdir)[1]
     told = ('6 of 6 trainings finished, seeds 0', records[0].run['machine'], records[0].run['versions'], 'Clutter is a demonstration')
     assert all(part in text for part in told) and str(workdir) not in text
     assert (workdir / 'depth.md').read_text() in text and (tmp_path / 'kept' / 'depth.csv').read_text() == (
@@ -159,7 +159,7 @@ def test_results_are_files_with_all_that_they_came_from(workdir, tmp_path):
 
 
 def test_a_partial_table_is_rendered_with_its_gaps(workdir, tmp_path):
-    records = trials.records(workdir)[1]
+    records = trials.records_of(workdir)[1]
     gone = [records[0]._replace(state='failed', error='the loss is not finite', result=None), *records[1:]]
     book = as_book(tmp_path, gone)
     rendered = depth_ablation.render(book)
@@ -170,7 +170,7 @@ def test_a_partial_table_is_rendered_with_its_gaps(workdir, tmp_path):
 
 @pytest.mark.parametrize('select', ['', 'holdout'])
 def test_a_grid_has_a_row_for_each_point_or_the_chosen_one(workdir, tmp_path, select):
-    records = [record for record in trials.records(workdir)[1] if not record.part]
+    records = [record for record in trials.records_of(workdir)[1] if not record.part]
     points = [record._replace(point=f'data.batch_size={size}') for size in (32, 64) for record in records]
     worse = {**records[1].result, 'holdout': {**records[1].result['holdout'], 'error': 2.0}}
     points[1] = points[1]._replace(result=worse)  # the first point of one row; elsewhere the first of equals is chosen

@@ -89,7 +89,7 @@ def test_a_finished_network_is_taken_from_elsewhere_and_probed_on_other_data(wor
     layer_probing.main(given(tmp_path / 'other', *more))
     text = (tmp_path / 'other' / 'report.html').read_text()
     assert 'Layer probing on digits, networks of clutter' in text and not (tmp_path / 'other' / 'trials').exists()
-    about, (record,) = trials.records(tmp_path / 'other')
+    about, (record,) = trials.records_of(tmp_path / 'other')
     assert record.workdir == trial.resolve() and record.state == 'finished' and not record.reduced
     assert pages.report([tmp_path / 'other']) == text
 

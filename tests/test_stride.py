@@ -9,11 +9,12 @@ from cnn_research import config as configs
 from cnn_research.reporting import page
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.studies.stride import report as stride
+from cnn_research.studies.stride import weights
 from configs import stride_diagnosis as recipe
 from experiments import stride_diagnosis as experiment
 from experiments.launch import command
 
-AXES = stride.Axes((0, 0.125, 0.25, 0.5), (0.125, 0.25))
+AXES = stride.Axes((0, 0.125, 0.25, 0.5), (0.125, 0.25), {7: (0.0, 0.15, 0.79), 11: (0.0, 0.15, 0.96)})
 
 
 @pytest.mark.parametrize('scale', recipe.SCALES)
@@ -42,14 +43,22 @@ def test_a_label_is_read_back():
         stride.cell('7/2')
 
 
-def measures(mid=0.2, shift=0.5, dead=0, dominance=2.0):
+def measures(mid=0.2, shift=0.5, dead=0, dominance=2.0, coverage=0.1):
     """Of four filters in each layer, one of them zero."""
 
     def layer():
         shares = {name: [0.1, 0.2, 0.3, np.nan] for name in ('constant', 'low', 'high', 'colour', 'aliasing', 'selectivity')}
         never, rings = [i < dead for i in range(4)], [[0.1, mid, 0.3]] * 3 + [[np.nan] * 3]
         activity = {'never': never, 'always': [False] * 3 + [dead > 0], 'rarely': never}
-        return {**shares, **activity, 'mid': [mid] * 3 + [np.nan], 'dominance': dominance, 'variation': 0.5, 'histogram': rings}
+        return {
+            **shares,
+            **activity,
+            'mid': [mid] * 3 + [np.nan],
+            'dominance': dominance,
+            'variation': 0.5,
+            'histogram': rings,
+            'coverage': coverage,
+        }
 
     return {'layer1': layer(), 'layer2': layer(), 'shift': {f'layer{n}': [shift - 0.1, shift + 0.1] for n in (1, 2, 5)}}
 
@@ -75,14 +84,14 @@ def test_values_are_percent_and_leave_out_filters_of_zeros():
 
 
 def test_claims_are_about_the_papers_two_cells_each_by_its_own_quantity():
-    good = {'mid': [0.3, 0.31, 0.32], 'shift': [0.3, 0.31, 0.29], 'dead': [0, 0, 0]}
-    bad = {'mid': [0.2, 0.2, 0.2], 'shift': [0.5, 0.52, 0.5], 'dead': [2, 3, 2], 'dominance': [2.0, 2.1, 2.0]}
+    good = {'coverage': [0.3, 0.31, 0.32], 'shift': [0.3, 0.31, 0.29], 'dead': [0, 0, 0]}
+    bad = {'coverage': [0.2, 0.2, 0.2], 'shift': [0.5, 0.52, 0.5], 'dead': [2, 3, 2], 'dominance': [2.0, 2.1, 2.0]}
     rows = [row(label) for label in LABELS if label not in ('(11/4, 1), renormalised', '(7/2, 2), renormalised', '(11/4, 1)')]
     rows += [row('(11/4, 1)', dominance=[3.0, 3.3, 3.1])]
     fine, coarse = '(7/2, 2), renormalised', '(11/4, 1), renormalised'
     as_said = [*rows, row(fine, (40.0, 41.0, 40.5), **good), row(coarse, **bad)]
     found = stride.judged(as_said, demonstration=False)
-    assert [one.claim.quantity for one in found] == ['dead', 'mid', 'shift', 'error', 'dominance']
+    assert [one.claim.quantity for one in found] == ['dead', 'coverage', 'shift', 'error', 'dominance']
     assert {one.verdict for one in found} == {'reproduced'}
     assert found[1].differences[0].mean == pytest.approx(11) and found[3].differences[0].mean == pytest.approx(10.5)
     swapped = [*rows, row(coarse, (40.0, 41.0, 40.5), **good, dominance=4.0), row(fine, **bad)]
@@ -92,6 +101,21 @@ def test_claims_are_about_the_papers_two_cells_each_by_its_own_quantity():
     assert {one.verdict for one in stride.judged(equal, demonstration=False)} == {'undecided'}
     failed = [one._replace(problem='seed 1 failed') if one.label == fine else one for one in as_said]
     assert [one.verdict for one in stride.judged(failed, demonstration=False)] == ['no verdict'] * 4 + ['reproduced']
+
+
+def test_what_is_judged_of_the_mid_band_is_set_against_the_kernels_size():
+    """The best filters of 3x3 and of 5x5 cover as much, though the shares differ by a factor of two; so do random ones."""
+    rng = np.random.default_rng(0)
+    for draw in (lambda size: rng.normal(size=(size, size, 3, 2000)), lambda size: rng.normal(size=(size, size, 3, 2000)) + 0.5):
+        found, shares = [], []
+        for size in (3, 5):
+            bands = weights.bands(draw(size))
+            stored = {'layer1': {name: part.tolist() for name, part in bands._asdict().items()}}
+            covered = experiment._covered(stored, size)
+            found.append(covered['layer1'].pop('coverage'))
+            shares.append(bands.mid.mean())
+            assert covered == stored
+        assert found == pytest.approx([0, 0], abs=0.02) and shares[1] > 1.3 * shares[0]
 
 
 def test_no_claim_is_made_of_cells_crossed_with_a_grid():

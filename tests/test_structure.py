@@ -29,7 +29,8 @@ BELOW = {
     'data': _GROUND,
     'losses': set(),
     'parallel': set(),
-    'reporting': _GROUND,
+    'files': _GROUND,
+    'reporting': {'files'} | _GROUND,
 }
 
 

@@ -22,6 +22,7 @@ NORMALIZATIONS = {
     'mean_std': 'each channel brought to mean 0 and standard deviation 1',
     'lenet': 'background -0.1, ink 1.175 (LeCun 1998)',
 }
+WIDE = 1000.0  # px; the standard deviation of a Gaussian from which on its sum is its integral, to the last bit
 # The preprocessing of a network that has none: it sees its images as they are.
 AS_IT_IS = {'mean': np.zeros(1, np.float32), 'scale': np.ones(1, np.float32)}
 
@@ -228,10 +229,14 @@ def affine_matrix(vertical: float, horizontal: float, angle: float, shear: float
 
 def smoothing(size: int, sigma: float) -> np.ndarray:
     """(size, size) matrix that convolves a line with a Gaussian of sum 1, zeros beyond the ends."""
-    reach = 8 * int(sigma + 1)
-    total = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2).sum()
     offsets = np.arange(size)[:, None] - np.arange(size)
-    return (np.exp(-0.5 * (offsets / sigma) ** 2) / total).astype(np.float32)
+    with np.errstate(over='ignore'):  # a narrow Gaussian is 0 a pixel away
+        if sigma > WIDE:
+            total = sigma * np.sqrt(2 * np.pi)  # of a wide one the sum is the integral, and summing would take memory
+        else:
+            reach = 8 * int(sigma + 1)
+            total = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2).sum()
+        return (np.exp(-0.5 * (offsets / sigma) ** 2) / total).astype(np.float32)
 
 
 def _coordinates(shape, affine_key, elastic_key, settings):

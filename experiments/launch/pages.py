@@ -74,7 +74,7 @@ def _details(book: Book) -> str:
 
 def _rendered(workdir: pathlib.Path, folder: pathlib.Path, number: int = 0) -> tuple[Book, Rendered]:
     """A workdir's book, and what its experiment makes of it, tables and figures in the folder; number: its place among several."""
-    about, found = trials.records(workdir)
+    about, found = trials.records_of(workdir)
     if about['options']['trials.select'] == 'holdout':
         found = trials.selected(found)
     name = about['experiment'] + (f'-{number}' if number else '')

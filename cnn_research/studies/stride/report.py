@@ -55,10 +55,14 @@ class Row(NamedTuple):
 
 
 class Axes(NamedTuple):
-    """Of the frequency histograms, in cycles per pixel: edges of the bins, upper limits of the low and the mid band."""
+    """Of the frequency histograms, in cycles per pixel: edges of the bins, upper limits of the low and the mid band.
+
+    ranges: {kernel of layer 1: (least, that of random weights, most) of what a varying filter can have in mid}, shares of its energy.
+    """
 
     edges: Sequence[float]
     limits: tuple[float, float]
+    ranges: Mapping[int, tuple[float, float, float]]
 
 
 # ---- measures
@@ -95,6 +99,7 @@ _LAYER1 = {
     'low': ('low, %', '.1f', _mean(1, 'low')),
     'mid': ('mid, %', '.1f', _mean(1, 'mid')),
     'high': ('high, %', '.1f', _mean(1, 'high')),
+    'coverage': ('mid coverage, %', '.1f', lambda measures: 100 * measures['layer1']['coverage']),
     'colour': ('colour, %', '.1f', _mean(1, 'colour')),
     'aliasing': ('aliasing, %', '.1f', _mean(1, 'aliasing')),
     'shift': ('shift sensitivity of layer 2, %', '.1f', _shift(lambda shift: 'layer2')),
@@ -142,7 +147,12 @@ def stated(rows: Sequence[Row]) -> list[claims.Claim]:
     there, less, more = f'{fine.cell.name} than {coarse.cell.name}', {coarse.label: 1, fine.label: -1}, {fine.label: 1, coarse.label: -1}
     found = [
         claims.Claim(f'Smaller filters and stride leave fewer dead filters in layer 1: {there}.', _SAID, (less,), quantity='dead'),
-        claims.Claim(f'They cover more of the mid frequencies: {there}.', _SAID, (more,), quantity='mid'),
+        claims.Claim(
+            f'They cover more of the mid frequencies, measured against what filters of their size can: {there}.',
+            f'{_SAID} ("little coverage of the mid frequencies"); the measure is ours',
+            (more,),
+            quantity='coverage',
+        ),
         claims.Claim(
             f'What layer 2 says changes less when the image is shifted: {there}.',
             f'{_SAID} ("aliasing artifacts caused by the large stride"); the measure is ours',
@@ -285,16 +295,23 @@ def shifts(rows: Sequence[Row]) -> Figure:
 # ---- the report
 
 _ABOUT = (
-    'A cell is (kernel/stride of layer 1, stride of layer 2). Dead: maps whose nonlinearity is active nowhere, or everywhere, on the whole '
-    "test set. Constant, low, mid, high: shares of a filter's energy, the mean over filters: in its mean over positions, and in "
-    'frequencies below {0:g}, up to {1:g}, and above, in cycles per pixel, by the same measure for kernels of every size. Weights drawn '
-    'at random have 10 to 15 % in mid and about 80 % in high. A kernel of k pixels cannot tell frequencies closer than about 1/k, so small '
-    'kernels spread over the limits whatever they learned. Colour: the share of energy at right angles to grey.\n\n'
+    'A cell is (kernel/stride of layer 1, stride of layer 2). Renormalised: every convolution filter is kept at an RMS of at most '
+    '{bound:g} during training. Dead: maps whose nonlinearity is active nowhere, or everywhere, on the whole test set; a smaller stride '
+    'has more positions to be active at. Largest / median RMS: a bound on the RMS lowers it by definition where filters reach it, so the '
+    'claim says no more than that some outgrow it. Colour: the share of energy at right angles to grey, 67 % in random weights of every '
+    'size.\n\n'
+    "Constant, low, mid, high: shares of a filter's energy, the mean over filters: in its mean over positions, and in frequencies below "
+    '{low:g}, up to {mid:g}, and above, in cycles per pixel. They cannot be compared between sizes: a kernel of k pixels cannot tell '
+    'frequencies closer than about 1/k. Of what varies, random weights and the best filter of a size have in mid: {ranges}. Mid coverage '
+    'sets the share of what varies between these: 0 % where the filters have on average as much as random weights, 100 % where each has as '
+    'much as any of its size could, -100 % where as little, the same at every size. The claim is judged on it; the shares are judged '
+    'by nothing.\n\n'
     "Aliasing: the share of the energy of layer 1's response at stride 1 that its stride folds; it falls with the stride almost by "
-    'definition, and is 0 without one. Shift sensitivity: the distance between the features of an image and of the same image shifted, '
-    'over that between two images, the mean over shifts of 1 to {2} px.\n\n'
+    'definition, and is 0 without one, so no claim is judged on it. Shift sensitivity: the distance between the features of an image and '
+    'of the same image shifted, over that between two images, the mean over shifts of 1 to {shift} px. The product of both strides is the '
+    'same in all cells; but a larger kernel averages over more pixels and feels shifts less, whatever its stride.\n\n'
     'Frequencies of layer 2 are left out: its kernels read rectified and pooled responses, and what they vary with is the pattern of '
-    'those, not the image. Renormalised: every convolution filter is kept at an RMS of at most {3:g} during training.'
+    'those, not the image. Orientation selectivity, among further measures, is larger in random weights of smaller kernels.'
 )
 _EFFECTS = (
     'Each column is the change when one factor takes its other level and the others stay, the mean over the four pairs of rows that differ '
@@ -322,7 +339,8 @@ def report(
     demonstration = data == 'clutter'
     judgements = judged(rows, demonstration)
     caption = f'The first layer on {data}: mean ± standard deviation (seeds).'
-    about = _ABOUT.format(*axes.limits, largest_shift, bound)
+    ranges = '; '.join(f'{kernel} px, {100 * random:.0f} and {100 * most:.0f} %' for kernel, (_, random, most) in axes.ranges.items())
+    about = _ABOUT.format(low=axes.limits[0], mid=axes.limits[1], ranges=ranges, shift=largest_shift, bound=bound)
     sections = [('Measures', show.table('stride', table(rows, caption)) + show.text(about))]
     if demonstration:
         sections.append(('About clutter', show.text(_CLUTTER)))

@@ -1,0 +1,106 @@
+"""The one way in which what is kept is written, and records are read."""
+
+import contextlib
+import json
+import math
+import os
+import pathlib
+import secrets
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from cnn_research.errors import CheckpointError, WriteError
+
+
+def write(path: str | os.PathLike, content: str | bytes | Callable[[BinaryIO], Any]) -> None:
+    """The file, whole or not at all, its folder made: text, bytes, or what a function writes into an open file.
+
+    The partial file has a name of its own, so that processes may write the same file at once. WriteError, naming the file, where the disk
+    is full or the place cannot be written; what was there before is there still.
+    """
+    path = pathlib.Path(path)
+    partial = path.parent / f'.{path.name[:40]}.{secrets.token_hex(6)}.partial'
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, 'wb') as file:
+            if callable(content):
+                content(file)
+            else:
+                file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise refused(path, error) from None
+    finally:
+        with contextlib.suppress(OSError):  # of a place that is none
+            partial.unlink(missing_ok=True)
+
+
+def refused(path: str | os.PathLike, error: OSError) -> WriteError:
+    """What is said where a file cannot be written."""
+    return WriteError(
+        f'{path} cannot be written ({error.strerror or error}); nothing that was kept before is lost: make room or choose another place, '
+        'and give the same command again.'
+    )
+
+
+_KINDS = {float: 'a finite number', int: 'a whole number', str: 'a text', bool: 'true or false', list: 'a list', dict: 'an object'}
+
+
+def read_json(path: str | os.PathLike, needs: Any = None) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    needs: of what must be there, as in `check`. CheckpointError, naming the file and the field, where it is missing or damaged.
+    """
+    return check(path, _parsed(path, '', _text(path)), {} if needs is None else needs)
+
+
+def read_lines(path: str | os.PathLike, needs: Any = None) -> list[dict[str, Any]]:
+    """The objects in a file of one JSON object a line, as `read_json` has them; what follows the last line end was never finished."""
+    lines = _text(path).split('\n')[:-1]
+    found = [_parsed(path, f'line {number}', line) for number, line in enumerate(lines, 1)]
+    return [check(path, one, {} if needs is None else needs, f'line {number}') for number, one in enumerate(found, 1)]
+
+
+def check(path: str | os.PathLike, found: Any, needs: Any, place: str = '') -> Any:
+    """What was found in a file at a place, unless it is not what is needed: CheckpointError, naming the file and the field.
+
+    needs: a type, {field: the same of what must be in an object} or [the same of all members of a list]; float is any finite number.
+    """
+    kind = type(needs) if isinstance(needs, dict | list) else needs
+    fits = isinstance(found, int | float) if kind is float else isinstance(found, kind)
+    if not fits or (kind in (int, float) and (isinstance(found, bool) or not math.isfinite(found))):
+        raise CheckpointError(f'{path} is damaged: {place or "it"} is {_shown(found)}, not {_KINDS[kind]}.')
+    for name, inner in needs.items() if isinstance(needs, dict) else ():
+        inside = f'{place}.{name}' if place else name
+        if name not in found:
+            raise CheckpointError(f'{path} is damaged: {inside} is missing.')
+        check(path, found[name], inner, inside)
+    for number, member in enumerate(found) if isinstance(needs, list) else ():
+        check(path, member, needs[0], f'{place}[{number}]')
+    return found
+
+
+def _text(path) -> str:
+    try:
+        return pathlib.Path(path).read_bytes().decode()
+    except OSError as error:
+        raise CheckpointError(f'{path} cannot be read ({error.strerror or error}).') from None
+    except ValueError:
+        raise CheckpointError(f'{path} is damaged: it is not text in UTF-8.') from None
+
+
+def _parsed(path, place, text):
+    try:
+        found = json.loads(text)
+        if '\\u' in text:
+            json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is no character
+        return found
+    except (ValueError, RecursionError):
+        raise CheckpointError(f'{path} is damaged: {place or "it"} cannot be read as JSON.') from None
+
+
+def _shown(value) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f'{text[:40]}...'

@@ -1,0 +1,105 @@
+"""What is written is whole or not there, whoever else writes it; what is damaged says so."""
+
+import errno
+import json
+import os
+import pathlib
+import threading
+
+import pytest
+
+from cnn_research import files
+from cnn_research.errors import CheckpointError, WriteError
+
+DAMAGED = {
+    'missing': None,
+    'empty': b'',
+    'truncated': b'{"a": 1',
+    'not UTF-8': b'\xff\xfe{\x00}\x00',
+    'a list': b'[1]',
+    'a text': b'"x"',
+    'null': b'null',
+    'nan': b'NaN',
+    'deep': b'[' * 100_000,
+    'long number': b'{"a": ' + b'9' * 5000 + b'}',
+    'half a character': b'{"a": "\\ud800"}',
+}
+
+
+@pytest.mark.parametrize('kind', DAMAGED)
+def test_a_damaged_record_is_one_readable_line(kind, tmp_path):
+    path = tmp_path / 'run.json'
+    if DAMAGED[kind] is not None:
+        path.write_bytes(DAMAGED[kind])
+    with pytest.raises(CheckpointError, match=r'run\.json (is damaged|cannot be read)') as told:
+        files.read_json(path)
+    assert '\n' not in str(told.value) and len(str(told.value)) < len(str(path)) + 100
+
+
+@pytest.mark.parametrize('value', [None, '1', [1], {}, True, float('nan'), float('inf')])
+def test_a_field_of_another_kind_is_named(value, tmp_path):
+    path = tmp_path / 'result.json'
+    path.write_text(json.dumps({'test': {'error': value}}))
+    with pytest.raises(CheckpointError, match=r'test\.error is .*, not a finite number'):
+        files.read_json(path, {'test': {'error': float}})
+    with pytest.raises(CheckpointError, match=r'test\.loss is missing'):
+        files.read_json(path, {'test': {'loss': float}})
+    path.write_text(json.dumps({'test': {'error': 1, 'more': value}}))
+    assert files.read_json(path, {'test': {'error': float}})['test']['error'] == 1
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize('where', ['a folder', 'below a file', 'full'])
+def test_what_cannot_be_written_leaves_what_was_there(where, tmp_path, monkeypatch):
+    path = {'a folder': tmp_path / 'folder', 'below a file': tmp_path / 'kept' / 'new', 'full': tmp_path / 'kept'}[where]
+    (tmp_path / 'folder').mkdir()
+    (tmp_path / 'kept').write_text('before')
+    if where == 'full':
+        monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(WriteError, match='cannot be written .* nothing that was kept before is lost') as told:
+        files.write(path, 'after')
+    assert str(path) in str(told.value) and '\n' not in str(told.value)
+    assert (tmp_path / 'kept').read_text() == 'before' and sorted(p.name for p in tmp_path.iterdir()) == ['folder', 'kept']
+
+
+def test_many_write_one_file_at_once_and_every_reader_finds_it_whole(tmp_path):
+    path, wrong = tmp_path / 'plan.json', []
+    texts = [json.dumps([number] * 2000) for number in range(4)]
+    files.write(path, texts[0])
+
+    def work(text):
+        try:
+            for _ in range(15):
+                files.write(path, text)
+                assert path.read_text() in texts
+        except BaseException as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(text,)) for text in texts]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert not wrong and [p.name for p in tmp_path.iterdir()] == ['plan.json']
+
+
+def test_content_may_be_text_bytes_or_a_function(tmp_path):
+    for number, content in enumerate(('é', 'é'.encode(), lambda file: file.write('é'.encode()))):
+        path = pathlib.Path(tmp_path / 'new' / str(number))
+        files.write(path, content)
+        assert path.read_text() == 'é'
+
+
+def test_records_by_lines_and_lists_are_read_alike(tmp_path):
+    path = tmp_path / 'timing.jsonl'
+    path.write_text('{"seconds": 1}\n{"seconds": 2.5}\n{"seco')
+    assert [line['seconds'] for line in files.read_lines(path, {'seconds': float})] == [1, 2.5]
+    path.write_text('{"seconds": 1}\n{"seconds": "2"}\n')
+    with pytest.raises(CheckpointError, match=r"line 2\.seconds is '2', not a finite number"):
+        files.read_lines(path, {'seconds': float})
+    path.write_text('{"seconds": 1}\n\n')
+    with pytest.raises(CheckpointError, match='line 2 cannot be read as JSON'):
+        files.read_lines(path)
+    with pytest.raises(CheckpointError, match=r'trials\[1\] is None, not an object'):
+        files.check('plan.json', {'trials': [{'row': 'a'}, None]}, {'trials': [{'row': str}]})
