@@ -80,9 +80,10 @@ def test_the_zoo_has_one_network_of_torchvisions_layout():
 @pytest.mark.parametrize(('name', 'resize'), [('alexnet_32', 0), (OWT, 256)])
 def test_an_exported_file_is_a_trained_network(tmp_path, name, resize):
     net = zoo.architecture(name)
-    pretrained.export(tmp_path / 'net.safetensors', net, variables(net), None, resize)
+    pretrained.export(tmp_path / 'net.safetensors', net, variables(net), 'abcdefghij', resize)
     trained = checkpoints.trained(tmp_path / 'net.safetensors')
     assert trained.architecture == net and trained.config.data.resize == resize and trained.step == 0
+    assert trained.class_names == tuple('abcdefghij')
     assert configs.network(configs.check(trained.config)) == net
     assert pretrained.load(tmp_path / 'net.safetensors').class_names is None
 
