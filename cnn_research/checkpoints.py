@@ -198,6 +198,6 @@ def trained(path, step: int | None = None, mean: str | None = None) -> Trained:
         return load(path, step)
     if step is not None:
         raise CheckpointError(f'{path} has no steps to choose from; leave step {step} out.')
-    net, variables = pretrained.load(path, mean=mean)
-    fields = {'architecture': net.name, 'architecture_json': net.to_json(), 'data.resize': pretrained.IMAGE_SIDE}
-    return Trained(net, variables, configs.update(configs.default(), fields), 0)
+    found = pretrained.load(path, mean=mean)
+    fields = {'architecture': found.architecture.name, 'architecture_json': found.architecture.to_json(), 'data.resize': found.resize}
+    return Trained(found.architecture, found.variables, configs.update(configs.default(), fields), 0, found.class_names or ())
