@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from cnn_research import checkpoints, optimizers, parallel, tasks
+from cnn_research import checkpoints, memory, optimizers, parallel, tasks
 from cnn_research import config as configs
 from cnn_research.architecture import from_json
 from cnn_research.errors import ConfigError, TrialError
@@ -225,6 +225,7 @@ def fit(
     result = finished(workdir, key)
     if result and result['views'] == config.evaluate.views:
         return Run(workdir, config, result['step'], result, read_history(workdir))
+    memory.check(config, configs.network(config), found)
     num_examples = task.num_examples if task else found['train'].num_examples
     total = configs.steps(config.schedule, config.data.batch_size, num_examples)
     schedule = optimizers.schedule(config, total, config.data.batch_size, num_examples)

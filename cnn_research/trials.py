@@ -7,7 +7,6 @@ its result.json has its key, and has error.json when it failed; what else is mea
 import collections
 import itertools
 import json
-import math
 import pathlib
 import re
 import threading
@@ -20,13 +19,13 @@ from typing import Any, NamedTuple
 import jax
 import ml_collections
 
-from cnn_research import checkpoints, parallel, tasks, train
+from cnn_research import checkpoints, memory, parallel, tasks, train
 from cnn_research import config as configs
 from cnn_research.config import Field
 from cnn_research.errors import ConfigError, ResearchError
 
 FIELDS = (
-    Field('trials.seeds', 1, 'networks of each row; their seeds count up from the field seed', low=1),
+    Field('trials.seeds', 1, 'networks of each row; their seeds count up from the field seed', low=1, high=1000),
     Field('trials.grid', '', "values to cross with every row: 'optimizer.learning_rate=0.01,0.03; data.batch_size=32,128'"),
     Field('trials.select', '', "'holdout' shows of a row's grid only the point with the lowest mean holdout error", ('', 'holdout')),
     Field('trials.shard', '', "the share of the trials that this process takes: '2/8' is the second of eight"),
@@ -131,6 +130,8 @@ def plan(
                 key = configs.key(checked, opened[name], tasks.task_name(start))
                 label = ', '.join(f'{field}={value}' for field, value in point.items())
                 made.append(Trial(part, row, label, {**overrides, 'seed': seed}, checked, key, folder / 'trials' / key, start))
+                if state(made[-1].workdir, key) != 'finished':
+                    memory.check(checked, net)
     return made
 
 
@@ -201,14 +202,14 @@ def carry_out(
 ) -> None:
     """Trains what is missing, begun, failed before or stale. A trial that fails leaves error.json, and the rest goes on.
 
-    Each device takes one trial at a time, unless a trial needs more memory than one device has; then all of them work on one. Trials that
+    Each device takes one trial at a time, unless a trial may need more than half of its memory; then all of them work on one. Trials that
     another process trains are waited for at the end, and taken over if that process dies. watch is told (trial, event of `fit`), and
     {'outcome': 'finished' or 'failed'} at its end. Raises Stopped once `stop` says so.
     """
     devices = devices or parallel.local_devices()
     waiting = collections.deque(trial for trial in trials if state(trial.workdir, trial.key) != 'finished')
     limit = (devices[0].memory_stats() or {}).get('bytes_limit', float('inf'))
-    alone = all(memory(trial.config) < limit for trial in waiting)
+    alone = all(2 * memory.training(trial.config, configs.network(trial.config)) < limit for trial in waiting)
     groups = [[device] for device in devices] if alone else [list(devices)]
     taking = threading.Lock()
 
@@ -236,13 +237,6 @@ def carry_out(
     with ThreadPoolExecutor(len(groups)) as pool:
         for done in [pool.submit(work, group) for group in groups]:
             done.result()
-
-
-def memory(config) -> float:
-    """Bytes that a training needs on its device, roughly: parameters, momentum, gradients and their updates, and activations twice."""
-    net = configs.network(config)
-    activations = sum(math.prod(row.output) for row in net.rows) * config.data.batch_size
-    return 16 * net.parameters + 8 * activations
 
 
 def stored(workdir: pathlib.Path, protocol: str, compute: Callable[[], Any], source: str = '') -> Any:
