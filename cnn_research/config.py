@@ -14,7 +14,7 @@ import ml_collections
 from cnn_research import architecture as arch
 from cnn_research import records
 from cnn_research.data.augment import NORMALIZATIONS
-from cnn_research.errors import ConfigError, nearest
+from cnn_research.errors import ConfigError, nearest, shown
 from cnn_research.models import zoo
 from cnn_research.models.initialization import KERNELS
 
@@ -157,6 +157,7 @@ def flat(config) -> dict[str, Any]:
 
 
 _UNITS = ('epochs', 'steps', 'examples')
+_HIGH = {int: 2**53, float: 3e38}  # what is counted exactly, and what float32 holds, where a field has no end of its own
 _KINDS = {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'a text'}
 
 
@@ -241,6 +242,8 @@ def steps(duration, batch_size: int, num_examples: int) -> int:
     if duration.get('steps'):
         return int(duration['steps'])
     examples = duration.get('examples') or (duration.get('epochs') or 0) * num_examples
+    if examples >= batch_size * _HIGH[int]:  # of a length that no float holds
+        return _HIGH[int]
     return max(1, math.ceil(round(examples / batch_size, 6))) if examples else 0
 
 
@@ -295,17 +298,19 @@ def _one_unit(name: str, units: Mapping[str, Any]) -> None:
 def _check_type(field: Field, value) -> None:
     kind = type(field.default)
     fits = isinstance(value, int | float) and not isinstance(value, bool) if kind is float else type(value) is kind
-    if not fits or (kind is float and not math.isfinite(value)):
-        raise ConfigError(f'{field.name}={value!r} is not {_KINDS[kind]}: {field.meaning}.')
+    if not fits or (kind is float and not abs(value) <= _HIGH[float]):
+        raise ConfigError(f'{field.name}={shown(value)} is not {_KINDS[kind]}: {field.meaning}.')
 
 
 def _check_value(field: Field, value) -> None:
     _check_type(field, value)
     if field.choices and value not in field.choices:
         raise ConfigError(f'{field.name}={value!r} is not valid; choose from {", ".join(field.choices)}.{nearest(value, field.choices)}')
-    if (field.low is not None and value < field.low) or (field.high is not None and value > field.high):
-        span = f'at least {field.low:g}' if field.high is None else f'from {field.low:g} to {field.high:g}'
-        raise ConfigError(f'{field.name}={value!r} is out of range; it must be {span}: {field.meaning}.')
+    high = _HIGH.get(type(field.default)) if field.high is None else field.high
+    if (field.low is not None and value < field.low) or (high is not None and value > high):
+        span = f'at least {field.low:g}' if value <= high else f'at most {high:g}'
+        span = span if field.high is None else f'from {field.low:g} to {field.high:g}'
+        raise ConfigError(f'{field.name}={shown(value)} is out of range; it must be {span}: {field.meaning}.')
 
 
 _ONLY_WITH = (

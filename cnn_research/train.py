@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from cnn_research import checkpoints, journal, optimizers, parallel, runs, tasks
+from cnn_research import checkpoints, journal, memory, optimizers, parallel, runs, tasks
 from cnn_research import config as configs
 from cnn_research.errors import CheckpointError, TrialError
 
@@ -173,6 +173,7 @@ def fit(
     run = _finished_whole(workdir, config, key, protocol, note)
     if run:
         return run
+    memory.check(config, configs.network(config), found)
     runs.going_on(runs.begun(workdir), config, key, total)  # what cannot be gone on with is refused before the images are read
     with runs.claimed(workdir):
         task = task or tasks.classification(config, found, devices, lambda line: watch({'reading': line}))

@@ -8,7 +8,6 @@ import collections
 import contextlib
 import itertools
 import json
-import math
 import pathlib
 import re
 import threading
@@ -21,13 +20,13 @@ from typing import Any, NamedTuple
 import jax
 import ml_collections
 
-from cnn_research import checkpoints, files, journal, parallel, records, runs, tasks, train
+from cnn_research import checkpoints, files, journal, memory, parallel, records, runs, tasks, train
 from cnn_research import config as configs
 from cnn_research.config import Field
 from cnn_research.errors import CheckpointError, ConfigError, ResearchError, WriteError
 
 FIELDS = (
-    Field('trials.seeds', 1, 'networks of each row; their seeds count up from the field seed', low=1),
+    Field('trials.seeds', 1, 'networks of each row; their seeds count up from the field seed', low=1, high=1000),
     Field('trials.grid', '', "values to cross with every row: 'optimizer.learning_rate=0.01,0.03; data.batch_size=32,128'"),
     Field('trials.select', '', "'holdout' shows of a row's grid only the point with the lowest mean holdout error", ('', 'holdout')),
     Field('trials.shard', '', "the share of the trials that this process takes: '2/8' is the second of eight"),
@@ -135,6 +134,8 @@ def plan(
                 label = ', '.join(f'{field}={value}' for field, value in point.items())
                 protocol = tasks.protocol(checked.evaluate.views, opened[name])
                 made.append(Trial(part, row, label, {**overrides, 'seed': seed}, checked, key, protocol, folder / 'trials' / key, start))
+                if state(made[-1].workdir, key) != 'finished':
+                    memory.check(checked, net)
     return made
 
 
@@ -204,14 +205,14 @@ def carry_out(
 ) -> None:
     """Trains what is missing, begun, failed before or stale. A trial that fails leaves error.json, and the rest goes on.
 
-    Each device takes one trial at a time, unless a trial needs more memory than one device has; then all of them work on one. Trials that
+    Each device takes one trial at a time, unless a trial may need more than half of its memory; then all of them work on one. Trials that
     another process trains are waited for at the end, and taken over if that process dies. watch is told (trial, event of `fit`), and
     {'outcome': 'finished' or 'failed'} at its end. Raises Stopped once `stop` says so.
     """
     devices = devices or parallel.local_devices()
     waiting = collections.deque(trial for trial in trials if state(trial.workdir, trial.key, trial.protocol) != 'finished')
     limit = (devices[0].memory_stats() or {}).get('bytes_limit', float('inf'))
-    alone = all(memory(trial.config) < limit for trial in waiting)
+    alone = all(2 * memory.training(trial.config, configs.network(trial.config)) < limit for trial in waiting)
     groups = [[device] for device in devices] if alone else [list(devices)]
     taking = threading.Lock()
 
@@ -239,13 +240,6 @@ def carry_out(
     with ThreadPoolExecutor(len(groups)) as pool:
         for done in [pool.submit(work, group) for group in groups]:
             done.result()
-
-
-def memory(config) -> float:
-    """Bytes that a training needs on its device, roughly: parameters, momentum, gradients and their updates, and activations twice."""
-    net = configs.network(config)
-    activations = sum(math.prod(row.output) for row in net.rows) * config.data.batch_size
-    return 16 * net.parameters + 8 * activations
 
 
 def stored(workdir: pathlib.Path, protocol: str, compute: Callable[[], Any], source: str = '') -> Any:
