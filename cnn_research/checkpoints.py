@@ -9,7 +9,6 @@ import os
 import pathlib
 import re
 import shutil
-import zipfile
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -18,10 +17,11 @@ import numpy as np
 
 from cnn_research import config as configs
 from cnn_research import files, journal, records
-from cnn_research.errors import CheckpointError
+from cnn_research.errors import ArchitectureError, CheckpointError
 from cnn_research.files import read_json
 from cnn_research.files import write as write_text
-from cnn_research.models import pretrained
+from cnn_research.models import pretrained, tensor_files
+from cnn_research.models.network import check_parameters
 from cnn_research.trained import Trained
 
 __all__ = ['Trained', 'load', 'manifest', 'read', 'read_json', 'restore', 'save', 'steps', 'trained', 'write_text']
@@ -105,10 +105,13 @@ def read(workdir, step: int) -> dict[str, np.ndarray]:
     folder, told = _folder(workdir) / f'{step:09d}', manifest(workdir, step)
     try:
         if told['arrays'] != _digest(folder / 'arrays.npz'):
-            raise CheckpointError(f'the checkpoint {folder} is damaged: it does not match its manifest.')
-        with np.load(folder / 'arrays.npz', allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise CheckpointError('it is damaged: it does not match its manifest')
+        # Not by numpy.load, which sets aside what a header claims before it looks at what is there.
+        with open(folder / 'arrays.npz', 'rb') as file:
+            return {name: np.array(entry.read()) for name, entry in tensor_files.npz(file).items()}
+    except CheckpointError as error:
+        raise CheckpointError(f'the checkpoint {folder} cannot be read: {error}.') from None
+    except (OSError, *pretrained.DAMAGE) as error:
         raise CheckpointError(f'the checkpoint {folder} cannot be read: {type(error).__name__}.') from None
 
 
@@ -183,6 +186,13 @@ def _variables(net, arrays: Mapping[str, np.ndarray], step: int) -> dict:
             for part in inner[:-1]:
                 place = place.setdefault(part, {})
             place[inner[-1]] = array
+    try:
+        check_parameters(net, variables['params'])
+    except ArchitectureError as error:
+        raise CheckpointError(f'the checkpoint of step {step} is not one of {net.name}: {error}') from None
+    channels, shapes = net.input_shape[2], {name: array.shape for name, array in variables['preprocessing'].items()}
+    if any(shapes.get(name, ())[-1:] not in ((1,), (channels,)) for name in ('mean', 'scale')):
+        raise CheckpointError(f'the checkpoint of step {step} has no preprocessing for {channels} channels: {shapes or "none"}.')
     return variables
 
 
@@ -200,4 +210,5 @@ def trained(path, step: int | None = None, mean: str | None = None) -> Trained:
         raise CheckpointError(f'{path} has no steps to choose from; leave step {step} out.')
     found = pretrained.load(path, mean=mean)
     fields = {'architecture': found.architecture.name, 'architecture_json': found.architecture.to_json(), 'data.resize': found.resize}
-    return Trained(found.architecture, found.variables, configs.update(configs.default(), fields), 0, found.class_names or ())
+    config = configs.update(configs.default(), fields)
+    return Trained(found.architecture, found.variables, config, 0, found.class_names or (), found.notes, found.image_shape)

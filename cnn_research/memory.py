@@ -4,21 +4,18 @@ The estimates are of what XLA sets aside on CPU: between half and about all of i
 is refused. What Python, the libraries and the scratch memory of convolutions take comes on top.
 """
 
-import contextlib
 import functools
 import math
-import os
-import pathlib
 from collections.abc import Mapping
 
 from cnn_research import parallel, stages
 from cnn_research.architecture import Architecture
+from cnn_research.data.memory import total
 from cnn_research.data.sources import Source
 from cnn_research.errors import ConfigError
 
 _WORKER = 100e6  # bytes of a process that decodes
 _VIEWS = {'centre': 1, 'ten': 10}
-_CGROUPS = ('/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.limit_in_bytes')
 
 
 @functools.cache
@@ -27,13 +24,7 @@ def machine() -> float:
     limits = [(device.memory_stats() or {}).get('bytes_limit') for device in parallel.local_devices()]
     if all(limits):
         return sum(limits)
-    found = [math.inf]
-    with contextlib.suppress(AttributeError, ValueError, OSError):  # a system that does not say
-        found.append(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'))
-    for path in map(pathlib.Path, _CGROUPS):
-        if path.is_file() and path.read_text().strip().isdigit():
-            found.append(int(path.read_text()))
-    return min(found)
+    return total()
 
 
 def _learned(config, net: Architecture) -> int:

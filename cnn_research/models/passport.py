@@ -17,13 +17,15 @@ _LONGEST_ARCHITECTURE = 1 << 20  # characters; the zoo's longest has two thousan
 
 
 class Described(NamedTuple):
-    """preprocessing: {'mean', 'scale', ...}, float32; class_names and resize: as in pretrained.Published; layout: TORCHVISION or 'own'."""
+    """preprocessing: {'mean', 'scale', ...}, float32; class_names, resize and image_shape: as in pretrained.Published; layout: TORCHVISION
+    or 'own'."""
 
     architecture: Architecture
     preprocessing: Mapping[str, np.ndarray]
     class_names: tuple[str, ...] | None
     resize: int
     layout: str
+    image_shape: tuple[int, int, int] | None
 
 
 def is_ours(metadata: Any) -> bool:
@@ -32,7 +34,7 @@ def is_ours(metadata: Any) -> bool:
 
 def written(described: Described) -> tuple[dict[str, str], tuple[str, ...]]:
     """(the metadata, what is said of the file, a line each); CheckpointError where it could not be read back."""
-    net, preprocessing, class_names, resize, layout = described
+    net, preprocessing, class_names, resize, layout, image_shape = described
     arrays = {name: np.asarray(array, np.float32) for name, array in preprocessing.items()}
     _check(described._replace(preprocessing=arrays))
     said = f"{net.name}, in torchvision's layout" if layout == TORCHVISION else f"{net.name}, in this library's own layout, H W I O"
@@ -42,6 +44,7 @@ def written(described: Described) -> tuple[dict[str, str], tuple[str, ...]]:
     }
     metadata = {
         **{'format': 'pt', 'writer': _WRITER, 'layout': layout, 'architecture': net.to_json(), 'resize': str(resize)},
+        'image_shape': json.dumps(image_shape),
         **{'class_names': json.dumps(class_names), 'normalization': normalization, 'preprocessing': json.dumps(exact)},
     }
     return metadata, (said, f'its preprocessing, for others: {normalization}', *([] if class_names else ["without classes' names"]))
@@ -70,14 +73,16 @@ def read(metadata: Mapping[str, str]) -> Described:
             raise ValueError(f'{name} does not have the shape {shape}')
         arrays[name] = np.frombuffer(data, '<f4').reshape(shape)
     names = json.loads(metadata['class_names'])
-    described = Described(net, arrays, tuple(names) if isinstance(names, list) else names, int(metadata['resize']), metadata['layout'])
+    shape = json.loads(metadata['image_shape'])
+    names, shape = (tuple(value) if isinstance(value, list) else value for value in (names, shape))
+    described = Described(net, arrays, names, int(metadata['resize']), metadata['layout'], shape)
     _check(described)
     return described
 
 
 def _check(described: Described) -> None:
-    net, arrays, class_names, resize, layout = described
-    height, width, channels = net.input_shape
+    net, arrays, class_names, resize, layout, image_shape = described
+    channels = net.input_shape[2]
     shapes = {name: array.shape for name, array in arrays.items()}
     per_channel = ((1,), (channels,))
     mean = shapes.get('mean')
@@ -96,5 +101,7 @@ def _check(described: Described) -> None:
         outputs = net.num_classes
         if not isinstance(class_names, tuple) or not all(isinstance(name, str) for name in class_names) or len(class_names) != outputs:
             raise CheckpointError(f'its names of classes are not {outputs} names')
+    if image_shape is not None and not (len(image_shape) == 3 and all(type(side) is int and side > 0 for side in image_shape)):
+        raise CheckpointError(f'it says that it learned from images of {image_shape}')
     if resize < 0 or layout not in (TORCHVISION, 'own'):
         raise CheckpointError(f'it says resize {resize} and layout {layout[:40]!r}')

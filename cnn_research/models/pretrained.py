@@ -42,7 +42,7 @@ _TORCHVISION_MEAN, _TORCHVISION_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.22
 # The mean pixel, R, G, B in grey levels, that CaffeNet's train_val.prototxt gives beside the mean image.
 _CAFFE_MEAN = (123, 117, 104)
 
-_DAMAGE = (
+DAMAGE = (  # what Python and NumPy raise for files that are not what they say
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError, RuntimeError, MemoryError),
     *(struct.error, zlib.error, zipfile.BadZipFile),
 )
@@ -52,7 +52,8 @@ class Published(NamedTuple):
     """A network from a file. variables: {'params', 'preprocessing'}, for Network.apply and augment.prepare.
 
     class_names: in the order of the outputs, None where they are not known; notes: what was read otherwise than it stands there, or
-    assumed, a line each; resize: as data.resize, the short side of the images that it was made for, 0 = as they are.
+    assumed, a line each; resize: as data.resize, the short side of the images that it was made for, 0 = as they are; image_shape: (H, W, C)
+    of those images before that, None where it is not known.
     """
 
     architecture: Architecture
@@ -60,6 +61,7 @@ class Published(NamedTuple):
     class_names: tuple[str, ...] | None
     notes: tuple[str, ...]
     resize: int
+    image_shape: tuple[int, int, int] | None = None
 
 
 def load(path, expected: str = '', mean=None) -> Published:
@@ -102,7 +104,7 @@ def _opened(path: pathlib.Path, readers: Mapping[str, Callable]) -> Iterator[tup
             raise CheckpointError(f'{_name(path)} cannot be read: {error.strerror or error}.') from None
         except ResearchError as error:
             reason = f'is refused: {error}'
-        except _DAMAGE as error:
+        except DAMAGE as error:
             reason = f'is cut short, damaged, or not what its name says: {type(error).__name__}: {error}'
         reason = ' '.join(reason.split()).rstrip('.')  # what a file holds may have line breaks, and no end
         raise CheckpointError(f'{_name(path)} {_shown(reason)}.')
@@ -327,16 +329,16 @@ def _exported(path, found, described, expected, read) -> Published:
     arrays = _numbers(path, net, {name: found[name] for name in wanted}, read)
     params = layouts.from_foreign(net, arrays, layouts.TORCHVISION) if foreign else layouts.from_own(arrays)
     variables = _variables(params, described.preprocessing)
-    return Published(net, variables, described.class_names, tuple(_precision(found)), described.resize)
+    return Published(net, variables, described.class_names, tuple(_precision(found)), described.resize, described.image_shape)
 
 
-def export(path, architecture: Architecture, variables: Mapping, class_names=None, resize: int = 0) -> tuple[str, ...]:
+def export(path, architecture: Architecture, variables: Mapping, class_names=None, resize: int = 0, image_shape=None) -> tuple[str, ...]:
     """Writes a trained network as a new .safetensors file, from which `load` reads the same to the bit; what the file is, a line each.
 
     Where torchvision's AlexNet computes the same (alexnet_owt, of any widths, number of classes and dropout), the arrays are in its layout,
-    for load_state_dict; else in ours: layer1.convolution.kernel (H, W, I, O), ... Architecture, preprocessing, classes' names and resize
-    (as data.resize) are in the metadata. Raises CheckpointError for arrays that are not the architecture's, not float32 or not finite, and
-    for a file that is there already or cannot be made.
+    for load_state_dict; else in ours: layer1.convolution.kernel (H, W, I, O), ... Architecture, preprocessing, classes' names, resize
+    (as data.resize) and image_shape (H, W, C) of what it learned from are in the metadata. Raises CheckpointError for arrays that are not
+    the architecture's, not float32 or not finite, and for a file that is there already or cannot be made.
     """
     path = pathlib.Path(path)
     if _kind(path) != '.safetensors':
@@ -352,7 +354,8 @@ def export(path, architecture: Architecture, variables: Mapping, class_names=Non
     foreign = layouts.is_torchvisions(architecture)
     arrays = layouts.to_foreign(architecture, variables['params'], layouts.TORCHVISION) if foreign else {name: own[name] for name in wanted}
     names = None if class_names is None else tuple(class_names)
-    described = passport.Described(architecture, variables['preprocessing'], names, resize, passport.TORCHVISION if foreign else 'own')
+    layout = passport.TORCHVISION if foreign else 'own'
+    described = passport.Described(architecture, variables['preprocessing'], names, resize, layout, image_shape)
     metadata, notes = passport.written(described)
     partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
     try:
