@@ -200,4 +200,4 @@ def trained(path, step: int | None = None, mean: str | None = None) -> Trained:
         raise CheckpointError(f'{path} has no steps to choose from; leave step {step} out.')
     found = pretrained.load(path, mean=mean)
     fields = {'architecture': found.architecture.name, 'architecture_json': found.architecture.to_json(), 'data.resize': found.resize}
-    return Trained(found.architecture, found.variables, configs.update(configs.default(), fields), 0, found.class_names or ())
+    return Trained(found.architecture, found.variables, configs.update(configs.default(), fields), 0, found.class_names or (), found.notes)
