@@ -85,7 +85,8 @@ def test_an_exported_file_is_a_trained_network(tmp_path, name, resize):
     assert trained.architecture == net and trained.config.data.resize == resize and trained.step == 0
     assert trained.class_names == tuple('abcdefghij')
     assert configs.network(configs.check(trained.config)) == net
-    assert pretrained.load(tmp_path / 'net.safetensors').class_names is None
+    pretrained.export(tmp_path / 'nameless.safetensors', net, variables(net))
+    assert pretrained.load(tmp_path / 'nameless.safetensors').class_names is None
 
 
 def test_what_torch_and_safetensors_read(tmp_path):
@@ -120,7 +121,7 @@ def test_what_cannot_be_exported(tmp_path):
     net, path = zoo.architecture('lenet5'), tmp_path / 'net.safetensors'
     good = variables(net)
 
-    def refused(said, path=path, net=net, given=good, names=None, resize=0):
+    def refused(said, path=path, net=net, given=good, names=(), resize=0):
         with pytest.raises(CheckpointError, match=said):
             pretrained.export(path, net, given, names, resize)
         assert not [file for file in tmp_path.rglob('*') if 'net' in file.name]
@@ -150,7 +151,7 @@ def test_what_cannot_be_exported(tmp_path):
 
 def test_what_a_file_says_of_itself_is_checked(tmp_path):
     net, path = zoo.architecture('lenet5'), tmp_path / 'net.safetensors'
-    pretrained.export(path, net, variables(net), None)
+    pretrained.export(path, net, variables(net))
     data = path.read_bytes()
     start = 8 + int.from_bytes(data[:8], 'little')
     metadata = json.loads(data[8:start])['__metadata__']

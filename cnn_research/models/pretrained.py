@@ -10,7 +10,7 @@ import pathlib
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, NamedTuple
 
@@ -332,7 +332,9 @@ def _exported(path, found, described, expected, read) -> Published:
     return Published(net, variables, described.class_names, tuple(_precision(found)), described.resize, described.image_shape)
 
 
-def export(path, architecture: Architecture, variables: Mapping, class_names=None, resize: int = 0, image_shape=None) -> tuple[str, ...]:
+def export(
+    path, architecture: Architecture, variables: Mapping, class_names: Sequence[str] = (), resize: int = 0, image_shape=None
+) -> tuple[str, ...]:
     """Writes a trained network as a new .safetensors file, from which `load` reads the same to the bit; what the file is, a line each.
 
     Where torchvision's AlexNet computes the same (alexnet_owt, of any widths, number of classes and dropout), the arrays are in its layout,
@@ -353,7 +355,7 @@ def export(path, architecture: Architecture, variables: Mapping, class_names=Non
         )
     foreign = layouts.is_torchvisions(architecture)
     arrays = layouts.to_foreign(architecture, variables['params'], layouts.TORCHVISION) if foreign else {name: own[name] for name in wanted}
-    names = None if class_names is None else tuple(class_names)
+    names = tuple(class_names) or None  # none where they are not known
     layout = passport.TORCHVISION if foreign else 'own'
     described = passport.Described(architecture, variables['preprocessing'], names, resize, layout, image_shape)
     metadata, notes = passport.written(described)
