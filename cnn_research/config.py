@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import json
 import math
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +12,18 @@ from typing import Any
 import ml_collections
 
 from cnn_research import architecture as arch
-from cnn_research.data.augment import NORMALIZATIONS
-from cnn_research.errors import ConfigError, nearest
+from cnn_research.data import NORMALIZATIONS
+from cnn_research.errors import ConfigError, nearest, nearest_field
 from cnn_research.models import zoo
-from cnn_research.models.initialization import KERNELS
 
 NUMERICS = 1  # raised by hand when the same config comes to mean other numbers; part of every trial's key
 
+KERNELS = {
+    'he': 'N(0, sqrt(2 / fan-in)) (He et al. 2015)',
+    'normal': 'N(0, std), std from initialization.std or, by layer, initialization.stds (Krizhevsky et al. 2012; cuda-convnet)',
+    'uniform': 'uniform within 2.4 / fan-in (LeCun et al. 1998, appendix A)',
+    'glorot': 'uniform within sqrt(3 / fan-in) (the fan-in form of Glorot & Bengio 2010 that Caffe calls xavier)',
+}
 LOSSES = {
     'softmax': 'multinomial logistic loss on the logits',
     'squared_error': 'sum over classes of (output - one-hot target)^2',
@@ -52,8 +58,14 @@ class Field:
 def duration(name: str, meaning: str, **default) -> tuple[Field, ...]:
     """The three fields of a duration, one for each unit."""
     return (
-        Field(f'{name}.epochs', float(default.get('epochs', 0)), f'{meaning}, in passes over the training examples; 0 = not set', low=0),
-        Field(f'{name}.steps', default.get('steps', 0), f'{meaning}, in steps; 0 = not set', low=0),
+        Field(
+            f'{name}.epochs',
+            float(default.get('epochs', 0)),
+            f'{meaning}, in passes over the training examples; 0 = not set',
+            low=0,
+            high=1e9,
+        ),
+        Field(f'{name}.steps', default.get('steps', 0), f'{meaning}, in steps; 0 = not set', low=0, high=2**31 - 1),
         Field(f'{name}.examples', default.get('examples', 0), f'{meaning}, in examples; 0 = not set', low=0),
     )
 
@@ -154,6 +166,7 @@ def flat(config) -> dict[str, Any]:
 
 _UNITS = ('epochs', 'steps', 'examples')
 _KINDS = {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'a text'}
+_TOO_LARGE = {bool: 2, int: 2**63, float: 2.0**127}  # what neither 64 bits nor a float32 would hold
 
 
 def _read(field: Field, text: str):
@@ -184,10 +197,11 @@ def update(config: ml_collections.ConfigDict, values: Mapping[str, Any], fields:
                 try:
                     value = _read(field, value)
                 except (ValueError, KeyError):
-                    raise ConfigError(f'{name}={value} is not {_KINDS[type(field.default)]}: {field.meaning}.') from None
+                    shown = value if value.isprintable() and len(value) <= 100 else _shown(value)
+                    raise ConfigError(f'{name}={shown} is not {_KINDS[type(field.default)]}: {field.meaning}.') from None
             _check_type(field, value)
             section, _, leaf = name.rpartition('.')
-            for unit in _UNITS if f'{section}.epochs' in by_name and _is_set(value) else ():
+            for unit in _UNITS if f'{section}.epochs' in by_name and is_set(value) else ():
                 if leaf in _UNITS:
                     config[section][unit] = type(by_name[f'{section}.{unit}'].default)(0)
             place = config[section] if section else config
@@ -198,9 +212,12 @@ def update(config: ml_collections.ConfigDict, values: Mapping[str, Any], fields:
 def unknown_field(name: str, known: Iterable[str]) -> ConfigError:
     """The refusal of a field that is not among the `known` names, with the nearest."""
     section, known = name.rpartition('.')[0], list(known)
+    inside = [f.removeprefix(name + '.') for f in known if f.startswith(name + '.')]
     siblings = [f.removeprefix(section + '.') for f in known if section and f.startswith(section + '.')]
     offer = f'the fields of {section} are {", ".join(siblings)}' if siblings else '--help lists the fields'
-    return ConfigError(f'there is no field {name}; {offer}.{nearest(name, known)}')
+    offer = f'it is a section with the fields {", ".join(inside)}' if inside else offer
+    meant = nearest_field(name, known)
+    return ConfigError(f'there is no field {name[:200]}; {offer}.' + (f' Did you mean {meant}?' if meant else ''))
 
 
 def by_layer(text: str, name: str = 'a table by layer') -> dict[float, float]:
@@ -208,11 +225,11 @@ def by_layer(text: str, name: str = 'a table by layer') -> dict[float, float]:
     try:
         pairs = [part.split('=') for part in text.split(',') if part.strip()]
         table = {float(key) if '.' in key else int(key): float(value) for key, value in pairs}
-        if len(table) < len(pairs) or list(table) != sorted(table) or not all(0 <= v < math.inf for v in (*table, *table.values())):
+        if len(table) < len(pairs) or list(table) != sorted(table) or not all(0 <= v < 2**63 for v in (*table, *table.values())):
             raise ValueError
         return table
     except ValueError:
-        raise ConfigError(f"{name}={text!r} cannot be read; write rising pairs such as '1=0.0001,4=0.1', none below 0.") from None
+        raise ConfigError(f"{name}={_shown(text)} cannot be read; write rising pairs such as '1=0.0001,4=0.1', none below 0.") from None
 
 
 def numbers(text: str, name: str, kind: type = int, low: float | None = None) -> tuple:
@@ -225,8 +242,8 @@ def numbers(text: str, name: str, kind: type = int, low: float | None = None) ->
         found = tuple(map(kind, words))
     except ValueError:
         found = (-1,)
-    if list(found) != sorted(set(found)) or not all(0 <= number < math.inf for number in found):
-        raise ConfigError(f'{name}={text!r} cannot be read; write rising numbers such as {"5,8" if kind is int else "0.01,1"!r}.')
+    if list(found) != sorted(set(found)) or not all(0 <= number < 2**63 for number in found):
+        raise ConfigError(f'{name}={_shown(text)} cannot be read; write rising numbers such as {"5,8" if kind is int else "0.01,1"!r}.')
     if low is not None and (not found or found[0] < low):
         raise ConfigError(f'{name}={text!r} names {found[0] if found else "nothing"}; it takes one number or more, each at least {low:g}.')
     return found
@@ -273,12 +290,13 @@ def check(config) -> ml_collections.ConfigDict:
     return checked.lock()
 
 
-def _is_set(value) -> bool:
+def is_set(value) -> bool:
+    """Whether a duration's unit or a text says anything; text is as a command line has it."""
     return value not in (None, 0, '0', '0.0', '')
 
 
 def _one_unit(name: str, units: Mapping[str, Any]) -> None:
-    both = [f'{name}.{unit}={value}' for unit, value in units.items() if _is_set(value)]
+    both = [f'{name}.{unit}={value}' for unit, value in units.items() if is_set(value)]
     if len(both) > 1:
         raise ConfigError(f'{" and ".join(both)} are both set; keep one.')
 
@@ -286,17 +304,33 @@ def _one_unit(name: str, units: Mapping[str, Any]) -> None:
 def _check_type(field: Field, value) -> None:
     kind = type(field.default)
     fits = isinstance(value, int | float) and not isinstance(value, bool) if kind is float else type(value) is kind
-    if not fits or (kind is float and not math.isfinite(value)):
-        raise ConfigError(f'{field.name}={value!r} is not {_KINDS[kind]}: {field.meaning}.')
+    if not fits or value != value:
+        raise ConfigError(f'{field.name}={_shown(value)} is not {_KINDS[kind]}: {field.meaning}.')
+    if kind is not str and not abs(value) < _TOO_LARGE[kind]:
+        raise ConfigError(f'{field.name}={_shown(value)} is not {_KINDS[kind]} below {_TOO_LARGE[kind]:.3g}: {field.meaning}.')
+    if kind is str and any(unicodedata.category(letter) in ('Cc', 'Cs') for letter in value):
+        raise ConfigError(f'{field.name}={_shown(value)} has a character that is none of a text: {field.meaning}.')
+
+
+def _shown(value) -> str:
+    """A value in a message: on one line, and no longer than a message can be."""
+    if isinstance(value, int) and abs(value) >= 2**64:
+        return f'a number of {value.bit_length()} bits'
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    return text if len(text) <= 100 else f'{text[:60]}... ({len(text)} characters)'
 
 
 def _check_value(field: Field, value) -> None:
     _check_type(field, value)
+    if field.default and value == '':
+        raise ConfigError(f'{field.name} is empty: {field.meaning}.')
     if field.choices and value not in field.choices:
-        raise ConfigError(f'{field.name}={value!r} is not valid; choose from {", ".join(field.choices)}.{nearest(value, field.choices)}')
+        raise ConfigError(
+            f'{field.name}={_shown(value)} is not valid; choose from {", ".join(field.choices)}.{nearest(value, field.choices)}'
+        )
     if (field.low is not None and value < field.low) or (field.high is not None and value > field.high):
         span = f'at least {field.low:g}' if field.high is None else f'from {field.low:g} to {field.high:g}'
-        raise ConfigError(f'{field.name}={value!r} is out of range; it must be {span}: {field.meaning}.')
+        raise ConfigError(f'{field.name}={_shown(value)} is out of range; it must be {span}: {field.meaning}.')
 
 
 _ONLY_WITH = (
@@ -330,7 +364,7 @@ def _check_combination(config, net) -> None:
     if bool(drops) != (config.schedule.kind == 'steps'):
         raise ConfigError(f"schedule.drops={config.schedule.drops!r} and schedule.kind={config.schedule.kind!r}: drops belong to 'steps'.")
     for name, owner, needed in _ONLY_WITH:
-        if _is_set(values[name]) and values[owner] not in needed:
+        if is_set(values[name]) and values[owner] not in needed:
             raise ConfigError(f'{name}={values[name]!r} does nothing with {owner}={values[owner]!r}; it belongs to {" or ".join(needed)}.')
     if config.augment.elastic and not config.augment.elastic_sigma:
         raise ConfigError('augment.elastic needs augment.elastic_sigma above 0.')

@@ -128,18 +128,23 @@ def optimizer(config, params) -> optax.GradientTransformationExtraArgs:
 def schedule(config, total: int, batch_size: int, num_examples: int) -> optax.Schedule:
     """Learning rate at a step, before any plateau factor; `total` is the number of steps of the training."""
     given, peak = config.schedule, config.optimizer.learning_rate
+    if total >= 2**31:
+        raise ConfigError(f'schedule is {total} steps of {batch_size} long; at most {2**31 - 1} can be counted.')
     warmup = configs.steps(given.warmup, batch_size, num_examples)
     cooldown = configs.steps(given.cooldown, batch_size, num_examples)
     if warmup + cooldown == total + 1:  # parts of epochs that fill the training exactly are each rounded up to whole steps
         cooldown -= 1
     if warmup + cooldown > total or (given.kind == 'cosine' and warmup >= total):
         lengths = f'schedule.warmup ({warmup} steps) and schedule.cooldown ({cooldown})'
-        raise ConfigError(f'{lengths} leave nothing of the training ({total} steps); shorten them.')
+        fits = f'together at most {total} steps, {total * batch_size / num_examples:.4g} epochs'
+        if given.kind == 'cosine':
+            fits = f'a warmup below {total} steps, {total * batch_size / num_examples:.4g} epochs'
+        raise ConfigError(f'{lengths} leave nothing of the training ({total} steps); what fits is {fits}.')
     if given.kind == 'steps':
         drops = {configs.steps({'epochs': epoch}, batch_size, num_examples): f for epoch, f in configs.by_layer(given.drops).items()}
         if max(drops) >= total:
             ends = f'the training ends at step {total}, epoch {total * batch_size / num_examples:.4g}'
-            raise ConfigError(f'schedule.drops={given.drops!r} names an epoch that is never reached: {ends}.')
+            raise ConfigError(f'schedule.drops={given.drops!r} names an epoch that is never reached: {ends}; name earlier ones.')
         return optax.join_schedules([optax.constant_schedule(peak * factor) for factor in (1, *drops.values())], list(drops))
     if given.kind == 'cosine':
         return optax.warmup_cosine_decay_schedule(0.0 if warmup else peak, peak, warmup, total)

@@ -21,7 +21,7 @@ from jax import lax
 from cnn_research import checkpoints, optimizers, parallel, tasks
 from cnn_research import config as configs
 from cnn_research.architecture import from_json
-from cnn_research.errors import ConfigError, TrialError
+from cnn_research.errors import ConfigError, Stopped, TrialError
 from cnn_research.journal import Clock, Journal, read_history
 
 
@@ -48,14 +48,6 @@ class Run(NamedTuple):
 
 class Busy(TrialError):
     """Another process trains in the workdir; its lock is the kernel's, which frees it when that process ends, however it ends."""
-
-
-class Stopped(Exception):
-    """The training was asked to stop and has saved its state at `step` (None: between trainings); the same call goes on from there."""
-
-    def __init__(self, step: int | None = None):
-        super().__init__('stopped' if step is None else f'stopped and saved at step {step}')
-        self.step = step
 
 
 def train_step(task: tasks.Task, optimizer, schedule, total=parallel.all_sum, trainable: Collection[str] | None = None):
@@ -249,6 +241,7 @@ def _trained(config, workdir, task, key, total, schedule, devices, watch, stop) 
         watch({'note': f'going on from step {first}'})
     if first < total:
         watch({'start': first, 'total': total})
+        watch({'reading': 'compiling the first step'})
     journal = Journal(workdir, first, config.log.tensorboard)
 
     state = parallel.replicated(state, devices)

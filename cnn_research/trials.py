@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import ml_collections
 
-from cnn_research import checkpoints, parallel, tasks, train
+from cnn_research import checkpoints, lengths, parallel, tasks, train
 from cnn_research import config as configs
 from cnn_research.config import Field
 from cnn_research.errors import ConfigError, ResearchError
@@ -120,7 +120,7 @@ def plan(
     made, opened = [], {}
     for row, changes in rows.items():
         for point in grid(options.trials.grid):
-            overrides = {**changes, **point}
+            overrides = lengths.in_proportion(config, {**changes, **point})
             for seed in range(config.seed, config.seed + options.trials.seeds):
                 checked = configs.check(configs.update(config, {**overrides, 'seed': seed}))
                 net = configs.network(checked)

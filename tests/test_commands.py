@@ -70,7 +70,7 @@ REFUSED = {
     '--config.data.examples=1000000': 'data.examples=1000000',
     '--config.architecture=lenet5_modern': 'channels',
     '--config.architecture=alexnet_32 resized(8=7)': 'append resized(8=10)',
-    '--config.schedule.epochs=1': 'schedule.cooldown',
+    '--config.schedule.cooldown.epochs=7': 'at most',
     '--workdri=x': 'workdir',
     'oops': "'oops' is not a flag",
     '--config=configs/alexnt.py': 'Did you mean configs/alexnet.py?',
