@@ -19,9 +19,9 @@ import numpy as np
 
 from cnn_research import checkpoints, features, tasks, train, trials
 from cnn_research import config as configs
-from cnn_research.config import Field
 from cnn_research.data.sources import joined, open_source, subset
 from cnn_research.errors import ConfigError
+from cnn_research.fields import Field
 from cnn_research.models.network import check_taps
 from cnn_research.studies.probing import probes, protocol, report
 from experiments.launch import command, pages, plans, sweep

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cnn_research import config as configs
-from cnn_research import memory, optimizers, parallel, tasks, train, trials
+from cnn_research import lengths, memory, optimizers, parallel, tasks, train, trials
 from cnn_research.errors import ConfigError
 from experiments.launch import command, progress
 
@@ -86,13 +86,7 @@ def _fitting(config, epochs: float) -> str:
     if not have:
         raise ConfigError('trials.budget needs a schedule in epochs; set schedule.epochs.')
     epochs = float(f'{epochs:.2g}') if epochs < 10 else int(epochs)
-    flags = [f'--config.schedule.epochs={epochs:g}']
-    for name in ('warmup', 'cooldown'):
-        if config.schedule[name].epochs:
-            flags.append(f'--config.schedule.{name}.epochs={config.schedule[name].epochs * epochs / have:.3g}')
-    drops = configs.by_layer(config.schedule.drops)
-    if drops:
-        flags.append(
-            '--config.schedule.drops=' + ','.join(f'{float(f"{at * epochs / have:.3g}")}={factor:g}' for at, factor in drops.items())
-        )
-    return ' '.join(flags)
+    values = lengths.in_proportion(config, {'schedule.epochs': epochs})
+    return ' '.join(
+        f'--config.{name}={value:g}' if isinstance(value, float) else f'--config.{name}={value}' for name, value in values.items()
+    )
