@@ -73,6 +73,12 @@ REFUSED = {
     '--config.schedule.cooldown.epochs=7': 'at most',
     '--workdri=x': 'workdir',
     'oops': "'oops' is not a flag",
+    'seed=1': 'Did you mean --config.seed?',
+    '--seed=1': 'Did you mean --config.seed?',
+    '--epochs=1': 'Did you mean --config.schedule.epochs?',
+    '--lr': 'Did you mean --config.optimizer.learning_rate?',
+    '--config.optimizer.lr=1': 'Did you mean optimizer.learning_rate?',
+    '--config.occlusion.size=3': 'train has no field occlusion.size; it belongs to occlusion.',
     '--config=configs/alexnt.py': 'Did you mean configs/alexnet.py?',
     '--config=configs/alexnet.py:smok': 'Did you mean smoke?',
 }

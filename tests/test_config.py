@@ -162,6 +162,63 @@ def test_misspelt_fields(name, match):
         configs.update(configs.default(), {name: '1'})
 
 
+@pytest.mark.parametrize(
+    ('wrong', 'meant'),
+    [
+        ('optimizer.lr', 'optimizer.learning_rate'),
+        ('lr', 'optimizer.learning_rate'),
+        ('optimizer.wd', 'optimizer.weight_decay'),
+        ('bs', 'data.batch_size'),
+        ('data.batchsize', 'data.batch_size'),
+        ('batch-size', 'data.batch_size'),
+        ('data.batch', 'data.batch_size'),
+        ('optimizer.rate', 'optimizer.learning_rate'),
+        ('epochs', 'schedule.epochs'),
+        ('steps', 'schedule.steps'),
+        ('schedule.warmup', 'schedule.warmup.epochs'),
+        ('momentum', 'optimizer.momentum'),
+        ('arch', 'architecture'),
+        ('zzzz', None),
+        ('', None),
+    ],
+)
+def test_a_wrong_field_is_met_with_the_one_that_was_meant(wrong, meant):
+    said = str(configs.unknown_field(wrong, configs.BY_NAME))
+    assert said.endswith(f' Did you mean {meant}?') if meant else 'Did you mean' not in said
+
+
+ABSURD = ('1e999', '-1e999', 'nan', '9' * 400, '1' * 5000, 'a\nb', '\x1b[31m', '\x00', '\udc80', '')
+
+
+@pytest.mark.parametrize('name', [name for name in configs.BY_NAME if name != 'architecture_json'])
+def test_absurd_values_are_refused_on_one_short_line_or_are_texts(name):
+    field = configs.BY_NAME[name]
+    for text in ABSURD:
+        try:
+            configs.check_values(configs.update(configs.default(), {name: text}))
+        except ConfigError as refusal:
+            assert name in str(refusal) and str(refusal).isprintable() and len(str(refusal)) < 500
+        else:  # an optional text may be empty, and a text may look like a number
+            assert isinstance(field.default, str) and not field.choices and text.isprintable() and (text or not field.default)
+
+
+@pytest.mark.parametrize('value', [10**400, 10**5000, -(10**400), float('nan'), float('inf'), None, [1]], ids=range(7))
+def test_absurd_numbers_of_a_config_file_too(value):
+    for name in ('data.batch_size', 'optimizer.learning_rate', 'data.name'):
+        with pytest.raises(ConfigError, match=name) as refusal:
+            configs.check_values(configs.update(configs.default(), {name: value}))
+        assert len(str(refusal.value)) < 500
+
+
+@pytest.mark.parametrize('text', ['1=1e400', '1=nan', f'{"9" * 30}=1', '1=-1', '1\n=2,'])
+def test_absurd_tables_by_layer(text):
+    if text.startswith('1\n'):
+        assert configs.by_layer(text) == {1: 2.0}
+        return
+    with pytest.raises(ConfigError, match='cannot be read'):
+        configs.by_layer(text)
+
+
 def test_texts_that_cannot_be_read():
     for name, text in (('seed', '1.5'), ('optimizer.learning_rate', 'fast'), ('augment.flip', 'yes'), ('data.batch_size', '')):
         with pytest.raises(ConfigError, match=f'{name}={text} is not '):

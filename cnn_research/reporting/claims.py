@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from cnn_research.reporting.tables import Column, Interval, Table
 
@@ -94,6 +93,8 @@ def interval(differences: Iterable[float]) -> Interval:
     mean = float(values[0] if (values == values[0]).all() else values.mean())
     if values.size < FEWEST_SEEDS:
         return Interval(mean, math.nan, math.nan)
+    from scipy import stats  # half a second, which only a table with seeds waits for
+
     half = float(stats.t.ppf(0.975, values.size - 1) * (values - mean).std(ddof=1) / math.sqrt(values.size))
     return Interval(mean, mean - half, mean + half)
 

@@ -3,9 +3,8 @@
 import pathlib
 from collections.abc import Collection, Sequence
 
-from matplotlib.figure import Figure
-
 from cnn_research.reporting import claims, figures, page, tables
+from cnn_research.reporting.drawing import Figure
 
 
 class Shelf:

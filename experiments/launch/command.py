@@ -22,7 +22,7 @@ from experiments.launch.recipes import Recipe
 _LENGTHS = (
     'Another length of the schedule scales the warm-up, the cool-down and the drops of its recipe with it, except those that are named too.'
 )
-_HELP = {'--help', '-h', '-help', '--helpfull'}
+HELP = {'--help', '-h', '-help', '--helpfull'}
 
 
 def names() -> dict[str, pathlib.Path]:
@@ -61,7 +61,7 @@ def parse(name: str, default_config: str, arguments: list[str], fields: Sequence
             overrides[key.removeprefix('config.')] = value
         else:
             rest.append(argument)
-    own = {field.name for field in fields}
+    own = [field.name for field in fields]
     every = [*configs.BY_NAME, *own]
     _refuse_unknown([argument for argument in rest if argument.startswith('-')], every)
     known = flags.FlagValues()
@@ -112,7 +112,9 @@ def _refuse_unknown(arguments: Sequence[str], every: Iterable[str]) -> None:
 
 def _unknown_field(name: str, field: str, every: Iterable[str]) -> ConfigError:
     """The refusal of a field: with the commands that have it, where there are any."""
-    others = [other for other in names() if other != name]
+    section = field.rpartition('.')[0]
+    here = any(one.startswith(f'{section}.') for one in every) if section else configs.nearest_field(field, every) is not None
+    others = [other for other in names() if other != name and not here]
     fields = {other: getattr(importlib.import_module(f'experiments.{other}'), 'FIELDS', ()) for other in others}
     takers = [other for other, own in fields.items() if field in [one.name for one in own]]
     if takers:
@@ -180,7 +182,7 @@ def keep_compiled() -> None:
 
     JAX_COMPILATION_CACHE_DIR names another folder, and JAX_ENABLE_COMPILATION_CACHE=false turns it off.
     """
-    import jax  # not before a command line is known to be sound
+    import jax  # reading a command line does without
 
     if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
         root = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
@@ -190,7 +192,7 @@ def keep_compiled() -> None:
 
 def run_with_flags(name: str, main: Callable[[], None], doc: str, known: flags.FlagValues) -> None:
     """Runs a command of absl flags and no config: --help prints its paragraph, a wrong flag is one line and exit code 2."""
-    if _HELP & set(sys.argv[1:]):
+    if HELP & set(sys.argv[1:]):
         print(doc.strip())
         return
 
@@ -209,7 +211,7 @@ def run_with_flags(name: str, main: Callable[[], None], doc: str, known: flags.F
 def run(name: str, main: Callable[[Command], None], doc: str, default_config: str, fields: Sequence[Field] = ()) -> None:
     """Runs a command that takes a config; fields: those of its own, beside the training's."""
     arguments = sys.argv[1:]
-    if _HELP & set(arguments):
+    if HELP & set(arguments):
         print(help_text(doc, fields))
         return
 

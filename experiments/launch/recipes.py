@@ -6,7 +6,7 @@ import pathlib
 import sys
 import traceback
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -33,9 +33,9 @@ def shipped() -> dict[str, pathlib.Path]:
     return {f'configs/{path.name}': path for path in sorted(FOLDER.glob('[!_]*.py'))}
 
 
-def _is_file(path: pathlib.Path) -> bool:
+def _is(test: Callable[[], bool]) -> bool:
     try:
-        return path.is_file()
+        return test()
     except OSError:  # a name too long, or a folder that may not be entered
         return False
 
@@ -44,15 +44,15 @@ def _found(file: str) -> pathlib.Path:
     """The file as it is named from here, else the shipped one of that name."""
     have = shipped()
     path = pathlib.Path(file)
-    if not _is_file(path) and file in have:
+    if file in have and not _is(path.is_file):
         return have[file]
-    if path.suffix == '.py' and _is_file(path):
+    if path.suffix == '.py' and _is(path.is_file):
         return path
     offer = f'choose from {", ".join(have)}, or name a .py file of your own'
     stem = path.name.partition('.')[0]
     meant = {name.rpartition('/')[2].removesuffix('.py'): name for name in have}
-    hint = f' Did you mean {meant[stem]}?' if stem in meant else nearest(file, have) or nearest(stem, meant)
-    there = f'{file[:200]!r} is no config file' if path.exists() and file else f'there is no config file {file[:200]!r}'
+    hint = f' Did you mean {meant[stem]}?' if stem in meant else nearest(file, have)
+    there = f'{file[:200]!r} is no config file' if file and _is(path.exists) else f'there is no config file {file[:200]!r}'
     raise ConfigError(f'{there}; {offer}.{hint}')
 
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from cnn_research.reporting import claims, comparisons
+from cnn_research.reporting.drawing import Figure
 from cnn_research.reporting.published import rows as published_rows
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
