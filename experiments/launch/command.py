@@ -182,7 +182,7 @@ def keep_compiled() -> None:
 
     JAX_COMPILATION_CACHE_DIR names another folder, and JAX_ENABLE_COMPILATION_CACHE=false turns it off.
     """
-    import jax  # not before a command line is known to be sound
+    import jax  # reading a command line does without
 
     if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
         root = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
