@@ -19,7 +19,7 @@ import numpy as np
 
 from cnn_research import config as configs
 from cnn_research.architecture import Architecture
-from cnn_research.errors import CheckpointError
+from cnn_research.errors import ArchitectureError, CheckpointError, ConfigError
 from cnn_research.files import read_json
 from cnn_research.files import write as write_text
 from cnn_research.models import pretrained
@@ -124,12 +124,23 @@ def read_config(workdir) -> dict[str, Any]:
     return configs.flat(read_json(path))
 
 
+def whole_config(workdir) -> ml_collections.ConfigDict:
+    """The config of a workdir with all fields; CheckpointError where it is damaged, or has fields or an architecture that are none."""
+    path = pathlib.Path(workdir) / 'config.json'
+    try:
+        config = configs.update(configs.default(), read_config(workdir))
+        configs.network(config)
+        return config
+    except (ConfigError, ArchitectureError) as error:
+        raise CheckpointError(f'{path} is damaged: {error}') from None
+
+
 def load(workdir, step: int | None = None) -> Trained:
     """The trained network of a workdir, at its newest checkpoint that verifies or at `step`; CheckpointError where there is none."""
     path = pathlib.Path(workdir) / 'config.json'
     if not path.is_file():
         raise CheckpointError(f'{workdir} holds no run: there is no config.json in it.')
-    config = configs.update(configs.default(), read_config(workdir))
+    config = whole_config(workdir)
     problems = []
     for candidate in [step] if step is not None else reversed(steps(workdir)):
         try:

@@ -18,10 +18,10 @@ import numpy as np
 import optax
 from jax import lax
 
-from cnn_research import checkpoints, optimizers, parallel, tasks
+from cnn_research import checkpoints, files, optimizers, parallel, tasks
 from cnn_research import config as configs
 from cnn_research.architecture import from_json
-from cnn_research.errors import ConfigError, TrialError
+from cnn_research.errors import CheckpointError, ConfigError, TrialError
 from cnn_research.journal import Clock, Journal, read_history
 
 
@@ -167,8 +167,8 @@ def _explain(task, state, placed, step):
 def finished(workdir, key: str) -> dict | None:
     """The result.json of a finished run with this key, or None; its 'views' say how the test images were seen."""
     try:
-        result = json.loads((pathlib.Path(workdir) / 'result.json').read_text())
-    except (OSError, ValueError):
+        result = files.read_json(pathlib.Path(workdir) / 'result.json')
+    except CheckpointError:
         return None
     return result if result.get('key') == key else None
 

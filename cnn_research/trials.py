@@ -5,6 +5,7 @@ its result.json has its key, and has error.json when it failed; what else is mea
 """
 
 import collections
+import contextlib
 import itertools
 import json
 import math
@@ -20,10 +21,10 @@ from typing import Any, NamedTuple
 import jax
 import ml_collections
 
-from cnn_research import checkpoints, parallel, tasks, train
+from cnn_research import checkpoints, files, parallel, tasks, train
 from cnn_research import config as configs
 from cnn_research.config import Field
-from cnn_research.errors import ConfigError, ResearchError
+from cnn_research.errors import CheckpointError, ConfigError, ResearchError
 
 FIELDS = (
     Field('trials.seeds', 1, 'networks of each row; their seeds count up from the field seed', low=1),
@@ -77,12 +78,18 @@ def grid(text: str) -> list[dict[str, str]]:
     for part in filter(None, map(str.strip, text.split(';'))):
         name, equals, values = (word.strip() for word in part.partition('='))
         values = [value.strip() for value in values.split(',')]
-        if not equals or not all(values) or len(set(values)) < len(values) or name in [axis[0] for axis in axes]:
+        if not equals or not all(values) or name in [axis[0] for axis in axes]:
             raise ConfigError(f"trials.grid={text!r} cannot be read; write 'optimizer.learning_rate=0.01,0.03; data.batch_size=32,128'.")
         if name == 'seed':
             raise ConfigError('trials.grid names seed; trials.seeds=5 trains five of each row.')
         if name not in configs.BY_NAME:
             raise configs.unknown_field(name, configs.BY_NAME)
+        known: dict[Any, str] = {}
+        for value in values:
+            read = configs.flat(configs.update(configs.default(), {name: value}))[name]
+            if read in known:
+                raise ConfigError(f'trials.grid names {name}={known[read]} twice, the second time as {value}; leave one out.')
+            known[read] = value
         axes.append((name, values))
     return [dict(zip([name for name, _ in axes], point, strict=True)) for point in itertools.product(*(values for _, values in axes))]
 
@@ -148,15 +155,11 @@ def adopted(workdirs: Iterable[str]) -> list[Trial]:
     return made
 
 
-def _json(path: pathlib.Path) -> dict:
-    return json.loads(path.read_text()) if path.is_file() else {}
-
-
 def state(workdir: pathlib.Path, key: str) -> str:
     """'finished', 'failed', 'stale' (a result of another key), 'begun' or 'missing'."""
     if train.finished(workdir, key):
         return 'finished'
-    if (workdir / 'result.json').is_file() or ((workdir / 'key').is_file() and (workdir / 'key').read_text() != key):
+    if (workdir / 'result.json').is_file() or ((workdir / 'key').is_file() and (workdir / 'key').read_bytes() != key.encode()):
         return 'stale'
     if (workdir / 'error.json').is_file():
         return 'failed'
@@ -166,7 +169,8 @@ def state(workdir: pathlib.Path, key: str) -> str:
 def _put_aside(workdir: pathlib.Path) -> None:
     """A stale trial is renamed, never deleted."""
     number = next(n for n in itertools.count(1) if not workdir.with_name(f'{workdir.name}.stale-{n}').exists())
-    workdir.rename(workdir.with_name(f'{workdir.name}.stale-{number}'))
+    with contextlib.suppress(FileNotFoundError):  # another process has just done so
+        workdir.rename(workdir.with_name(f'{workdir.name}.stale-{number}'))
 
 
 def _attempt(trial: Trial, devices, watch, stop) -> str:
@@ -263,10 +267,10 @@ def stored(workdir: pathlib.Path, protocol: str, compute: Callable[[], Any], sou
 def read(workdir: pathlib.Path, protocol: str, source: str | None = None) -> Any:
     """What `stored` keeps, or None where nothing is kept for the trial's key or, where it is told, for the source."""
     try:
-        content = json.loads((workdir / 'evaluations' / f'{protocol}.json').read_text())
+        content = files.read_json(workdir / 'evaluations' / f'{protocol}.json')
         known = source is None or content.get('source', '') == source
         return content['result'] if known and content['key'] == (workdir / 'key').read_text() else None
-    except (OSError, ValueError, KeyError):
+    except (CheckpointError, OSError, ValueError, KeyError):
         return None
 
 
@@ -283,27 +287,43 @@ def write_plan(folder: pathlib.Path, trials: Sequence[Trial], reduced: Sequence[
 
 def records(folder: pathlib.Path) -> tuple[dict[str, Any], list[Record]]:
     """(what `write_plan` was told, the trials in their order); ConfigError where there is no plan."""
-    about = _json(folder / 'plan.json')
-    if not about:
+    if not (folder / 'plan.json').exists():
         raise ConfigError(f'{folder} holds no table: there is no plan.json in it. Name the workdir of an experiment that trains several.')
-    found = []
-    for listed in about.pop('trials'):
-        workdir = pathlib.Path(listed.pop('workdir', folder / 'trials' / listed['key']))
-        now = state(workdir, listed['key'])
-        timing = (workdir / 'timing.jsonl').read_text().splitlines() if (workdir / 'timing.jsonl').is_file() else []
-        found.append(
-            Record(
-                **listed,
-                workdir=workdir,
-                state=now,
-                error=_json(workdir / 'error.json').get('error', '') if now == 'failed' else '',
-                config=configs.flat(_json(workdir / 'config.json')),
-                result=train.finished(workdir, listed['key']),
-                run=_json(workdir / 'run.json'),
-                seconds=sum(json.loads(line)['seconds'] for line in timing),
-            )
-        )
-    return about, found
+    about = files.read_json(folder / 'plan.json', {'trials': [_LISTED]})
+    return about, [_record(folder, listed) for listed in about.pop('trials')]
+
+
+_LISTED = {'part': str, 'row': str, 'point': str, 'seed': int, 'key': str, 'reduced': bool}
+
+
+def _record(folder: pathlib.Path, listed: dict[str, Any]) -> Record:
+    """What is known of a trial that plan.json lists; 'damaged', with the reason, where its files cannot be read."""
+    listed, workdir = {name: listed[name] for name in _LISTED}, listed.get('workdir')
+    if not re.fullmatch(r'[\w-]+', listed['key']) or not isinstance(workdir, str | None):
+        raise CheckpointError(f'{folder / "plan.json"} is damaged: {listed["key"]!r} is no key of a trial, or has no workdir.')
+    home = folder / 'trials' / listed['key'] if workdir is None else pathlib.Path(workdir)
+
+    def kept(name):
+        return files.read_json(home / f'{name}.json') if (home / f'{name}.json').exists() else {}
+
+    now = state(home, listed['key'])
+    try:
+        if (home / 'result.json').exists():
+            files.read_json(home / 'result.json')
+        known = {'config': configs.flat(kept('config')), 'run': kept('run'), 'result': train.finished(home, listed['key'])}
+        timing = files.read_lines(home / 'timing.jsonl', {'seconds': float}) if (home / 'timing.jsonl').exists() else []
+        if known['result'] and not timing:
+            raise CheckpointError(f'{home / "timing.jsonl"} holds no line.')
+        known |= {'seconds': sum(line['seconds'] for line in timing)}
+        known |= {'error': files.read_json(home / 'error.json', {'error': str})['error'] if now == 'failed' else ''}
+    except CheckpointError as error:
+        now, known = 'damaged', {**dict.fromkeys(('config', 'run'), {}), 'result': None, 'seconds': 0.0, 'error': inside(error, home)}
+    return Record(**listed, workdir=home, state=now, **known)
+
+
+def inside(error: Exception, home: pathlib.Path) -> str:
+    """What is wrong with a file of a workdir, without the workdir's own place."""
+    return str(error).replace(f'{home}/', '').rstrip('.')
 
 
 def selected(found: Sequence[Record]) -> list[Record]:
