@@ -15,9 +15,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cnn_research.errors import ArchitectureError, nearest
+from cnn_research.errors import ArchitectureError, nearest, shown
 from cnn_research.stages import *  # the stages are part of this module's vocabulary
-from cnn_research.stages import STAGES, Shape, Stage
+from cnn_research.stages import LARGEST, STAGES, Shape, Stage
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,10 @@ class Row:
     connections: int
 
 
+MOST_SIGNS = 4000  # of an architecture's notation
+MOST_STAGES = 1000  # of a network: each is compiled
+MOST_NUMBERS = 2**40  # in one array, the maps of an image or a kernel: 4 TB
+
 # Settings that go without saying in a description.
 _UNSAID = (('stride', 1), ('padding', 0), ('ceil', False), ('groups', 1), ('divided', False))
 
@@ -82,13 +86,17 @@ class Architecture:
     layers: tuple[Layer, ...]
 
     def __post_init__(self):
+        if type(self.name) is not str or not self.name.isprintable() or not 0 < len(self.name) <= 2 * MOST_SIGNS:
+            raise ArchitectureError(f'the name of a network must be one printable line, not {shown(self.name)}.')
         if not isinstance(self.input_shape, tuple) or not isinstance(self.layers, tuple):
             raise ArchitectureError(f'{self.name}: input_shape and layers must be tuples.')
-        if len(self.input_shape) != 3 or not all(type(side) is int and side >= 1 for side in self.input_shape):
-            raise ArchitectureError(f'{self.name}: input_shape must be (H, W, C) of whole numbers from 1 up, not {self.input_shape!r}.')
-        numbers = [layer.number for layer in self.layers]
-        if not all(type(number) is int for number in numbers) or not numbers or numbers != sorted(set(numbers)):
-            raise ArchitectureError(f'{self.name}: layer numbers must rise and not repeat; got {numbers}.')
+        if len(self.input_shape) != 3 or not all(type(side) is int and 1 <= side <= LARGEST for side in self.input_shape):
+            raise ArchitectureError(f'{self.name}: input_shape must be (H, W, C), whole numbers from 1 up, not {shown(self.input_shape)}.')
+        numbers, count = [layer.number for layer in self.layers], sum(len(layer.stages) for layer in self.layers)
+        if max(len(numbers), count) > MOST_STAGES:
+            raise ArchitectureError(f'{self.name}: {len(numbers)} layers of {count} stages; a network has at most {MOST_STAGES} stages.')
+        if not all(type(n) is int and 0 <= n <= LARGEST for n in numbers) or not numbers or numbers != sorted(set(numbers)):
+            raise ArchitectureError(f'{self.name}: layer numbers must rise and not repeat; got {shown(numbers)}.')
         for layer in self.layers:
             if [stage.role for stage in layer.stages].count('map') != 1 or layer.stages[0].role != 'map':
                 raise ArchitectureError(f'{self.name}: {layer.name} must open with its one learned linear map.')
@@ -102,6 +110,10 @@ class Architecture:
             for name, stage in layer.named_stages():
                 try:
                     output = stage.output(shape)
+                    arrays = {'maps': output, **stage.parameters(shape)}
+                    for array, size in arrays.items():
+                        if math.prod(size) > MOST_NUMBERS:
+                            raise ArchitectureError(f'the {array} of {name} would be {"x".join(map(str, size))}, more than 2^40 numbers.')
                 except ArchitectureError as error:
                     raise ArchitectureError(f'{self.name}: {layer.name}: {error}') from None
                 kernel, stride, padding = stage.reach
@@ -115,7 +127,7 @@ class Architecture:
                     if f.name != 'table' and (f.name, getattr(stage, f.name)) not in _UNSAID
                 )
                 counts = (
-                    sum(math.prod(size) for size in stage.parameters(shape).values()),
+                    sum(math.prod(size) for size in list(arrays.values())[1:]),
                     stage.multiply_adds(shape),
                     stage.connections(shape),
                 )
@@ -202,18 +214,20 @@ def from_json(text: str) -> Architecture:
 
     def take(record, fields, what):
         if not isinstance(record, dict):
-            raise ArchitectureError(f'{what} in architecture JSON must be an object, not {record!r}.')
+            raise ArchitectureError(f'{what} in architecture JSON must be an object, not {shown(record)}.')
         if set(record) != set(fields):
             odd = sorted(set(record) ^ set(fields))
             raise ArchitectureError(
-                f'{what} in the architecture JSON must have the fields {", ".join(fields)}; differs in {", ".join(odd)}.'
+                f'{what} in the architecture JSON must have the fields {", ".join(fields)}; differs in {", ".join(map(shown, odd[:3]))}.'
             )
         return [record[name] for name in fields]
 
     def stage(record):
-        kind = STAGES.get(record.get('stage')) if isinstance(record, dict) else None
+        name = record.get('stage') if isinstance(record, dict) else None
+        kind = STAGES.get(name) if isinstance(name, str) else None
         if kind is None:
-            raise ArchitectureError(f'unknown stage {record!r} in architecture JSON; the stages are {", ".join(STAGES)}.')
+            offer = f'the stages are {", ".join(STAGES)}.{nearest(shown(name), STAGES)}'
+            raise ArchitectureError(f'unknown stage {shown(record)} in architecture JSON; {offer}')
         names = [f.name for f in dataclasses.fields(kind)]
         values = dict(zip(['stage', *names], take(record, ['stage', *names], kind.__name__), strict=True))
         del values['stage']
@@ -221,18 +235,27 @@ def from_json(text: str) -> Architecture:
             values['table'] = tuple(tuple(row) if isinstance(row, list) else row for row in values['table'])
         return kind(**values)
 
+    def once(pairs):
+        record = dict(pairs)
+        if len(record) < len(pairs):
+            raise ArchitectureError(f'an object in architecture JSON names a field twice: {shown([name for name, _ in pairs])}.')
+        return record
+
     try:
-        whole = json.loads(text)
-    except ValueError:
+        whole = json.loads(text, object_pairs_hook=once)
+    except (ValueError, TypeError, RecursionError):
         raise ArchitectureError('this is not architecture JSON: it cannot be read as JSON.') from None
     name, input_shape, layers = take(whole, ['name', 'input_shape', 'layers'], 'a network')
     if not isinstance(input_shape, list) or not isinstance(layers, list):
         raise ArchitectureError('input_shape and layers in architecture JSON must be lists.')
-    built = []
+    built, left = [], MOST_STAGES
     for record in layers:
         number, stages = take(record, ['number', 'stages'], 'a layer')
         if not isinstance(stages, list):
             raise ArchitectureError('the stages of a layer in architecture JSON must be a list.')
+        left -= max(1, len(stages))
+        if left < 0:  # before they are made
+            raise ArchitectureError(f'the network in architecture JSON has more than {MOST_STAGES} stages.')
         built.append(Layer(number, tuple(map(stage, stages))))
     return Architecture(name, tuple(input_shape), tuple(built))
 
@@ -278,7 +301,7 @@ def _stage_named(word: str, old: Stage) -> Stage | None:
         return None
     kinds = {kind.name: kind for kind in STAGES.values() if kind.role == old.role}
     if word not in kinds:
-        raise ArchitectureError(f'no {old.role} is called {word!r}; choose from {", ".join([*kinds, "none"])}.{nearest(word, kinds)}')
+        raise ArchitectureError(f'no {old.role} is called {shown(word)}; choose from {", ".join([*kinds, "none"])}.{nearest(word, kinds)}')
     return kinds[word](**{f.name: getattr(old, f.name) for f in dataclasses.fields(kinds[word]) if hasattr(old, f.name)})
 
 
@@ -323,39 +346,40 @@ _OPERATIONS = ('without', 'resized', 'replaced')
 
 
 def _value(word: str):
-    for kind in (int, float):
-        try:
-            return kind(word)
-        except ValueError:
-            pass
+    # Python would read '1_000', 'nan' and the digits of other scripts too, and refuse more than 4300 digits.
+    if re.fullmatch('[+-]?[0-9]{1,40}', word):
+        return int(word)
+    if re.fullmatch(r'[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?', word):
+        return float(word)
     return {'true': True, 'false': False}.get(word.lower(), word)
 
 
 def parse(text: str) -> tuple[str, tuple[tuple[str, tuple[int, ...], dict], ...]]:
     """(name, ((operation, numbers, {key: value}), ...)) of an architecture's notation; ArchitectureError where it cannot be read."""
-    head = re.match(r'\s*([A-Za-z0-9_]+)', text)
     form = 'NAME without(3,4) resized(6=2048) replaced(1,kernel=7,stride=2)'
-    if head is None:
-        raise ArchitectureError(f'cannot read the architecture {text!r}; write {form}.')
+    head = re.match(r'\s*([A-Za-z0-9_]+)', text)
+    if head is None or len(text) > MOST_SIGNS:
+        raise ArchitectureError(f'cannot read the architecture {shown(text)}; write {form}, at most {MOST_SIGNS} signs.')
     operations, place = [], head.end()
-    while text[place:].strip():
+    while rest := text[place:].strip():
         found = _OPERATION.match(text, place)
         if found is None:
-            raise ArchitectureError(f'cannot read {text[place:].strip()!r} in the architecture {text!r}; write {form}.')
+            word = ''.join(re.findall('[a-z]', rest.partition('(')[0].lower()))
+            raise ArchitectureError(f'cannot read {shown(rest)} in the architecture; write {form}.{nearest(word, _OPERATIONS)}')
         operation, place = found.group(1), found.end()
         if operation not in _OPERATIONS:
             raise ArchitectureError(
-                f'unknown operation {operation!r}; choose from {", ".join(_OPERATIONS)}.{nearest(operation, _OPERATIONS)}'
+                f'unknown operation {shown(operation)}; choose from {", ".join(_OPERATIONS)}.{nearest(operation, _OPERATIONS)}'
             )
         words = [word.strip() for word in found.group(2).split(',') if word.strip()]
         numbers = [word for word in words if '=' not in word]
         pairs = [tuple(part.strip() for part in word.split('=', 1)) for word in words if '=' in word]
         keys = [key for key, _ in pairs]
         whole = [*numbers, *(keys if operation == 'resized' else [])]
-        readable = all(re.fullmatch('[0-9]+', word) for word in whole) and all(re.fullmatch('[a-z0-9_]+', key) for key in keys)
+        readable = all(re.fullmatch('0|[1-9][0-9]{0,9}', word) for word in whole) and all(re.fullmatch('[a-z0-9_]+', key) for key in keys)
         fits = {'without': numbers and not pairs, 'resized': pairs and not numbers, 'replaced': pairs and len(numbers) == 1}[operation]
         if not readable or not fits or len(set(keys)) < len(keys) or {'stages', 'table', 'net', 'number'} & set(keys):
-            raise ArchitectureError(f'cannot read {operation}({found.group(2)}); write {form}.')
+            raise ArchitectureError(f'cannot read {shown(found.group().strip())}; write {form}.')
         operations.append((operation, tuple(map(int, numbers)), {key: _value(value) for key, value in pairs}))
     return head.group(1), tuple(operations)
 

@@ -5,45 +5,30 @@ reading verifies the manifest, so that a flipped bit is an error and never a wro
 """
 
 import hashlib
-import json
 import os
 import pathlib
 import re
 import shutil
-from collections.abc import Collection
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 
 from cnn_research import config as configs
-from cnn_research.architecture import Architecture
-from cnn_research.errors import ArchitectureError, CheckpointError, ConfigError
+from cnn_research import files, journal, records
+from cnn_research.errors import ArchitectureError, CheckpointError
 from cnn_research.files import read_json
 from cnn_research.files import write as write_text
-from cnn_research.models import pretrained
+from cnn_research.models import pretrained, tensor_files
+from cnn_research.models.network import check_parameters
+from cnn_research.trained import Trained
 
-_STEP = re.compile('[0-9]{9}|[1-9][0-9]{9,}')  # what `save` calls its folders; a user's own may lie beside them
-
-
-class Trained(NamedTuple):
-    """A trained network: variables {'params', 'preprocessing'} go to Network.apply and evaluate."""
-
-    architecture: Architecture
-    variables: dict
-    config: ml_collections.ConfigDict
-    step: int
+__all__ = ['Trained', 'load', 'manifest', 'read', 'read_json', 'restore', 'save', 'steps', 'trained', 'write_text']
 
 
 def _folder(workdir) -> pathlib.Path:
     return pathlib.Path(workdir) / 'checkpoints'
-
-
-def _synced(path: pathlib.Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    os.fsync(handle)
-    os.close(handle)
 
 
 def _names(tree) -> dict[str, Any]:
@@ -58,26 +43,43 @@ def _leaves(tree):
 def steps(workdir) -> list[int]:
     """Steps of the checkpoints that are there, rising."""
     folder = _folder(workdir)
-    named = [path.name for path in folder.iterdir() if _STEP.fullmatch(path.name)] if folder.is_dir() else []
-    return sorted(map(int, named))
+    there = folder.iterdir() if folder.is_dir() else ()
+    return sorted(int(path.name) for path in there if re.fullmatch('[0-9]{9}|[1-9][0-9]{9,17}', path.name) and path.is_dir())
 
 
-def save(workdir, step: int, tree, keep: int, marked: Collection[int] = ()) -> None:
-    """Saves a tree of arrays as the checkpoint of `step`, and deletes all but the newest `keep` and those of `marked` steps."""
+def save(workdir, step: int, tree, keep: int, marked: Collection[int] = (), about: Mapping[str, Any] | None = None) -> None:
+    """Saves a tree of arrays as the checkpoint of `step`, and deletes all but the newest `keep` and those of `marked` steps.
+
+    about: what its manifest says beside the arrays, as `manifest` gives it back. WriteError where it cannot be written.
+    """
     folder = _folder(workdir)
-    final, partial = folder / f'{step:09d}', folder / f'.{step:09d}.partial'
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    np.savez(partial / 'arrays.npz', **{name: np.asarray(leaf) for name, leaf in _names(tree).items()})
-    write_text(partial / 'manifest.json', json.dumps({'step': step, 'sha256': _digest(partial / 'arrays.npz')}))
-    for path in (partial / 'arrays.npz', partial):
-        _synced(path)
-    shutil.rmtree(final, ignore_errors=True)  # of the same step, and so the same arrays
-    partial.rename(final)
-    _synced(folder)
+    final = folder / f'{step:09d}'
+    partial = folder / f'.{step:09d}.{os.getpid()}.partial'
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob('.*.partial'):  # by processes that were killed: the workdir is this one's alone
+            shutil.rmtree(left, ignore_errors=True)
+        partial.mkdir()
+        np.savez(partial / 'arrays.npz', **{name: np.asarray(leaf) for name, leaf in _names(tree).items()})
+        records.write(partial / 'manifest.json', {**(about or {}), 'step': step, 'arrays': _digest(partial / 'arrays.npz')})
+        for path in (partial / 'arrays.npz', partial):
+            _synced(path)
+        shutil.rmtree(final, ignore_errors=True)  # of the same step, and so the same arrays
+        partial.rename(final)
+        _synced(folder)
+    except OSError as error:
+        raise files.refused(final, error) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     there = steps(workdir)  # what is newer than this one did not verify, or this one would not have been made
     for old in [s for s in there if s > step] + [s for s in [s for s in there if s <= step][:-keep] if s not in marked]:
-        shutil.rmtree(folder / f'{old:09d}')
+        shutil.rmtree(folder / f'{old:09d}', ignore_errors=True)
+
+
+def _synced(path: pathlib.Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
 
 
 def _digest(path: pathlib.Path) -> str:
@@ -85,26 +87,46 @@ def _digest(path: pathlib.Path) -> str:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
-def read(workdir, step: int) -> dict[str, np.ndarray]:
-    """{path: array} of a checkpoint; CheckpointError where it is missing or not what was written."""
+def manifest(workdir, step: int) -> dict[str, Any]:
+    """What `save` was told about a checkpoint; CheckpointError where it is missing or not what was written."""
     folder = _folder(workdir) / f'{step:09d}'
     try:
-        manifest = json.loads((folder / 'manifest.json').read_text())
-        if manifest['sha256'] != _digest(folder / 'arrays.npz') or manifest['step'] != step:
-            raise CheckpointError(f'the checkpoint {folder} is damaged: it does not match its manifest.')
-        with np.load(folder / 'arrays.npz', allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = records.read(folder / 'manifest.json')
+    except CheckpointError as error:
         have = ', '.join(map(str, steps(workdir))) or 'none'
-        raise CheckpointError(f'the checkpoint {folder} cannot be read ({type(error).__name__}); steps that are there: {have}.') from None
+        raise CheckpointError(f'the checkpoint {folder} cannot be read: {error} Steps that are there: {have}.') from None
+    if found.get('step') != step or not isinstance(found.get('arrays'), str):
+        raise CheckpointError(f'the checkpoint {folder} is damaged: its manifest is of another.')
+    return found
 
 
-def restore(workdir, template) -> tuple[Any, list[str]]:
-    """(the newest checkpoint that verifies, in the template's structure, or None; what was wrong with newer ones)."""
-    problems = []
+def read(workdir, step: int) -> dict[str, np.ndarray]:
+    """{path: array} of a checkpoint; CheckpointError where it is missing or not what was written."""
+    folder, told = _folder(workdir) / f'{step:09d}', manifest(workdir, step)
+    try:
+        if told['arrays'] != _digest(folder / 'arrays.npz'):
+            raise CheckpointError('it is damaged: it does not match its manifest')
+        # Not by numpy.load, which sets aside what a header claims before it looks at what is there.
+        with open(folder / 'arrays.npz', 'rb') as file:
+            return {name: np.array(entry.read()) for name, entry in tensor_files.npz(file).items()}
+    except CheckpointError as error:
+        raise CheckpointError(f'the checkpoint {folder} cannot be read: {error}.') from None
+    except (OSError, *pretrained.DAMAGE) as error:
+        raise CheckpointError(f'the checkpoint {folder} cannot be read: {type(error).__name__}.') from None
+
+
+def restore(workdir, template, fits: Callable[[dict], None] = lambda told: None) -> tuple[Any, dict | None, list[str]]:
+    """(the newest checkpoint that verifies, in the template's structure, its manifest, what was wrong with newer ones); None, None where
+    none does.
+
+    fits(manifest) raises CheckpointError for a checkpoint that must not be gone on from, and so does this where all are such.
+    """
+    problems, whole = [], []
     for step in reversed(steps(workdir)):
         try:
-            arrays = read(workdir, step)
+            told, arrays = manifest(workdir, step), read(workdir, step)
+            whole.append(step)
+            fits(told)
         except CheckpointError as error:
             problems.append(str(error))
             continue
@@ -114,50 +136,64 @@ def restore(workdir, template) -> tuple[Any, list[str]]:
             raise CheckpointError(
                 f'the checkpoint of step {step} in {workdir} is of another network or optimizer: {sorted(wrong)[0]} differs.'
             )
-        return jax.tree.unflatten(jax.tree.structure(template), [arrays[name] for name in names]), problems
-    return None, problems
-
-
-def read_config(workdir) -> dict[str, Any]:
-    """{dotted name: value} of WORKDIR/config.json; CheckpointError where it is damaged."""
-    path = pathlib.Path(workdir) / 'config.json'
-    return configs.flat(read_json(path))
-
-
-def whole_config(workdir) -> ml_collections.ConfigDict:
-    """The config of a workdir with all fields; CheckpointError where it is damaged, or has fields or an architecture that are none."""
-    path = pathlib.Path(workdir) / 'config.json'
-    try:
-        config = configs.update(configs.default(), read_config(workdir))
-        configs.network(config)
-        return config
-    except (ConfigError, ArchitectureError) as error:
-        raise CheckpointError(f'{path} is damaged: {error}') from None
+        return jax.tree.unflatten(jax.tree.structure(template), [arrays[name] for name in names]), told, problems
+    if whole:
+        raise CheckpointError(f'{problems[0]} Put back what was there, or choose another workdir; nothing was changed.')
+    return None, None, problems
 
 
 def load(workdir, step: int | None = None) -> Trained:
-    """The trained network of a workdir, at its newest checkpoint that verifies or at `step`; CheckpointError where there is none."""
-    path = pathlib.Path(workdir) / 'config.json'
-    if not path.is_file():
-        raise CheckpointError(f'{workdir} holds no run: there is no config.json in it.')
-    config = whole_config(workdir)
-    problems = []
+    """The trained network of a workdir: that of its result or, where the training is not finished, of its newest checkpoint that verifies,
+    or of `step`. What else than the newest state it is stands in its `notes`.
+
+    CheckpointError where there is none, or where it is not what was written.
+    """
+    if not (pathlib.Path(workdir) / configs.FILE).is_file():
+        raise CheckpointError(f'{workdir} holds no run: there is no {configs.FILE} in it.')
+    values, notes, ended = configs.read(workdir), [], None
+    config = configs.update(configs.default(), values)
+    try:
+        ended = journal.result(workdir)
+    except CheckpointError as error:
+        notes.append(str(error))
+    if step is None and ended:
+        step, choice = ended['step'], f'It is the state that {journal.RESULT} was measured on; other steps that are there can be named.'
+    else:
+        choice = ''
     for candidate in [step] if step is not None else reversed(steps(workdir)):
         try:
-            arrays = read(workdir, candidate)
+            told, arrays = manifest(workdir, candidate), read(workdir, candidate)
         except CheckpointError as error:
-            problems.append(str(error))
+            notes.append(f'{error} {choice}'.strip())
             continue
-        variables: dict = {}
-        for name, array in arrays.items():
-            root, *inner = name.removeprefix('state/').split('/')
-            if root in ('params', 'preprocessing'):
-                place = variables.setdefault(root, {})
-                for part in inner[:-1]:
-                    place = place.setdefault(part, {})
-                place[inner[-1]] = array
-        return Trained(configs.network(config), variables, config, candidate)
-    raise CheckpointError(problems[0] if problems else f'{workdir} has no checkpoint yet.')
+        if told.get('config') != configs.decisive(values):
+            raise CheckpointError(f'{workdir}/{configs.FILE} is not the config that the checkpoint of step {candidate} was trained with.')
+        if notes:
+            notes.append(f'the state of step {candidate} is used instead.')
+        net = configs.network(config)
+        names, shape = tuple(told.get('class_names', ())), told.get('image_shape')
+        return Trained(net, _variables(net, arrays, candidate), config, candidate, names, tuple(notes), shape and tuple(shape))
+    raise CheckpointError(notes[-1] if step is not None and notes else notes[0] if notes else f'{workdir} has no checkpoint yet.')
+
+
+def _variables(net, arrays: Mapping[str, np.ndarray], step: int) -> dict:
+    """{'params', 'preprocessing'} of a checkpoint's arrays; CheckpointError where they are not those of the architecture."""
+    variables: dict = {'params': {}, 'preprocessing': {}}
+    for name, array in arrays.items():
+        root, *inner = name.removeprefix('state/').split('/')
+        if root in variables and inner:
+            place = variables[root]
+            for part in inner[:-1]:
+                place = place.setdefault(part, {})
+            place[inner[-1]] = array
+    try:
+        check_parameters(net, variables['params'])
+    except ArchitectureError as error:
+        raise CheckpointError(f'the checkpoint of step {step} is not one of {net.name}: {error}') from None
+    channels, shapes = net.input_shape[2], {name: array.shape for name, array in variables['preprocessing'].items()}
+    if any(shapes.get(name, ())[-1:] not in ((1,), (channels,)) for name in ('mean', 'scale')):
+        raise CheckpointError(f'the checkpoint of step {step} has no preprocessing for {channels} channels: {shapes or "none"}.')
+    return variables
 
 
 def trained(path, step: int | None = None, mean: str | None = None) -> Trained:
@@ -172,6 +208,7 @@ def trained(path, step: int | None = None, mean: str | None = None) -> Trained:
         return load(path, step)
     if step is not None:
         raise CheckpointError(f'{path} has no steps to choose from; leave step {step} out.')
-    net, variables = pretrained.load(path, mean=mean)
-    fields = {'architecture': net.name, 'architecture_json': net.to_json(), 'data.resize': pretrained.IMAGE_SIDE}
-    return Trained(net, variables, configs.update(configs.default(), fields), 0)
+    found = pretrained.load(path, mean=mean)
+    fields = {'architecture': found.architecture.name, 'architecture_json': found.architecture.to_json(), 'data.resize': found.resize}
+    config = configs.update(configs.default(), fields)
+    return Trained(found.architecture, found.variables, config, 0, found.class_names or (), found.notes, found.image_shape)

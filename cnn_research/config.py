@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import json
 import math
+import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 import ml_collections
 
 from cnn_research import architecture as arch
+from cnn_research import records
 from cnn_research.data.augment import NORMALIZATIONS
-from cnn_research.errors import ConfigError, nearest
+from cnn_research.errors import ConfigError, nearest, shown
 from cnn_research.models import zoo
 from cnn_research.models.initialization import KERNELS
 
+FILE = 'config.json'  # of a workdir
 NUMERICS = 1  # raised by hand when the same config comes to mean other numbers; part of every trial's key
 
 LOSSES = {
@@ -123,8 +126,9 @@ FIELDS = (
 )
 BY_NAME = {field.name: field for field in FIELDS}
 
-# What does not change the numbers of a run, or is measured after it.
-_NOT_IN_KEY = ('architecture', 'data.dir', 'data.name', 'data.resident_gb', 'data.workers', 'evaluate.views', 'evaluate.batch_size')
+# What does not change the trained numbers of a run: where its data are, how they are held, what is measured of it and shown.
+_NOT_IN_KEY = ('architecture', 'data.dir', 'data.name', 'data.resident_gb', 'data.workers', 'data.test', 'data.test_examples')
+_NOT_IN_KEY += ('evaluate.views', 'evaluate.batch_size')
 _NOT_IN_KEY_SECTIONS = ('log.', 'checkpoint.')
 DECISIVE = tuple(field.name for field in FIELDS if field.name not in _NOT_IN_KEY and not field.name.startswith(_NOT_IN_KEY_SECTIONS))
 
@@ -153,6 +157,7 @@ def flat(config) -> dict[str, Any]:
 
 
 _UNITS = ('epochs', 'steps', 'examples')
+_HIGH = {int: 2**53, float: 3e38}  # what is counted exactly, and what float32 holds, where a field has no end of its own
 _KINDS = {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'a text'}
 
 
@@ -237,6 +242,8 @@ def steps(duration, batch_size: int, num_examples: int) -> int:
     if duration.get('steps'):
         return int(duration['steps'])
     examples = duration.get('examples') or (duration.get('epochs') or 0) * num_examples
+    if examples >= batch_size * _HIGH[int]:  # of a length that no float holds
+        return _HIGH[int]
     return max(1, math.ceil(round(examples / batch_size, 6))) if examples else 0
 
 
@@ -248,7 +255,12 @@ def marked_steps(marks: str, batch_size: int, num_examples: int) -> frozenset[in
 
 def network(config) -> arch.Architecture:
     """The architecture of a config: from its resolved JSON where there is one, else from the zoo."""
-    return arch.from_json(config.architecture_json) if config.architecture_json else zoo.architecture(config.architecture)
+    return network_of({'architecture': config.architecture, 'architecture_json': config.architecture_json})
+
+
+def network_of(values: Mapping[str, Any]) -> arch.Architecture:
+    """The same, of {dotted name: value}."""
+    return arch.from_json(values['architecture_json']) if values['architecture_json'] else zoo.architecture(values['architecture'])
 
 
 def check_values(config, fields: Sequence[Field] = FIELDS) -> None:
@@ -286,17 +298,19 @@ def _one_unit(name: str, units: Mapping[str, Any]) -> None:
 def _check_type(field: Field, value) -> None:
     kind = type(field.default)
     fits = isinstance(value, int | float) and not isinstance(value, bool) if kind is float else type(value) is kind
-    if not fits or (kind is float and not math.isfinite(value)):
-        raise ConfigError(f'{field.name}={value!r} is not {_KINDS[kind]}: {field.meaning}.')
+    if not fits or (kind is float and not abs(value) <= _HIGH[float]):
+        raise ConfigError(f'{field.name}={shown(value)} is not {_KINDS[kind]}: {field.meaning}.')
 
 
 def _check_value(field: Field, value) -> None:
     _check_type(field, value)
     if field.choices and value not in field.choices:
         raise ConfigError(f'{field.name}={value!r} is not valid; choose from {", ".join(field.choices)}.{nearest(value, field.choices)}')
-    if (field.low is not None and value < field.low) or (field.high is not None and value > field.high):
-        span = f'at least {field.low:g}' if field.high is None else f'from {field.low:g} to {field.high:g}'
-        raise ConfigError(f'{field.name}={value!r} is out of range; it must be {span}: {field.meaning}.')
+    high = _HIGH.get(type(field.default)) if field.high is None else field.high
+    if (field.low is not None and value < field.low) or (high is not None and value > high):
+        span = f'at least {field.low:g}' if value <= high else f'at most {high:g}'
+        span = span if field.high is None else f'from {field.low:g} to {field.high:g}'
+        raise ConfigError(f'{field.name}={shown(value)} is out of range; it must be {span}: {field.meaning}.')
 
 
 _ONLY_WITH = (
@@ -345,9 +359,33 @@ def _check_combination(config, net) -> None:
         raise ConfigError('log.tensorboard=True needs tensorboardX: pip install tensorboardX.')
 
 
+def _content(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides a training, of {dotted name: value}: an architecture whatever it is called."""
+    content = {name: values.get(name) for name in DECISIVE}
+    net = json.loads(content['architecture_json'] or '{}')
+    return {**content, 'architecture_json': {name: value for name, value in net.items() if name != 'name'}}
+
+
+def decisive(values: Mapping[str, Any]) -> str:
+    """SHA-256 of what decides a training, of {dotted name: value}, beside its data: what a saved config is held against."""
+    return records.digest(_content(values))
+
+
 def key(config, fingerprints: Mapping[str, str], task: str = 'classification') -> str:
-    """First 12 hex digits of the SHA-256 of what decides a run's numbers. fingerprints: {role: source fingerprint}."""
-    content = {name: value for name, value in flat(config).items() if name in DECISIVE}
-    content['architecture_json'] = {k: v for k, v in json.loads(content['architecture_json']).items() if k != 'name'}
-    text = json.dumps({'numerics': NUMERICS, 'task': task, 'data': dict(fingerprints), **content}, sort_keys=True)
+    """First 12 hex digits of the SHA-256 of what decides a run's trained numbers.
+
+    fingerprints: {role: source fingerprint}; what a network is tested on decides nothing of its training.
+    """
+    data = {role: fingerprint for role, fingerprint in fingerprints.items() if role != 'test'}
+    text = json.dumps({'numerics': NUMERICS, 'task': task, 'data': data, **_content(flat(config))}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def write(workdir, config) -> None:
+    """WORKDIR/config.json."""
+    records.write(pathlib.Path(workdir) / FILE, config.to_dict())
+
+
+def read(workdir) -> dict[str, Any]:
+    """{dotted name: value} of WORKDIR/config.json; CheckpointError where it is missing or not what was written."""
+    return flat(records.read(pathlib.Path(workdir) / FILE))

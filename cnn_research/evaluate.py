@@ -31,6 +31,7 @@ class Result:
     """What a network does on a split. Errors and accuracies are shares of 1; top5_error is None where there are at most 5 classes.
 
     confusion[i][j] counts examples of class i called j. A class without examples has accuracy None and does not count in the mean.
+    ranks: of each example, in the source's order, how many classes were put before its own: 0 is right, below 5 right among five.
     """
 
     examples: int
@@ -40,6 +41,7 @@ class Result:
     mean_class_accuracy: float
     class_accuracy: tuple[float | None, ...]
     confusion: tuple[tuple[int, ...], ...]
+    ranks: tuple[int, ...]
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -102,6 +104,7 @@ def summarize(predictions: Predictions, num_examples: int) -> Result:
         mean_class_accuracy=float(accuracy.mean()),
         class_accuracy=tuple(next(by_class) if count else None for count in counts),
         confusion=tuple(map(tuple, confusion.tolist())),
+        ranks=tuple(rank.tolist()),
     )
 
 
@@ -112,14 +115,16 @@ def evaluate(
     views: str = 'centre',
     loss: str = 'softmax',
     batch_size: int = 500,
-    resize: int = 0,
+    resize: int | None = None,
     j: float = 1.0,
 ) -> Result:
     """A network on every example of a source.
 
-    variables: {'params': ..., 'preprocessing': {'mean', 'scale'}} as `checkpoints.load` returns them; without 'preprocessing' the network
-    sees grey levels 0 to 255. views: 'centre', or 'ten': the average over corners, centre and their mirrors (Krizhevsky et al. 2012, 4.1).
-    resize: short side in px that images are scaled to first; 0 = as they are. loss, j: config.loss.
+    variables: {'params': ..., 'preprocessing': {'mean', 'scale'}} as `checkpoints.load` returns them; a network that was trained on grey
+    levels as they are has augment.AS_IT_IS. views: 'centre', or 'ten': the average over corners, centre and their mirrors (Krizhevsky et
+    al. 2012, 4.1). resize: short side in px that images are scaled to first, data.resize of the training, 0 = as they are; it must be
+    given where the images have not the network's size. loss, j: config.loss. Raises ConfigError for what is missing, and where the source
+    has other classes than the network has outputs.
     """
     return committee([(network, variables)], source, views, loss, batch_size, resize, j)
 
@@ -130,12 +135,27 @@ def committee(
     views: str = 'centre',
     loss: str = 'softmax',
     batch_size: int = 500,
-    resize: int = 0,
+    resize: int | None = None,
     j: float = 1.0,
 ) -> Result:
-    """The average of the members' softmax outputs (Krizhevsky's 5 CNNs; Ciresan et al. 2012); the loss is the mean of theirs."""
-    feed = stream.evaluation_feed(source, batch_size, resize, resident_gb=4.0, workers=0)
-    told = [predictor(network, views, loss, j)({'preprocessing': augment.AS_IT_IS, **variables}, feed) for network, variables in members]
+    """The average of the members' softmax outputs (Krizhevsky's 5 CNNs; Ciresan et al. 2012); the loss is the mean of theirs.
+
+    Arguments as of `evaluate`.
+    """
+    for network, variables in members:
+        net = network.architecture
+        if 'preprocessing' not in variables:
+            raise ConfigError(f'{net.name}: variables have no preprocessing; take those of checkpoints.load, or say augment.AS_IT_IS.')
+        if net.num_classes != source.num_classes:
+            raise ConfigError(f'{net.name} tells {net.num_classes} classes apart, but {source.name} has {source.num_classes}.')
+        if resize is None and (source.image_shape or (0, 0))[:2] != net.input_shape[:2]:
+            side = 'x'.join(map(str, source.image_shape[:2])) if source.image_shape else 'several sizes'
+            raise ConfigError(
+                f'the images of {source.name} have {side}, {net.name} reads {net.input_shape[0]}x{net.input_shape[1]}: give resize, the '
+                'data.resize of the training (0 = as they are).'
+            )
+    feed = stream.evaluation_feed(source, batch_size, resize or 0, resident_gb=4.0, workers=0)
+    told = [predictor(network, views, loss, j)(variables, feed) for network, variables in members]
     feed.close()
     mean = Predictions(np.mean([p.probabilities for p in told], axis=0), np.mean([p.losses for p in told], axis=0), told[0].labels)
     return summarize(mean, source.num_examples)

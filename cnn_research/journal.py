@@ -1,22 +1,62 @@
 """What a training writes down while it runs: numbers that a second run must repeat, and times that it need not."""
 
+import contextlib
+import hashlib
 import json
 import math
 import os
 import pathlib
 import time
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from cnn_research import checkpoints
+from cnn_research import config as configs
+from cnn_research import files, records
+from cnn_research.errors import CheckpointError
+
+METRICS, TIMING, RESULT = 'metrics.jsonl', 'timing.jsonl', 'result.json'
 
 
-def _lines(path: pathlib.Path, last_step: float = math.inf) -> list[str]:
-    whole = path.read_text().split('\n')[:-1] if path.is_file() else []  # what follows the last line end was never finished
-    return [line for line in whole if json.loads(line)['step'] <= last_step]
+def _whole_lines(path: pathlib.Path) -> bytes:
+    """The lines of a file that were finished: what follows the last line end was not."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return b''
+    except OSError as error:
+        raise CheckpointError(f'{path} cannot be read ({error.strerror or error}).') from None
+    return content[: content.rfind(b'\n') + 1]
+
+
+def _record(path: pathlib.Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(line)
+        if type(content['step']) is not int:
+            raise ValueError
+        return content
+    except (ValueError, TypeError, LookupError, RecursionError):
+        raise CheckpointError(f'{path} is damaged: line {number} is no record of a step.') from None
 
 
 def read_history(workdir) -> list[dict]:
-    """The records of WORKDIR/metrics.jsonl."""
-    return [json.loads(line) for line in _lines(pathlib.Path(workdir) / 'metrics.jsonl')]
+    """The records of WORKDIR/metrics.jsonl; CheckpointError where it cannot be read, or is not that of the finished run."""
+    result(workdir)
+    return _history(pathlib.Path(workdir))
+
+
+def _history(workdir: pathlib.Path) -> list[dict]:
+    path = workdir / METRICS
+    return [_record(path, number, line) for number, line in enumerate(_whole_lines(path).splitlines(), 1)]
+
+
+def seconds(workdir) -> float:
+    """Spent in steps, by WORKDIR/timing.jsonl; lines that cannot be read, which no result rests on, do not count."""
+    total = 0.0
+    for line in _whole_lines(pathlib.Path(workdir) / TIMING).splitlines():
+        with contextlib.suppress(ValueError, TypeError, LookupError, RecursionError):
+            spent = float(json.loads(line)['seconds'])
+            total += spent if 0 <= spent < math.inf else 0.0
+    return total
 
 
 def epoch(workdir, step: int) -> float | None:
@@ -25,17 +65,53 @@ def epoch(workdir, step: int) -> float | None:
     return step * last['epoch'] / last['step'] if last else None
 
 
-class Journal:
-    """WORKDIR/metrics.jsonl and timing.jsonl, cut back to `step` on opening; `history` is what metrics.jsonl holds."""
+def mark(workdir, size: int | None = None) -> dict[str, Any]:
+    """{'bytes', 'sha256'} of the first `size` bytes of WORKDIR/metrics.jsonl, by default of all whole lines."""
+    content = _whole_lines(pathlib.Path(workdir) / METRICS)[:size]
+    return {'bytes': len(content), 'sha256': hashlib.sha256(content).hexdigest()}
 
-    def __init__(self, workdir: pathlib.Path, step: int, tensorboard: bool):
-        self._files = {}
-        for name in ('metrics', 'timing'):
-            path = workdir / f'{name}.jsonl'
-            kept = _lines(path, step)
-            checkpoints.write_text(path, ''.join(f'{line}\n' for line in kept))
-            self._files[name] = path.open('a')
-        self.history = read_history(workdir)
+
+def hold(workdir, told: Mapping[str, Any]) -> None:
+    """CheckpointError unless metrics.jsonl begins as it was when `mark` told this."""
+    if mark(workdir, told['bytes']) != dict(told):
+        raise CheckpointError(f'{pathlib.Path(workdir) / METRICS} is damaged: its first {told["bytes"]} bytes are not what was written.')
+
+
+def result(workdir) -> dict | None:
+    """result.json of a finished run, None where there is none.
+
+    CheckpointError unless it is what was written, and the metrics and config beside it are those that it was made with.
+    """
+    workdir = pathlib.Path(workdir)
+    if not (workdir / RESULT).is_file():
+        return None
+    found = records.read(workdir / RESULT, {'key': str, 'protocol': str, 'step': int, 'views': str, 'metrics': dict, 'config': str})
+    if mark(workdir) != found['metrics']:
+        raise CheckpointError(f'{workdir / METRICS} is damaged: it is not what {RESULT} was made with.')
+    if configs.decisive(configs.read(workdir)) != found['config']:
+        raise CheckpointError(f'{workdir / configs.FILE} is not the config that {RESULT} was made with.')
+    return found
+
+
+@contextlib.contextmanager
+def _writing(path: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise files.refused(path, error) from None
+
+
+class Journal:
+    """WORKDIR/metrics.jsonl, cut back to its first `size` bytes, and timing.jsonl, cut back to `step`, on opening; `history` is what
+    metrics.jsonl holds."""
+
+    def __init__(self, workdir: pathlib.Path, size: int, step: int, tensorboard: bool):
+        self._workdir, self._files = workdir, {}
+        files.write(workdir / METRICS, _whole_lines(workdir / METRICS)[:size])
+        files.write(workdir / TIMING, b''.join(_until(workdir / TIMING, step)))
+        with _writing(workdir):
+            self._files = {name: (workdir / f'{name}.jsonl').open('a') for name in ('metrics', 'timing')}
+        self.history = _history(workdir)
         self._board = None
         if tensorboard:
             import tensorboardX  # wanted by nobody who does not ask for it
@@ -44,8 +120,9 @@ class Journal:
 
     def write(self, name: str, record: dict) -> None:
         """Appends a record, with its 'step', to 'metrics' or 'timing'."""
-        self._files[name].write(json.dumps(record) + '\n')
-        self._files[name].flush()
+        with _writing(self._workdir / f'{name}.jsonl'):
+            self._files[name].write(json.dumps(record) + '\n')
+            self._files[name].flush()
         if name == 'metrics':
             self.history.append(record)
             if self._board:
@@ -53,16 +130,29 @@ class Journal:
                     if isinstance(value, float):
                         self._board.add_scalar(f'{record["role"]}/{key}', value, record['step'])
 
-    def sync(self) -> None:
-        """Brings what was written to the disk, so that no checkpoint is newer than its records."""
-        for file in self._files.values():
-            os.fsync(file.fileno())
+    def sync(self) -> dict[str, Any]:
+        """Brings what was written to the disk, so that no checkpoint is newer than its records; the `mark` of the metrics."""
+        with _writing(self._workdir):
+            for file in self._files.values():
+                os.fsync(file.fileno())
+        return mark(self._workdir)
 
     def close(self) -> None:
         for file in self._files.values():
-            file.close()
+            with contextlib.suppress(OSError):  # what could not be written has been said
+                file.close()
         if self._board:
             self._board.close()
+
+
+def _until(path: pathlib.Path, step: int) -> list[bytes]:
+    """The lines of a file up to a step, without those that cannot be read."""
+    kept = []
+    for line in _whole_lines(path).splitlines(keepends=True):
+        with contextlib.suppress(CheckpointError):
+            if _record(path, 0, line)['step'] <= step:
+                kept.append(line)
+    return kept
 
 
 class Clock:

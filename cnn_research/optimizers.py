@@ -128,6 +128,8 @@ def optimizer(config, params) -> optax.GradientTransformationExtraArgs:
 def schedule(config, total: int, batch_size: int, num_examples: int) -> optax.Schedule:
     """Learning rate at a step, before any plateau factor; `total` is the number of steps of the training."""
     given, peak = config.schedule, config.optimizer.learning_rate
+    if total >= 2**31:
+        raise ConfigError(f'the training has {total:,} steps; schedule.epochs, .steps or .examples must leave fewer than {2**31:,}.')
     warmup = configs.steps(given.warmup, batch_size, num_examples)
     cooldown = configs.steps(given.cooldown, batch_size, num_examples)
     if warmup + cooldown == total + 1:  # parts of epochs that fill the training exactly are each rounded up to whole steps

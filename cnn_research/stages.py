@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
-from cnn_research.errors import ArchitectureError
+from cnn_research.errors import ArchitectureError, shown
 
 __all__ = [
     *('Convolution', 'LocallyConnected', 'Dense', 'DropConnect', 'RadialBasis'),
@@ -40,25 +40,28 @@ def _picture(shape: Shape, stage: str) -> Shape:
 
 
 def _is_number(value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+    return type(value) in (int, float) and 0 <= value <= 3e38  # what float32 holds
 
 
-def _is_table(value) -> bool:
-    rows = value or ()
-    return isinstance(rows, tuple) and all(isinstance(row, tuple) and row and all(type(i) is int and i >= 0 for i in row) for row in rows)
+def _is_row(row) -> bool:
+    return isinstance(row, tuple) and row and all(type(i) is int and 0 <= i <= LARGEST for i in row) and len(set(row)) == len(row)
 
 
+def _whole(low: int, high: int):
+    return lambda value: type(value) is int and low <= value <= high, f'a whole number from {low} up to {high}'
+
+
+LARGEST = 2**31 - 1  # of features and of anything that is counted
+_WIDEST = 2**16 - 1  # px, of a window and its steps
 # What a field of a stage may be, and how that is said.
-_WHOLE = (lambda value: type(value) is int and value >= 1, 'a whole number from 1 up')
-_SWITCH = (lambda value: type(value) is bool, 'true or false')
-_NUMBER = (_is_number, 'a number from 0 up')
 _VALID = {
-    **dict.fromkeys(('features', 'kernel', 'stride', 'groups', 'size'), _WHOLE),
-    **dict.fromkeys(('ceil', 'divided', 'across'), _SWITCH),
-    **dict.fromkeys(('alpha', 'beta', 'k'), _NUMBER),
-    'padding': (lambda value: type(value) is int and value >= 0, 'a whole number from 0 up'),
+    'features': _whole(1, LARGEST),
+    **dict.fromkeys(('kernel', 'stride', 'groups', 'size'), _whole(1, _WIDEST)),
+    **dict.fromkeys(('ceil', 'divided', 'across'), (lambda value: type(value) is bool, 'true or false')),
+    **dict.fromkeys(('alpha', 'beta', 'k'), (_is_number, 'a number from 0 up')),
+    'padding': _whole(0, _WIDEST),
     'rate': (lambda value: _is_number(value) and value < 1, 'a share from 0 to below 1'),
-    'table': (_is_table, 'a tuple of tuples of map numbers'),
+    'table': (lambda value: value is None or (type(value) is tuple and all(map(_is_row, value))), 'rows of map numbers, none twice'),
 }
 
 
@@ -73,7 +76,7 @@ class Stage:
         for field in fields(self):
             value, (valid, meaning) = getattr(self, field.name), _VALID[field.name]
             if not valid(value):
-                raise ArchitectureError(f'{self.name} cannot have {field.name}={value!r}; it is {meaning}.')
+                raise ArchitectureError(f'{self.name} cannot have {field.name}={shown(value)}; it is {meaning}.')
 
     def output(self, shape: Shape) -> Shape:
         return shape

@@ -2,8 +2,8 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_research import config as configs
-from cnn_research import evaluate, parallel
+from cnn_research import evaluate, parallel, records
 from cnn_research.data import augment, stream
-from cnn_research.data.sources import Source, open_source, subset
+from cnn_research.data.sources import Source, open_splits, subset, verified
 from cnn_research.errors import ConfigError
 from cnn_research.losses import LOSSES
 from cnn_research.models.initialization import Initialization
@@ -33,6 +33,7 @@ class Task:
     and 'test'.
     first_bad(params, placed, batch, key) -> where on an image's way up the first number that is not finite stands.
     chance_loss: what a network that knows nothing scores, or None. fingerprints: {role: fingerprint of its source}, for the key.
+    about: what should be known of whoever learned it, as JSON: its checkpoints say it.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Task:
     first_bad: Callable
     chance_loss: float | None
     fingerprints: Mapping[str, str]
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Start(NamedTuple):
@@ -57,19 +59,21 @@ class Start(NamedTuple):
 
 
 def sources(config) -> dict[str, Source]:
-    """{'train', 'holdout' where there is one, 'test'} of a checked config, opened and held against its network, nothing read yet."""
+    """{'train', 'holdout' where there is one, 'test'} of a checked config, opened and held against its network and the memory.
+
+    Of each one image is read; `verified` reads all. What was skipped, chosen or assumed is in the sources' notes.
+    """
     data, net = config.data, configs.network(config)
-    both = set(re.findall('[A-Za-z_]+', data.train)) & set(re.findall('[A-Za-z_]+', data.test))
+    both = _shared(data.name, data.train, data.test)
     if both:
-        raise ConfigError(f'data.train={data.train!r} and data.test={data.test!r} share {both.pop()!r}; test on a split of its own.')
-    whole = open_source(data.name, data.train, data.dir or None)
+        raise ConfigError(f'data.train={data.train!r} and data.test={data.test!r} share {both[0]!r}; test on a split of its own.')
+    whole, test = open_splits(data.name, (data.train, data.test), data.dir or None)
     held = stream.holdout_mask(whole.fingerprint, whole.num_examples, data.holdout)
     train = np.flatnonzero(~held)
     if data.examples:  # evenly spaced, since a folder lists its classes one after the other
         if data.examples > len(train):
             raise ConfigError(f'data.examples={data.examples}, but {data.name} ({data.train}) has {len(train)} beside the holdout.')
         train = train[np.linspace(0, len(train) - 1, data.examples).astype(int)]
-    test = open_source(data.name, data.test, data.dir or None)
     if data.test_examples:
         test = subset(test, np.arange(min(data.test_examples, test.num_examples)))
     found = {'train': subset(whole, train), 'test': test}
@@ -81,19 +85,37 @@ def sources(config) -> dict[str, Source]:
         raise ConfigError(
             f'{data.name} has {whole.num_classes} classes, but {net.name} ends in {net.num_classes}; append {fix} to architecture.'
         )
-    if whole.image_shape is None and not data.resize:
+    sizes = {source.image_shape[:2] if source.image_shape else None for source in (whole, test)}
+    if not data.resize and (None in sizes or len(sizes) > 1):
         raise ConfigError(f'the images of {data.name} differ in size; set data.resize to the short side that they are scaled to.')
-    read = whole.image_shape or whole.read([0])[0][0].shape
-    if read[-1] not in (1, channels):
-        raise ConfigError(f'{data.name} has {read[-1]} channels, but {net.name} reads {channels}; choose another architecture.')
+    for role, source in found.items():
+        if source.channels not in (1, channels):
+            has = f'{data.name} ({source.split}) has {source.channels} channels'
+            raise ConfigError(f'{has}, but {net.name} reads {channels}; choose another architecture.')
+        batch = data.batch_size if role == 'train' else config.evaluate.batch_size
+        stream.affordable(stream.example_shape(source, data.resize), batch, source.num_examples, data.resident_gb)
     if config.schedule.kind == 'plateau' and 'holdout' not in found:
         raise ConfigError(f"schedule.kind='plateau' looks at the holdout, but data.holdout={data.holdout} holds out no example.")
     return found
 
 
+def _shared(name, train, test):
+    """The splits that two texts such as 'train[:10%]+validation' have in common, sorted."""
+    if name.startswith('folder:'):  # whose splits are folders
+        return [train] if train == test else []
+    splits = [{part.strip() for part in re.sub(r'\[[^]]*\]', '', text).split('+')} for text in (train, test)]
+    # 'all' is what TFDS calls all splits together.
+    return sorted(splits[0] & splits[1]) + ['all'] * any('all' in part for part in splits)
+
+
 def task_name(start: Start | None = None) -> str:
     """The name of `classification`, for a key."""
     return f'classification from {start.name}' if start else 'classification'
+
+
+def protocol(views: str, fingerprints: Mapping[str, str]) -> str:
+    """12 hex digits for how and on what a network is tested."""
+    return records.digest([views, fingerprints.get('test')])[:12]
 
 
 def fingerprints(found: Mapping[str, Source]) -> dict[str, str]:
@@ -113,13 +135,19 @@ def fresh(net: Network, key) -> dict:
     return jax.jit(net.init)(key, jnp.zeros((1, *net.architecture.input_shape), jnp.float32))['params']
 
 
-def resize_of(config, source: Source) -> int:
-    """The short side in px that images of a source are scaled to for a trained network: as in its training for its own source; those of
-    another, unless they have the network's size, to its data.resize or else to its input's side; 0 = as they are."""
-    if source.name == config.data.name:
+def resize_of(config, shape: Sequence[int] | None, learned: Sequence[int] | None) -> int:
+    """The short side in px that images of a shape (H, W, C), None where they differ in size, are scaled to for a trained network; 0 = as
+    they are.
+
+    learned: the shape of the images that it learned from, as known: images of that shape are treated as in its training. Others, unless
+    they have the network's size, are brought to its data.resize or else to the side of those, or of its input.
+    """
+    own = configs.network(config).input_shape
+    if shape and learned and tuple(shape[:2]) == tuple(learned[:2]):
         return config.data.resize
-    shape = configs.network(config).input_shape
-    return 0 if source.image_shape and source.image_shape[:2] == shape[:2] else config.data.resize or shape[0]
+    if shape and tuple(shape[:2]) == own[:2]:
+        return 0
+    return config.data.resize or min((learned or own)[:2])
 
 
 def _statistics(config, train: Source, feed) -> dict:
@@ -139,12 +167,18 @@ def classification(
     log: Callable[[str], None] | None = None,
     start: Start | None = None,
 ) -> Task:
-    """The task of a checked config: name the class of an image. found: its `sources`; `log` is given a line where reading takes long."""
+    """The task of a checked config: name the class of an image. found: its `sources`; `log` is given a line where reading takes long.
+
+    Raises SourceError where an example of any role, also of those that are read later, is found damaged.
+    """
     net, found, data = network(config), found or sources(config), config.data
     settings = augment.Augmentation(**config.augment)
     shape = net.architecture.input_shape
     index, count = parallel.process()
     feed = stream.open_feed(found['train'], config.seed, data.batch_size, data.resize, data.resident_gb, data.workers, index, count, log)
+    for role, source in found.items():
+        if role != 'train' or not feed.resident:  # a resident one has just been read
+            verified(source, log)
     constants = {'preprocessing': _statistics(config, found['train'], feed)}
 
     def views(placed, batch, key):
@@ -200,4 +234,5 @@ def classification(
         first_bad=first_bad,
         chance_loss=math.log(net.architecture.num_classes) if config.loss.name == 'softmax' else None,
         fingerprints=fingerprints(found),
+        about={'class_names': list(found['train'].class_names), 'image_shape': found['train'].image_shape},
     )

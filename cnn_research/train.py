@@ -1,16 +1,13 @@
 """fit(config, workdir, task) -> Run: the only training loop."""
 
 import collections
-import contextlib
 import dataclasses
-import errno
 import json
 import pathlib
 import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
-import filelock
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -18,11 +15,9 @@ import numpy as np
 import optax
 from jax import lax
 
-from cnn_research import checkpoints, files, optimizers, parallel, tasks
+from cnn_research import checkpoints, journal, memory, optimizers, parallel, runs, tasks
 from cnn_research import config as configs
-from cnn_research.architecture import from_json
-from cnn_research.errors import CheckpointError, ConfigError, TrialError
-from cnn_research.journal import Clock, Journal, read_history
+from cnn_research.errors import CheckpointError, TrialError
 
 
 class TrainState(NamedTuple):
@@ -44,10 +39,6 @@ class Run(NamedTuple):
     step: int
     result: dict
     history: list[dict]
-
-
-class Busy(TrialError):
-    """Another process trains in the workdir; its lock is the kernel's, which frees it when that process ends, however it ends."""
 
 
 class Stopped(Exception):
@@ -116,61 +107,12 @@ def _empty_window(task) -> dict:
     return {name: jnp.float32(0) for name in ('loss', 'examples', *task.metrics)} | {'bad_step': jnp.int32(-1)}
 
 
-def _refuse_other(workdir: pathlib.Path, config, key: str) -> None:
-    """ConfigError for a workdir that holds a run with other numbers; one without any state yet may be used anew."""
-    path, mark = workdir / 'config.json', workdir / 'key'
-    if not path.is_file() or not (checkpoints.steps(workdir) or (workdir / 'result.json').is_file()):
-        return
-    old, new = checkpoints.read_config(workdir), configs.flat(config)
-    for name in (*configs.DECISIVE, 'data.name'):
-        if name == 'architecture_json' and from_json(old[name]) != from_json(new[name]):
-            name = 'architecture'
-        elif name == 'architecture_json' or old.get(name) == new[name]:
-            continue
-        raise ConfigError(f'{workdir} holds a run with {name}={old.get(name)!r}, not {new[name]!r}; choose another workdir.')
-    if mark.is_file() and mark.read_text() != key:
-        raise ConfigError(f'{workdir} holds a run on other data, or of another version of this code; choose another workdir.')
-
-
-@contextlib.contextmanager
-def _claimed(workdir: pathlib.Path, config, key: str):
-    """Holds the workdir while it is trained in, with config.json and key written; Busy where another process holds it."""
-    # Without the kernel's locks none is held: a lock file that outlives its owner would stop the work, and trials.shard parts it.
-    lock = filelock.FileLock(workdir / 'lock', blocking=False, fallback_to_soft=False)
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire()
-        except OSError as error:
-            if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
-                raise
-        checkpoints.write_text(workdir / 'config.json', json.dumps(config.to_dict(), indent=1))
-        checkpoints.write_text(workdir / 'key', key)
-    except filelock.Timeout:
-        raise Busy(f'another process trains in {workdir}; wait for it, or choose another workdir.') from None
-    except OSError as error:
-        raise ConfigError(f'the workdir {workdir} cannot be used ({error.strerror}); choose a folder that can be written.') from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _explain(task, state, placed, step):
     """Raises TrialError for the step whose loss was not finite; the parameters are those before it."""
     batch = jax.tree.map(jnp.asarray, task.feed.batch(step))
     where = task.first_bad(state.params, placed, batch, jax.random.wrap_key_data(state.rng))
     cure = 'Try a lower optimizer.learning_rate in another workdir.'
     raise TrialError(f'the loss or its gradient is not finite at step {step}; the first bad numbers are in {where}. {cure}')
-
-
-def finished(workdir, key: str) -> dict | None:
-    """The result.json of a finished run with this key, or None; its 'views' say how the test images were seen."""
-    try:
-        result = files.read_json(pathlib.Path(workdir) / 'result.json')
-    except CheckpointError:
-        return None
-    return result if result.get('key') == key else None
 
 
 def seconds_per_step(config, found, devices: Sequence[jax.Device] | None = None) -> float:
@@ -221,35 +163,82 @@ def fit(
     found = None if task else tasks.sources(config)
     fingerprints = task.fingerprints if task else tasks.fingerprints(found)
     key = configs.key(config, fingerprints, task.name if task else tasks.task_name())
-    _refuse_other(workdir, config, key)
-    result = finished(workdir, key)
-    if result and result['views'] == config.evaluate.views:
-        return Run(workdir, config, result['step'], result, read_history(workdir))
+    protocol = tasks.protocol(config.evaluate.views, fingerprints)
     num_examples = task.num_examples if task else found['train'].num_examples
-    total = configs.steps(config.schedule, config.data.batch_size, num_examples)
-    schedule = optimizers.schedule(config, total, config.data.batch_size, num_examples)
-    with _claimed(workdir, config, key):
+    total, schedule = _scheduled(config, num_examples)
+
+    def note(text):
+        watch({'note': text})
+
+    run = _finished_whole(workdir, config, key, protocol, note)
+    if run:
+        return run
+    memory.check(config, configs.network(config), found)
+    runs.going_on(runs.begun(workdir), config, key, total)  # what cannot be gone on with is refused before the images are read
+    with runs.claimed(workdir):
         task = task or tasks.classification(config, found, devices, lambda line: watch({'reading': line}))
-        return _trained(config, workdir, task, key, total, schedule, devices, watch, stop)
+        there = runs.begun(workdir)
+        for problem in there.problems:
+            note(problem)
+        done = runs.going_on(there, config, key, total)
+        continued = there.told.get('continued', []) if there.told else []
+        if done is not None:
+            note(f'more steps of a finished run: going on from step {done} to {total}')
+            _, before = _scheduled(configs.update(configs.default(), there.config), num_examples)
+            if not np.array_equal(*(np.asarray(jax.vmap(one)(np.arange(done))) for one in (schedule, before))):
+                continued = [*continued, [there.told['key'], done]]
+                note(other_rates(continued))
+            (workdir / journal.RESULT).rename(workdir / f'result.{done}.json')
+        configs.write(workdir, config)
+        return _trained(config, workdir, task, runs.Identity(key, protocol, continued), total, schedule, devices, watch, stop)
 
 
-def _trained(config, workdir, task, key, total, schedule, devices, watch, stop) -> Run:
+def other_rates(continued: Sequence) -> str:
+    """What must be said of a run that went on from trainings with other learning rates, as its result lists them; '' for any other."""
+    if not continued:
+        return ''
+    step = continued[-1][1]
+    return f'up to step {step} the learning rates were those of a shorter schedule; a training of this length from the start has others'
+
+
+def _scheduled(config, num_examples: int) -> tuple[int, Callable]:
+    """(steps, learning rate at a step) of a training."""
+    total = configs.steps(config.schedule, config.data.batch_size, num_examples)
+    return total, optimizers.schedule(config, total, config.data.batch_size, num_examples)
+
+
+def _finished_whole(workdir, config, key: str, protocol: str, note) -> Run | None:
+    """The finished run of a workdir whose last state is whole; None where there is something to do, with what is wrong noted."""
+    try:
+        result = runs.finished(workdir, key, protocol)
+        if result:
+            checkpoints.read(workdir, result['step'])
+    except CheckpointError as error:
+        note(f'{error} What is missing is done again.')
+        return None
+    return Run(workdir, config, result['step'], result, journal.read_history(workdir)) if result else None
+
+
+def _trained(config, workdir, task, identity, total, schedule, devices, watch, stop) -> Run:
     """The loop itself, in a workdir that is held."""
     batch_size, num_examples, plateau = config.data.batch_size, task.num_examples, optimizers.plateau(config)
     every = {name: configs.steps(config[name].every, batch_size, num_examples) for name in ('log', 'evaluate', 'checkpoint')}
     marked = configs.marked_steps(config.checkpoint.marks, batch_size, num_examples)
     state = _initial(config, task, plateau)
-    saved, problems = checkpoints.restore(workdir, {'state': state, **task.constants})
+    about = {'key': identity.key, 'continued': identity.continued, 'config': configs.decisive(configs.flat(config)), **task.about}
+    saved, told, problems = checkpoints.restore(
+        workdir, {'state': state, **task.constants}, lambda told: journal.hold(workdir, told.get('metrics') or journal.mark(workdir, 0))
+    )
     for problem in problems:
         watch({'note': problem})
-    first = 0
+    first = size = 0
     if saved:
-        state = saved['state']
+        state, size = saved['state'], told['metrics']['bytes']
         first = int(state.step)
         watch({'note': f'going on from step {first}'})
     if first < total:
         watch({'start': first, 'total': total})
-    journal = Journal(workdir, first, config.log.tensorboard)
+    pages = journal.Journal(workdir, size, first, config.log.tensorboard)
 
     state = parallel.replicated(state, devices)
     placed = parallel.replicated({'store': task.feed.store, 'constants': task.constants}, devices)
@@ -257,11 +246,11 @@ def _trained(config, workdir, task, key, total, schedule, devices, watch, stop) 
     run = parallel.spread_step(train_step(task, optimizers.optimizer(config, state.params), schedule, trainable=learns), devices)
     in_flight: collections.deque = collections.deque()
     profiled = config.log.profile_steps if total > first + 10 else 0
-    clock = Clock(first, total, batch_size)
+    clock = journal.Clock(first, total, batch_size)
     saved_at, tracing = first if saved else -1, False
 
     def line(step, role, values):
-        journal.write('metrics', {'step': step, 'epoch': step * batch_size / num_examples, 'role': role, **values})
+        pages.write('metrics', {'step': step, 'epoch': step * batch_size / num_examples, 'role': role, **values})
 
     def log(state):
         """Writes the window's means and empties it; raises TrialError when the loss was not finite in it."""
@@ -274,7 +263,7 @@ def _trained(config, workdir, task, key, total, schedule, devices, watch, stop) 
         means = {name: float(window[name]) / count for name in ('loss', *task.metrics)}
         scale = float(state.schedule_state.scale) if plateau else 1.0
         line(step, 'train', {**means, 'learning_rate': float(schedule(step - 1)) * scale})
-        journal.write('timing', {'step': step, **clock.lap(step)})
+        pages.write('timing', {'step': step, **clock.lap(step)})
         watch({'step': step, 'total': total, **means, 'rate': clock.rate, 'eta': clock.eta})
         stuck = config.log.stuck_after
         known = task.chance_loss
@@ -290,8 +279,8 @@ def _trained(config, workdir, task, key, total, schedule, devices, watch, stop) 
         return result
 
     def save(state):
-        journal.sync()
-        checkpoints.save(workdir, int(state.step), {'state': state, **task.constants}, config.checkpoint.keep, marked)
+        arrays = {'state': state, **task.constants}
+        checkpoints.save(workdir, int(state.step), arrays, config.checkpoint.keep, marked, {**about, 'metrics': pages.sync()})
 
     try:
         for step in range(first, total):
@@ -327,12 +316,12 @@ def _trained(config, workdir, task, key, total, schedule, devices, watch, stop) 
                 saved_at = done
             clock.start()
         roles = {role: measured(state, role) for role in task.roles if role != 'train'}
-        views = config.evaluate.views
-        result = {'key': key, 'step': total, 'views': views, 'architecture': json.loads(config.architecture_json)['name'], **roles}
-        checkpoints.write_text(workdir / 'result.json', json.dumps(result))
-        return Run(workdir, config, total, json.loads(json.dumps(result)), journal.history)
+        tested = {'protocol': identity.protocol, 'views': config.evaluate.views} | ({'test': roles['test']} if 'test' in roles else {})
+        result = {**about, 'step': total, 'architecture': json.loads(config.architecture_json)['name'], **roles}
+        pages.sync()
+        return Run(workdir, config, total, runs.write_result(workdir, identity, result, tested), pages.history)
     finally:
         if tracing:
             jax.profiler.stop_trace()
-        journal.close()
+        pages.close()
         task.feed.close()

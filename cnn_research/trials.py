@@ -8,7 +8,6 @@ import collections
 import contextlib
 import itertools
 import json
-import math
 import pathlib
 import re
 import threading
@@ -21,13 +20,13 @@ from typing import Any, NamedTuple
 import jax
 import ml_collections
 
-from cnn_research import checkpoints, files, parallel, tasks, train
+from cnn_research import checkpoints, files, journal, memory, parallel, records, runs, tasks, train
 from cnn_research import config as configs
 from cnn_research.config import Field
-from cnn_research.errors import CheckpointError, ConfigError, ResearchError
+from cnn_research.errors import CheckpointError, ConfigError, ResearchError, WriteError
 
 FIELDS = (
-    Field('trials.seeds', 1, 'networks of each row; their seeds count up from the field seed', low=1),
+    Field('trials.seeds', 1, 'networks of each row; their seeds count up from the field seed', low=1, high=1000),
     Field('trials.grid', '', "values to cross with every row: 'optimizer.learning_rate=0.01,0.03; data.batch_size=32,128'"),
     Field('trials.select', '', "'holdout' shows of a row's grid only the point with the lowest mean holdout error", ('', 'holdout')),
     Field('trials.shard', '', "the share of the trials that this process takes: '2/8' is the second of eight"),
@@ -40,7 +39,8 @@ class Trial(NamedTuple):
     """One network to train.
 
     part: of the experiment, '' for its main table; row: of that part's table; point: in the grid, '' without one; overrides: all that
-    makes it differ from the command's config; start: where it begins, if not at its initialization.
+    makes it differ from the command's config; protocol: what it is tested by, of tasks.protocol; start: where it begins, if not at its
+    initialization.
     """
 
     part: str
@@ -49,6 +49,7 @@ class Trial(NamedTuple):
     overrides: dict[str, Any]
     config: ml_collections.ConfigDict
     key: str
+    protocol: str
     workdir: pathlib.Path
     start: tasks.Start | None = None
 
@@ -137,7 +138,10 @@ def plan(
                 start = starts(row, seed) if starts else None
                 key = configs.key(checked, opened[name], tasks.task_name(start))
                 label = ', '.join(f'{field}={value}' for field, value in point.items())
-                made.append(Trial(part, row, label, {**overrides, 'seed': seed}, checked, key, folder / 'trials' / key, start))
+                protocol = tasks.protocol(checked.evaluate.views, opened[name])
+                made.append(Trial(part, row, label, {**overrides, 'seed': seed}, checked, key, protocol, folder / 'trials' / key, start))
+                if state(made[-1].workdir, key) != 'finished':
+                    memory.check(checked, net)
     return made
 
 
@@ -145,22 +149,26 @@ def adopted(workdirs: Iterable[str]) -> list[Trial]:
     """Finished runs of other commands as trials, of the part 'adopted'; ConfigError where one is not finished, or two share a seed."""
     made = []
     for workdir in map(pathlib.Path, workdirs):
-        key = (workdir / 'key').read_text() if (workdir / 'key').is_file() else ''
-        if not key or state(workdir, key) != 'finished':
+        result = journal.result(workdir)
+        if result is None:
             raise ConfigError(f'network={workdir} is not the workdir of a finished training; those of a table are DIR/trials/KEY.')
-        config = configs.update(configs.default(), checkpoints.read_config(workdir))
+        config = configs.update(configs.default(), configs.read(workdir))
         if config.seed in [other.config.seed for other in made]:
             raise ConfigError(f'network names two trainings with seed {config.seed}; networks are told apart by their seeds.')
-        made.append(Trial('adopted', 'network', '', {}, config, key, workdir.resolve()))
+        made.append(Trial('adopted', 'network', '', {}, config, result['key'], result['protocol'], workdir.resolve()))
     return made
 
 
-def state(workdir: pathlib.Path, key: str) -> str:
-    """'finished', 'failed', 'stale' (a result of another key), 'begun' or 'missing'."""
-    if train.finished(workdir, key):
-        return 'finished'
-    if (workdir / 'result.json').is_file() or ((workdir / 'key').is_file() and (workdir / 'key').read_bytes() != key.encode()):
+def state(workdir: pathlib.Path, key: str, protocol: str | None = None) -> str:
+    """'finished', 'untested' (trained, but not tested by the protocol), 'damaged' (records that are not what was written), 'stale' (of
+    another key), 'failed', 'begun' or 'missing'."""
+    there = runs.begun(workdir)
+    if there.result and there.result['key'] == key:
+        return 'finished' if runs.finished(workdir, key, protocol) else 'untested'
+    if there.told and there.told.get('key') != key:
         return 'stale'
+    if there.problems:
+        return 'damaged'
     if (workdir / 'error.json').is_file():
         return 'failed'
     return 'begun' if checkpoints.steps(workdir) else 'missing'
@@ -169,8 +177,7 @@ def state(workdir: pathlib.Path, key: str) -> str:
 def _put_aside(workdir: pathlib.Path) -> None:
     """A stale trial is renamed, never deleted."""
     number = next(n for n in itertools.count(1) if not workdir.with_name(f'{workdir.name}.stale-{n}').exists())
-    with contextlib.suppress(FileNotFoundError):  # another process has just done so
-        workdir.rename(workdir.with_name(f'{workdir.name}.stale-{number}'))
+    workdir.rename(workdir.with_name(f'{workdir.name}.stale-{number}'))
 
 
 def _attempt(trial: Trial, devices, watch, stop) -> str:
@@ -182,15 +189,14 @@ def _attempt(trial: Trial, devices, watch, stop) -> str:
         if trial.start:
             task = tasks.classification(trial.config, devices=devices, log=lambda line: watch({'reading': line}), start=trial.start)
         train.fit(trial.config, trial.workdir, task, devices, watch, stop)
-    except train.Busy:
+    except runs.Busy:
         return 'busy'
+    except (train.Stopped, WriteError):  # what cannot be written stops the others too
+        raise
     except Exception as problem:
-        if isinstance(problem, train.Stopped):
-            raise
         text = str(problem) if isinstance(problem, ResearchError) else f'{type(problem).__name__}: {problem}'
-        trial.workdir.mkdir(parents=True, exist_ok=True)
         content = {'error': ' '.join(text.split()), 'traceback': traceback.format_exc()}
-        checkpoints.write_text(trial.workdir / 'error.json', json.dumps(content))
+        files.write(trial.workdir / 'error.json', json.dumps(content))
         watch({'note': text if isinstance(problem, ResearchError) else content['traceback']})
         return 'failed'
     (trial.workdir / 'error.json').unlink(missing_ok=True)
@@ -205,14 +211,14 @@ def carry_out(
 ) -> None:
     """Trains what is missing, begun, failed before or stale. A trial that fails leaves error.json, and the rest goes on.
 
-    Each device takes one trial at a time, unless a trial needs more memory than one device has; then all of them work on one. Trials that
+    Each device takes one trial at a time, unless a trial may need more than half of its memory; then all of them work on one. Trials that
     another process trains are waited for at the end, and taken over if that process dies. watch is told (trial, event of `fit`), and
     {'outcome': 'finished' or 'failed'} at its end. Raises Stopped once `stop` says so.
     """
     devices = devices or parallel.local_devices()
-    waiting = collections.deque(trial for trial in trials if state(trial.workdir, trial.key) != 'finished')
+    waiting = collections.deque(trial for trial in trials if state(trial.workdir, trial.key, trial.protocol) != 'finished')
     limit = (devices[0].memory_stats() or {}).get('bytes_limit', float('inf'))
-    alone = all(memory(trial.config) < limit for trial in waiting)
+    alone = all(2 * memory.training(trial.config, configs.network(trial.config)) < limit for trial in waiting)
     groups = [[device] for device in devices] if alone else [list(devices)]
     taking = threading.Lock()
 
@@ -242,88 +248,86 @@ def carry_out(
             done.result()
 
 
-def memory(config) -> float:
-    """Bytes that a training needs on its device, roughly: parameters, momentum, gradients and their updates, and activations twice."""
-    net = configs.network(config)
-    activations = sum(math.prod(row.output) for row in net.rows) * config.data.batch_size
-    return 16 * net.parameters + 8 * activations
-
-
 def stored(workdir: pathlib.Path, protocol: str, compute: Callable[[], Any], source: str = '') -> Any:
     """What `compute` found of a finished trial, as JSON: computed once, kept in evaluations/PROTOCOL.json under the trial's key.
 
-    source: the fingerprint of what was looked at, where it is not the trial's own data; computed anew when it is another.
+    source: the fingerprint of what was looked at, where it is not what the trial learned from; computed anew when it is another.
     """
-    key = (workdir / 'key').read_text()
     found = read(workdir, protocol, source)
     if found is not None:
         return found
-    path = workdir / 'evaluations' / f'{protocol}.json'
-    path.parent.mkdir(exist_ok=True)
-    checkpoints.write_text(path, json.dumps({'key': key, 'source': source, 'result': compute()}))
+    result = journal.result(workdir)
+    if result is None:
+        raise CheckpointError(f'{workdir} holds no finished training, of which something could be measured.')
+    content = {'key': result['key'], 'source': source, 'result': compute()}
+    records.write(workdir / 'evaluations' / f'{protocol}.json', content)
     return read(workdir, protocol)
 
 
 def read(workdir: pathlib.Path, protocol: str, source: str | None = None) -> Any:
-    """What `stored` keeps, or None where nothing is kept for the trial's key or, where it is told, for the source."""
+    """What `stored` keeps, or None where nothing whole is kept for the trial's key or, where it is told, for the source."""
     try:
-        content = files.read_json(workdir / 'evaluations' / f'{protocol}.json')
-        known = source is None or content.get('source', '') == source
-        return content['result'] if known and content['key'] == (workdir / 'key').read_text() else None
-    except (CheckpointError, OSError, ValueError, KeyError):
+        content, result = records.read(workdir / 'evaluations' / f'{protocol}.json'), journal.result(workdir)
+    except CheckpointError:
         return None
+    known = source is None or content.get('source', '') == source
+    return content.get('result') if known and result and content.get('key') == result['key'] else None
 
 
 def write_plan(folder: pathlib.Path, trials: Sequence[Trial], reduced: Sequence[bool], about: Mapping[str, Any]) -> None:
-    """Writes FOLDER/plan.json, from which `records` reads the table back; about: what else a report is made from."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Writes FOLDER/plan.json, from which `records_of` reads the table back; about: what else a report is made from."""
     listed = [
-        {'part': t.part, 'row': t.row, 'point': t.point, 'seed': t.config.seed, 'key': t.key, 'reduced': short}
+        {'part': t.part, 'row': t.row, 'point': t.point, 'seed': t.config.seed, 'key': t.key, 'protocol': t.protocol, 'reduced': short}
         | ({} if t.workdir == folder / 'trials' / t.key else {'workdir': str(t.workdir)})
         for t, short in zip(trials, reduced, strict=True)
     ]
-    checkpoints.write_text(folder / 'plan.json', json.dumps({**about, 'trials': listed}, indent=1))
+    records.write(folder / 'plan.json', {**about, 'trials': listed})
 
 
-def records(folder: pathlib.Path) -> tuple[dict[str, Any], list[Record]]:
-    """(what `write_plan` was told, the trials in their order); ConfigError where there is no plan."""
-    if not (folder / 'plan.json').exists():
+def records_of(folder: pathlib.Path) -> tuple[dict[str, Any], list[Record]]:
+    """(what `write_plan` was told, the trials in their order); ConfigError where there is no plan, CheckpointError for a damaged one.
+
+    A trial whose records are not what was written is 'damaged', with the reason as its error; the others stand.
+    """
+    if not (folder / 'plan.json').is_file():
         raise ConfigError(f'{folder} holds no table: there is no plan.json in it. Name the workdir of an experiment that trains several.')
-    about = files.read_json(folder / 'plan.json', {'trials': [_LISTED]})
+    about = records.read(folder / 'plan.json', {'trials': [_LISTED]})
     return about, [_record(folder, listed) for listed in about.pop('trials')]
 
 
-_LISTED = {'part': str, 'row': str, 'point': str, 'seed': int, 'key': str, 'reduced': bool}
+_LISTED = {'part': str, 'row': str, 'point': str, 'seed': int, 'key': str, 'protocol': str, 'reduced': bool}
 
 
 def _record(folder: pathlib.Path, listed: dict[str, Any]) -> Record:
-    """What is known of a trial that plan.json lists; 'damaged', with the reason, where its files cannot be read."""
-    listed, workdir = {name: listed[name] for name in _LISTED}, listed.get('workdir')
-    if not re.fullmatch(r'[\w-]+', listed['key']) or not isinstance(workdir, str | None):
-        raise CheckpointError(f'{folder / "plan.json"} is damaged: {listed["key"]!r} is no key of a trial, or has no workdir.')
-    home = folder / 'trials' / listed['key'] if workdir is None else pathlib.Path(workdir)
-
-    def kept(name):
-        return files.read_json(home / f'{name}.json') if (home / f'{name}.json').exists() else {}
-
-    now = state(home, listed['key'])
-    try:
-        if (home / 'result.json').exists():
-            files.read_json(home / 'result.json')
-        known = {'config': configs.flat(kept('config')), 'run': kept('run'), 'result': train.finished(home, listed['key'])}
-        timing = files.read_lines(home / 'timing.jsonl', {'seconds': float}) if (home / 'timing.jsonl').exists() else []
-        if known['result'] and not timing:
-            raise CheckpointError(f'{home / "timing.jsonl"} holds no line.')
-        known |= {'seconds': sum(line['seconds'] for line in timing)}
-        known |= {'error': files.read_json(home / 'error.json', {'error': str})['error'] if now == 'failed' else ''}
-    except CheckpointError as error:
-        now, known = 'damaged', {**dict.fromkeys(('config', 'run'), {}), 'result': None, 'seconds': 0.0, 'error': inside(error, home)}
-    return Record(**listed, workdir=home, state=now, **known)
+    named, protocol = {name: value for name, value in listed.items() if name in (*_LISTED, 'workdir')}, listed['protocol']
+    if not re.fullmatch(r'[\w-]+', listed['key']) or not isinstance(listed.get('workdir', ''), str):
+        raise CheckpointError(f'{folder / "plan.json"} is damaged: {listed["key"]!r} is no key of a trial, or its workdir no place.')
+    workdir, key = pathlib.Path(named.pop('workdir', folder / 'trials' / listed['key'])), named['key']
+    named.pop('protocol')
+    now, result, config, error = state(workdir, key, protocol), None, {}, ''
+    if now == 'finished':
+        result = runs.finished(workdir, key, protocol)
+    if now == 'damaged':
+        error = ' '.join(runs.begun(workdir).problems)
+    with contextlib.suppress(CheckpointError):
+        config = configs.read(workdir)
+    if now == 'failed':
+        error = _known(workdir / 'error.json').get('error', 'why is not known: error.json is damaged')
+    run, seconds = _known(workdir / 'run.json'), journal.seconds(workdir)
+    return Record(**named, workdir=workdir, state=now, error=error, config=config, result=result, run=run, seconds=seconds)
 
 
-def inside(error: Exception, home: pathlib.Path) -> str:
+def inside(error: Exception | str, home: pathlib.Path) -> str:
     """What is wrong with a file of a workdir, without the workdir's own place."""
     return str(error).replace(f'{home}/', '').rstrip('.')
+
+
+def _known(path: pathlib.Path) -> dict[str, Any]:
+    """What a file says that no number rests on, {} where it cannot be read."""
+    try:
+        return files.read_json(path)
+    except CheckpointError:
+        return {}
 
 
 def selected(found: Sequence[Record]) -> list[Record]:

@@ -17,8 +17,8 @@ import sys
 
 from absl import flags
 
-from cnn_research import checkpoints, files
 from cnn_research import config as configs
+from cnn_research import files, journal
 from cnn_research.errors import CheckpointError, ConfigError, ResearchError
 from cnn_research.reporting import published, tables
 from experiments.launch import command, outcome, progress
@@ -61,9 +61,9 @@ def read(workdir: pathlib.Path) -> dict:
     missing = [name for name in ('config.json', 'run.json', 'timing.jsonl', 'metrics.jsonl') if not (workdir / name).is_file()]
     if missing:
         raise ConfigError(f'{workdir} lacks {", ".join(missing)}; only runs of experiments.train can be compared.')
-    config = checkpoints.whole_config(workdir)
-    result = files.read_json(workdir / 'result.json', outcome.TEST)
+    result = files.check(workdir / 'result.json', journal.result(workdir), outcome.TEST)
     files.check(workdir / 'result.json', result.get('holdout', {}), outcome.TEST['test'] if 'holdout' in result else {}, 'holdout')
+    config = outcome.config(workdir, configs.read(workdir))
     timing = files.read_lines(workdir / 'timing.jsonl', {'seconds': float})
     history = files.read_lines(workdir / 'metrics.jsonl', {'epoch': float})
     for name, lines in {'timing': timing, 'metrics': history}.items():

@@ -16,6 +16,7 @@ from cnn_research import checkpoints, evaluate, tasks, trials
 from cnn_research import config as configs
 from cnn_research.config import Field
 from cnn_research.data.sources import subset
+from cnn_research.reporting import claims, paired
 from cnn_research.studies.depth import lesions
 from cnn_research.studies.depth import report as depth
 from experiments.launch import command, pages, plans, sweep
@@ -114,11 +115,15 @@ def _rows(book: pages.Book) -> list[depth.Row]:
                 net.parameters if net else None,
                 percent((record, trials.read(record.workdir, 'train')) for record in done),
                 percent((record, record.result['test']['top1_error']) for record in done),
-                percent((record, record.result['test']['top5_error'] if net.num_classes >= 20 else None) for record in done),
+                percent(
+                    (record, record.result['test']['top5_error'] if net.num_classes >= claims.FEWEST_CLASSES else None) for record in done
+                ),
                 percent((record, bypassed.get((label, record.seed))) for record in done),
                 percent((record, record.result['test']['top1_error']) for record in refit if record.result),
                 next((record.config['optimizer.trainable'] for record in refit if record.config), ''),
                 pages.problem(records),
+                {record.seed: paired.tested(record.result) for record in done},
+                net.num_classes if net else None,
             )
         )
     return rows

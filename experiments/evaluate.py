@@ -15,7 +15,7 @@ import sys
 
 from absl import flags
 
-from cnn_research import checkpoints, evaluate, tasks
+from cnn_research import checkpoints, evaluate, memory, tasks
 from cnn_research import config as configs
 from cnn_research.data.sources import open_source
 from cnn_research.errors import ConfigError, ResearchError
@@ -57,6 +57,8 @@ def main() -> None:
     config = configs.update(config, {'data.dir': _DATA_DIR.value or config.data.dir})
     whole = _SPLIT.value
     source = open_source(config.data.name, whole, config.data.dir or None) if whole else tasks.sources(config)['test']
+    for member in members.values():
+        memory.check_evaluation(configs.update(config, {'evaluate.views': _VIEWS.value}), member.architecture)
     networks = {workdir: (tasks.network(member.config), member.variables) for workdir, member in members.items()}
 
     def row(name, chosen):

@@ -20,22 +20,16 @@ from cnn_research.config import Field
 from cnn_research.data import stream
 from cnn_research.data.sources import subset
 from cnn_research.errors import ConfigError
-from cnn_research.reporting import claims, figures
+from cnn_research.reporting import figures
 from cnn_research.reporting.shelf import Shelf
-from cnn_research.reporting.tables import Column, Table
 from cnn_research.studies.looking import activations, evolution, projection
-from cnn_research.studies.looking.figures import units
+from cnn_research.studies.looking.figures import settling, units
 from experiments.launch import command, gallery, looking, outcome
 
 FIELDS = (
     *looking.FIELDS,
     Field('evolution.units', 4, 'units of each layer that are drawn, evenly spaced', low=1),
     Field('evolution.examples', 1000, 'images, evenly spaced, that the strongest is looked for in and drift is measured on', low=2),
-)
-_SAID = 'Zeiler & Fergus 2013, section 4.1 and Fig. 4'
-_MEASURE = (
-    "The claim is the paper's, which gives no measure; this one is ours, and was fixed after curves of one network had been seen with "
-    'another, which followed the size of features.'
 )
 
 
@@ -57,7 +51,7 @@ def _drifts(looked: looking.Looked, workdir: str, steps: list[int], taps: list[s
 def compared(workdir: str) -> list[int]:
     """The checkpoints of checkpoint.marks and the last one; all that are there, where the training had no marks."""
     there = checkpoints.steps(workdir)
-    config, a_step = (checkpoints.read_config(workdir), journal.epoch(workdir, 1)) if there else ({}, None)
+    config, a_step = (configs.read(workdir), journal.epoch(workdir, 1)) if there else ({}, None)
     if not a_step or not config['checkpoint.marks']:
         return there
     batch_size = config['data.batch_size']
@@ -87,17 +81,8 @@ def _settling(shelf: Shelf, looked: looking.Looked, epochs: np.ndarray, drifts: 
         f'mean of {len(drifts)} network{"s" * (len(drifts) > 1)}; epoch 0 is the untrained network.'
     )
     drawn = shelf.figure('drift', figures.learning_curves(lines, 'epoch', '1 - correlation with the last'), caption)
-    when = {tap: {number: evolution.settled(epochs, drift[tap]) for number, drift in enumerate(drifts)} for tap in taps}
-    columns = [Column('layer'), Column('settled', 'half of the drift is left at epoch', '.1f')]
-    rows = [{'layer': tap.split('.')[0], 'settled': list(values.values())} for tap, values in when.items()]
-    drawn += shelf.table('drift', Table(columns, rows, 'Mean ± standard deviation over networks, of how many in brackets.'))
-    claim = claims.Claim(
-        'Lower layers settle first: layer 1 has left half of its drift behind before the last layer with maps has.',
-        _SAID,
-        claims.below(taps[0], taps[-1]),
-        quantity='epoch at which half of the drift is left',
-    )
-    return drawn + shelf.claims([claims.judge(claim, when, demonstration=looked.source.name == 'clutter')], _MEASURE)
+    when = {tap: [evolution.settled(epochs, drift[tap]) for drift in drifts] for tap in taps}
+    return drawn + settling.tables_of(shelf, when, epochs[1], looked.source.name == 'clutter')
 
 
 def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcome.Page:
@@ -125,7 +110,8 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
         changed = np.concatenate([np.zeros((len(chosen), 1), bool), examples[:, 1:] != examples[:, :-1]], axis=1)
         caption = (
             f'{tap} of {looked.trained.architecture.name}: the strongest activation of each unit among {count:,} images of '
-            f'{looked.images} at each checkpoint, projected down by deconvnet, {units.SCALING}. '
+            f'{looked.images} at each checkpoint, projected down by deconvnet '
+            f'(response normalization passed through), {units.SCALING}. '
             'A mark stands where another image is the strongest than one checkpoint before.'
         )
         figure = units.evolution_figure(chosen, epochs.round(1), projected, inside, changed)

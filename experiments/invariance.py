@@ -21,7 +21,7 @@ FIELDS = (
     *looking.FIELDS,
     gallery.IMAGES,
     Field('invariance.taps', 'layer1,layer7', 'where features are compared'),
-    Field('invariance.steps', 41, 'values of each transformation, evenly spaced, beside the one that changes nothing', low=3),
+    Field('invariance.steps', 41, 'values of each transformation, evenly spaced, beside the one that changes nothing', low=3, high=1000),
     Field('invariance.colour', 127.5, 'grey level of what comes into view', low=0, high=255),
 )
 # {transformation: (axis, lowest, highest, what changes nothing, a small one)}; a translation in shares of the side, at most a quarter as in

@@ -37,7 +37,7 @@ FIELDS = (
     Field('probe.normalization', 'standardised', 'what becomes of the features', tuple(protocol.NORMALIZATIONS)),
     Field('probe.per_class', '30', "training images of each class: '5,15,30' for a learning curve"),
     Field('probe.test_per_class', 50, 'test images of each class, at most, and at most half of what a class has', low=1),
-    Field('probe.splits', 5, 'random splits', low=1),
+    Field('probe.splits', 5, 'random splits', low=1, high=1000),
     Field('probe.seed', 0, 'of the random splits, which all networks share', low=0),
     Field('probe.folds', 5, 'of the cross-validation that chooses C', low=2),
     Field('probe.costs', '1e-6,3e-6,1e-5,3e-5,1e-4,3e-4,1e-3,3e-3,1e-2,3e-2,1e-1', 'values of C, the weight of the losses, to choose from'),
@@ -59,7 +59,7 @@ def _source(given: command.Command, trial: trials.Trial, options):
     train, test = (open_source(options['probe.data'] or data.name, split, where) for split in splits)
     source = joined(train, test)
     learned = np.arange(source.num_examples) < train.num_examples if own else None
-    return source, learned, tasks.resize_of(trial.config, source)
+    return source, learned, tasks.resize_of(trial.config, source.image_shape, source.image_shape if own else None)
 
 
 def _taps(config, options) -> list[str]:

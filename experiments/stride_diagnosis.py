@@ -14,7 +14,8 @@ import numpy as np
 from cnn_research import checkpoints, tasks, trials
 from cnn_research import config as configs
 from cnn_research.config import Field
-from cnn_research.studies.stride import filters
+from cnn_research.reporting import claims, paired
+from cnn_research.studies.stride import filters, weights
 from cnn_research.studies.stride import report as stride
 from experiments.launch import command, pages, plans, sweep
 
@@ -46,6 +47,12 @@ def _measure(given: command.Command, trial: trials.Trial) -> None:
         trials.stored(trial.workdir, 'layer1', kernels)
 
 
+def _covered(measures: dict, kernel: int) -> dict:
+    """The measures with layer 1's 'coverage' of the mid frequencies, which follows from the stored shares and the kernel's size."""
+    shares = weights.Bands(*(np.array(measures['layer1'][name], float) for name in weights.Bands._fields))
+    return measures | {'layer1': measures['layer1'] | {'coverage': weights.mid_coverage(shares, kernel, kernel)}}
+
+
 def _rows(book: pages.Book) -> list[stride.Row]:
     rows = []
     for label, records in book.of().items():
@@ -58,9 +65,12 @@ def _rows(book: pages.Book) -> list[stride.Row]:
                 label,
                 net.parameters if net else None,
                 {record.seed: 100 * record.result['test']['top1_error'] for record in done},
-                {seed: found for seed, found in measures.items() if found},
+                {seed: _covered(found, net.layer(1).stages[0].kernel) for seed, found in measures.items() if found},
                 None if kernels is None else np.array(kernels),
                 pages.problem(records),
+                {r.seed: 100 * r.result['test']['top5_error'] for r in done if net.num_classes >= claims.FEWEST_CLASSES},
+                {record.seed: paired.tested(record.result) for record in done},
+                net.num_classes if net else None,
             )
         )
     return rows
@@ -77,8 +87,10 @@ def reads(row: str) -> bool:
 def render(book: pages.Book) -> pages.Rendered:
     """The report's sections, and the tables and figures beside it, from the records alone."""
     bound = max((record.config['optimizer.max_rms'] for record in book.records if record.config), default=0.0)
-    axes = stride.Axes(filters.EDGES, filters.LIMITS)
-    shown = stride.report(_rows(book), pages.data_name(book), axes, book.options['stride.shift'], bound, book.shelf)
+    rows = _rows(book)
+    ranges = {kernel: weights.mid_range(kernel, kernel) for kernel in sorted({row.cell.kernel for row in rows})}
+    axes = stride.Axes(weights.EDGES, weights.LIMITS, ranges)
+    shown = stride.report(rows, pages.data_name(book), axes, book.options['stride.shift'], bound, book.shelf)
     return pages.Rendered(*shown)
 
 

@@ -1,80 +1,179 @@
 """Files of published weights as their libraries write them, with random numbers: torchvision's AlexNet and Caffe's two networks."""
 
+import collections
 import functools
+import io
 import json
+import pickle
+import sys
+import types
+import zipfile
+from unittest import mock
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from cnn_research.models import zoo
 
-torch = pytest.importorskip('torch')
-nn = torch.nn
-
 NARROW = 'resized(1=8,2=12,3=16,4=12,5=8,6=24,7=20,8=10)'
 FORMATS = ('state.pth', 'old.pth', 'parameters.pth', 'protocol4.pt', 'state.safetensors', 'state.npz')
+CLASSIFIER = ('classifier.6.weight', 'classifier.6.bias')
 
 
-class Twin(nn.Module):
-    """torchvision's AlexNet, layer for layer, with other widths."""
+def state(narrow=NARROW, seed=0):
+    """{name: float32 array} of torchvision's AlexNet with these widths, random, as large as ReLU needs, so that nothing fades away."""
+    layers, rng, arrays = zoo.architecture(f'alexnet_owt {narrow}').layers, np.random.default_rng(seed), {}
+    below, names = 3, (*(f'features.{i}' for i in (0, 3, 6, 8, 10)), *(f'classifier.{i}' for i in (1, 4, 6)))
+    for layer, name, side in zip(layers, names, (11, 5, 3, 3, 3, 6, 1, 1), strict=True):
+        above = layer.stages[0].features
+        shape = (above, below, side, side) if layer.number < 6 else (above, below * side**2)
+        arrays[f'{name}.weight'] = rng.normal(0, (2 / np.prod(shape[1:])) ** 0.5, shape).astype('f4')
+        arrays[f'{name}.bias'] = rng.normal(0, 0.1, above).astype('f4')
+        below = above
+    return arrays
 
-    def __init__(self, one, two, three, four, five, six, seven, classes):
-        super().__init__()
-        self.features = nn.Sequential(
-            *(nn.Conv2d(3, one, 11, stride=4, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
-            *(nn.Conv2d(one, two, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
-            *(nn.Conv2d(two, three, 3, padding=1), nn.ReLU(), nn.Conv2d(three, four, 3, padding=1), nn.ReLU()),
-            *(nn.Conv2d(four, five, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2)),
-        )
-        self.avgpool = nn.AdaptiveAvgPool2d(6)
-        self.classifier = nn.Sequential(
-            *(nn.Dropout(), nn.Linear(36 * five, six), nn.ReLU(), nn.Dropout(), nn.Linear(six, seven), nn.ReLU(), nn.Linear(seven, classes))
-        )
 
-    def stages(self, x):
-        """What leaves each stage."""
-        for module in self.features:
-            yield (x := module(x))
-        x = self.avgpool(x).flatten(1)
-        for module in self.classifier:
-            yield (x := module(x))
+# What torch.save writes, without torch: arrays in any nest of dicts, lists and plain values.
+
+STORAGES = {'float32': 'Float', 'float16': 'Half', 'bfloat16': 'BFloat16', 'float64': 'Double', 'int64': 'Long', 'uint8': 'Byte'}
+
+
+def pickled(value, protocol=2):
+    """(the pickle, {key: bytes of a storage})."""
+    torch = types.ModuleType('torch')
+    torch._utils = types.ModuleType('torch._utils')
+
+    def rebuild():
+        pass
+
+    rebuild.__module__, rebuild.__qualname__ = 'torch._utils', '_rebuild_tensor_v2'
+    torch._utils._rebuild_tensor_v2 = rebuild
+    for kind in STORAGES.values():
+        setattr(torch, f'{kind}Storage', type(f'{kind}Storage', (), {'__module__': 'torch'}))
+    storages, file = {}, io.BytesIO()
+
+    class Stored(tuple):
+        pass
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, value):
+            return tuple(value) if isinstance(value, Stored) else None
+
+        def reducer_override(self, value):
+            if not isinstance(value, np.ndarray):
+                return NotImplemented
+            key = str(len(storages))
+            storages[key] = value.tobytes()
+            storage = Stored(('storage', getattr(torch, f'{STORAGES[value.dtype.name]}Storage'), key, 'cpu', value.size))
+            strides = tuple(stride // value.itemsize for stride in np.ascontiguousarray(value).strides)
+            return rebuild, (storage, 0, value.shape, strides if value.shape else (), False, collections.OrderedDict())
+
+    with mock.patch.dict(sys.modules, {'torch': torch, 'torch._utils': torch._utils}):
+        Pickler(file, protocol).dump(value)
+    return file.getvalue(), storages
+
+
+def torch_bytes(value, old=False):
+    """The bytes of a file of torch.save's, in today's format or that from before torch 1.6."""
+    data, storages = pickled(value)
+    if not old:
+        return zipped(data, storages)
+    before = [pickle.dumps(one, 2) for one in (0x1950A86A20F9469CFC6C, 1001, {'protocol_version': 1001, 'little_endian': True})]
+    parts = [(len(numbers) // 4).to_bytes(8, 'little') + numbers for numbers in storages.values()]
+    return b''.join([*before, data, pickle.dumps(list(storages), 2), *parts])
+
+
+def zipped(data, storages, compression=zipfile.ZIP_STORED):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, 'w', compression) as archive:
+        archive.writestr('archive/data.pkl', data)
+        for key, numbers in storages.items():
+            archive.writestr(f'archive/data/{key}', numbers)
+    return file.getvalue()
+
+
+def safetensors_bytes(arrays, metadata=None, **changes):
+    """The bytes of a .safetensors file; changes: {name: {field of its entry in the header: value}}."""
+    kinds = {'float32': 'F32', 'float16': 'F16', 'bfloat16': 'BF16', 'float64': 'F64', 'int64': 'I64', 'uint8': 'U8'}
+    header, data = {'__metadata__': metadata or {'format': 'pt'}}, b''
+    for name, array in arrays.items():
+        place = [len(data), len(data) + array.nbytes]
+        header[name] = {'dtype': kinds[array.dtype.name], 'shape': array.shape, 'data_offsets': place} | changes.get(name, {})
+        data += array.tobytes()
+    text = json.dumps(header).encode().ljust(8000)
+    return len(text).to_bytes(8, 'little') + text + data
+
+
+def write(path, arrays):
+    """The state dict in the format that the file's name says."""
+    if path.suffix == '.npz':
+        np.savez(path, **arrays)
+    elif path.suffix == '.safetensors':
+        path.write_bytes(safetensors_bytes(arrays))
+    else:
+        path.write_bytes(torch_bytes(collections.OrderedDict(arrays), old=path.name.startswith('old')))
+
+
+def as_bfloat16(arrays):
+    return {name: array.astype(ml_dtypes.bfloat16) for name, array in arrays.items()}
+
+
+# The same by PyTorch itself, where it is installed.
 
 
 def twin(name):
-    torch.manual_seed(0)
-    net = Twin(*(layer.stages[0].features for layer in zoo.architecture(name).layers)).eval()
-    with torch.no_grad():
-        for parameter in net.parameters():  # as large as ReLU needs, so that nothing fades away towards the top
-            parameter.normal_(0, (2 / parameter[0].numel()) ** 0.5 if parameter.dim() > 1 else 0.1)
+    """torchvision's AlexNet, layer for layer, with the widths of an architecture and random numbers."""
+    torch = pytest.importorskip('torch')
+    nn = torch.nn
+    widths = [layer.stages[0].features for layer in zoo.architecture(name).layers]
+    one, two, three, four, five, six, seven, outputs = widths
+
+    class Twin(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.features = nn.Sequential(
+                *(nn.Conv2d(3, one, 11, stride=4, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
+                *(nn.Conv2d(one, two, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
+                *(nn.Conv2d(two, three, 3, padding=1), nn.ReLU(), nn.Conv2d(three, four, 3, padding=1), nn.ReLU()),
+                *(nn.Conv2d(four, five, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2)),
+            )
+            self.avgpool = nn.AdaptiveAvgPool2d(6)
+            dense = (nn.Linear(36 * five, six), nn.ReLU(), nn.Dropout(), nn.Linear(six, seven), nn.ReLU(), nn.Linear(seven, outputs))
+            self.classifier = nn.Sequential(nn.Dropout(), *dense)
+
+        def stages(self, x):
+            """What leaves each stage."""
+            for module in self.features:
+                yield (x := module(x))
+            x = self.avgpool(x).flatten(1)
+            for module in self.classifier:
+                yield (x := module(x))
+
+    net = Twin().eval()
+    arrays = state(name.partition(' ')[2])
+    net.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
     return net
 
 
-def write(path, net):
-    """The network's state dict in the format that the file's name says."""
-    state = net.state_dict()
-    if path.suffix == '.npz':
-        np.savez(path, **{name: tensor.numpy() for name, tensor in state.items()})
-    elif path.suffix == '.safetensors':
-        header, data = {'__metadata__': {'format': 'pt'}}, b''
-        for name, tensor in reversed(state.items()):
-            numbers = tensor.numpy().tobytes()
-            header[name] = {'dtype': 'F32', 'shape': list(tensor.shape), 'data_offsets': [len(data), len(data) + len(numbers)]}
-            data += numbers
-        text = json.dumps(header).encode().ljust(8000)
-        path.write_bytes(len(text).to_bytes(8, 'little') + text + data)
-    elif path.name == 'parameters.pth':
+def write_by_torch(path, net):
+    """The network's state dict in the format that the file's name says, PyTorch's own by PyTorch."""
+    torch = pytest.importorskip('torch')
+    if path.name == 'parameters.pth':
         torch.save(dict(net.named_parameters()), path)
     elif path.name == 'protocol4.pt':
-        torch.save(state, path, pickle_protocol=4)
+        torch.save(net.state_dict(), path, pickle_protocol=4)
+    elif path.suffix == '.pth':
+        torch.save(net.state_dict(), path, _use_new_zipfile_serialization=path.name != 'old.pth')
     else:
-        torch.save(state, path, _use_new_zipfile_serialization=path.name != 'old.pth')
+        write(path, {name: tensor.numpy() for name, tensor in net.state_dict().items()})
 
 
 def write_all(folder):
     """A narrow network, written into the folder in every format."""
     net = twin(f'alexnet_owt {NARROW}')
     for name in FORMATS:
-        write(folder / name, net)
+        write_by_torch(folder / name, net)
     return net
 
 

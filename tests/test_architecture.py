@@ -361,11 +361,11 @@ def altered(change):
 @pytest.mark.parametrize(
     ('change', 'why'),
     [
-        (lambda net: net.update(colour='red'), 'a network .* differs in colour'),
-        (lambda net: net.pop('input_shape'), 'a network .* differs in input_shape'),
-        (lambda net: net['layers'][0].update(depth=1), 'a layer .* differs in depth'),
-        (lambda net: net['layers'][0]['stages'][0].update(dilation=2), 'Convolution .* differs in dilation'),
-        (lambda net: net['layers'][0]['stages'][0].pop('groups'), 'Convolution .* differs in groups'),
+        (lambda net: net.update(colour='red'), 'a network .* differs in .colour'),
+        (lambda net: net.pop('input_shape'), 'a network .* differs in .input_shape'),
+        (lambda net: net['layers'][0].update(depth=1), 'a layer .* differs in .depth'),
+        (lambda net: net['layers'][0]['stages'][0].update(dilation=2), 'Convolution .* differs in .dilation'),
+        (lambda net: net['layers'][0]['stages'][0].pop('groups'), 'Convolution .* differs in .groups'),
         (lambda net: net['layers'][0]['stages'][1].update(stage='Swish'), "unknown stage .*'Swish'.*the stages are .*ReLU"),
         (lambda net: net['layers'][0]['stages'][1].update(stage='Architecture'), "unknown stage .*'Architecture'"),
         (lambda net: net['layers'][0]['stages'][0].update(kernel=50), 'layer1: convolution 50x50/1 .* below 1 px'),

@@ -90,7 +90,7 @@ def test_prepare_refuses_what_does_not_fit():
     with pytest.raises(SourceError, match='measured on 3 channels, the network takes 1'):
         augment.prepare(pictures(channels=1), augment.statistics(pictures(), 'unit'), (12, 10, 1))
     with pytest.raises(SourceError, match='mean image is 12x10x3, the images are 9x10x3'):
-        augment.prepare(pictures(height=9), augment.statistics(pictures(), 'mean_image'), (9, 10, 3))
+        augment.prepare(pictures(height=9), augment.statistics(pictures(), 'mean_image'), (8, 10, 3))
 
 
 @pytest.mark.parametrize('normalization', ['mean_image', 'mean_std', 'lenet'])

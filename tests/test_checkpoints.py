@@ -1,6 +1,5 @@
 """What is saved comes back as it was, or not at all."""
 
-import json
 import os
 from typing import NamedTuple
 
@@ -8,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_research import checkpoints
+from cnn_research import checkpoints, records
 from cnn_research import config as configs
-from cnn_research.errors import CheckpointError
-from cnn_research.models import zoo
+from cnn_research.architecture import Architecture, Dense, Layer
+from cnn_research.errors import CheckpointError, WriteError
+
+NET = Architecture('tiny', (1, 2, 1), (Layer(1, (Dense(3),)),))
 
 
 class State(NamedTuple):
@@ -22,47 +23,53 @@ class State(NamedTuple):
 
 
 def tree(step):
-    params = {'layer1': {'dense': {'kernel': jnp.arange(6.0).reshape(2, 3) + step, 'bias': jnp.full(3, jnp.nan)}}}
-    state = State(jnp.int32(step), params, ({'trace': {'layer1': jnp.ones(2, jnp.float32)}}, ()), None)
+    params = {'layer1': {'dense': {'kernel': jnp.arange(6.0).reshape(2, 3) + step, 'bias': jnp.array([-0.0, 1e-45, 1 / 3])}}}
+    state = State(jnp.int32(step), params, ({'trace': {'layer1': jnp.array([1, jnp.nan], jnp.float32)}}, ()), None)
     return {'state': state, 'preprocessing': {'mean': np.array([0.1], np.float32), 'scale': np.array([2.0], np.float32)}}
+
+
+def about(workdir):
+    return {'config': configs.decisive(configs.read(workdir)), 'class_names': ['a', 'b', 'c'], 'image_shape': [1, 2, 1]}
 
 
 @pytest.fixture
 def workdir(tmp_path):
     """A run with checkpoints at 3, 5 and 8."""
-    config = configs.check(configs.update(configs.default(), {'architecture': 'perceptron', 'schedule.steps': 20}))
-    (tmp_path / 'config.json').write_text(json.dumps(config.to_dict()))
+    config = configs.check(configs.update(configs.default(), {'architecture_json': NET.to_json(), 'schedule.steps': 20}))
+    configs.write(tmp_path, config)
     for step in (3, 5, 8):
-        checkpoints.save(tmp_path, step, tree(step), keep=9)
+        checkpoints.save(tmp_path, step, tree(step), keep=9, about=about(tmp_path))
     return tmp_path
 
 
 def test_round_trip_keeps_structure_types_and_bits(workdir):
-    restored, problems = checkpoints.restore(workdir, tree(0))
+    restored, _, problems = checkpoints.restore(workdir, tree(0))
     assert problems == [] and isinstance(restored['state'], State) and restored['state'].schedule_state is None
     state, saved = restored['state'], tree(8)['state']
     assert state.step == 8 and state.step.dtype == np.int32
     for name in ('kernel', 'bias'):
         one, other = state.params['layer1']['dense'][name], np.asarray(saved.params['layer1']['dense'][name])
         assert one.dtype == other.dtype and one.tobytes() == other.tobytes()
-    assert state.optimizer_state[0]['trace']['layer1'].tolist() == [1, 1] and restored['preprocessing']['scale'] == [2]
+    assert state.optimizer_state[0]['trace']['layer1'].tobytes() == np.array([1, np.nan], np.float32).tobytes() and restored[
+        'preprocessing'
+    ]['scale'] == [2]
 
 
 def test_nothing_to_restore(tmp_path):
-    assert checkpoints.restore(tmp_path, tree(0)) == (None, []) and checkpoints.steps(tmp_path) == []
+    assert checkpoints.restore(tmp_path, tree(0)) == (None, None, []) and checkpoints.steps(tmp_path) == []
 
 
 def test_what_lies_beside_the_checkpoints_is_none(workdir):
     for name in ('000abc', '1e9', '½', '٣', '13', '000000021.old', '0000000001', '.000000021.partial'):
         (workdir / 'checkpoints' / name).mkdir()
     assert checkpoints.steps(workdir) == [3, 5, 8]
-    checkpoints.save(workdir, 13, tree(13), keep=1)
+    checkpoints.save(workdir, 13, tree(13), keep=1, about=about(workdir))
     assert checkpoints.load(workdir).step == 13 and (workdir / 'checkpoints' / '1e9').is_dir()
 
 
 def test_the_newest_stay(workdir):
     assert checkpoints.steps(workdir) == [3, 5, 8]
-    checkpoints.save(workdir, 13, tree(13), keep=2)
+    checkpoints.save(workdir, 13, tree(13), keep=2, about=about(workdir))
     assert checkpoints.steps(workdir) == [8, 13]
     assert sorted(os.listdir(workdir / 'checkpoints')) == ['000000008', '000000013']
 
@@ -77,9 +84,9 @@ def test_a_checkpoint_that_was_never_finished_is_not_seen(workdir, monkeypatch):
         raise OSError('no space left on device')
 
     monkeypatch.setattr(checkpoints, '_digest', full)
-    with pytest.raises(OSError, match='no space'):
+    with pytest.raises(WriteError, match='no space'):
         checkpoints.save(workdir, 9, tree(9), keep=1)
-    with pytest.raises(OSError, match='no space'):
+    with pytest.raises(WriteError, match='no space'):
         checkpoints.save(workdir, 8, tree(9), keep=1)
     monkeypatch.undo()
     # Not even the step that was to be written again is lost.
@@ -97,9 +104,10 @@ def test_every_flipped_bit_is_found(workdir, file, place):
     path.write_bytes(data)
     with pytest.raises(CheckpointError, match='000000008'):
         checkpoints.read(workdir, 8)
-    restored, problems = checkpoints.restore(workdir, tree(0))
+    restored, _, problems = checkpoints.restore(workdir, tree(0))
     assert restored['state'].step == 5 and len(problems) == 1
-    assert checkpoints.load(workdir).step == 5
+    older = checkpoints.load(workdir)
+    assert older.step == 5 and '000000008' in older.notes[0] and 'step 5 is used' in older.notes[-1]
     with pytest.raises(CheckpointError):
         checkpoints.load(workdir, 8)
 
@@ -112,7 +120,7 @@ def test_missing_empty_and_truncated_files_are_found(workdir, file, kept):
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:kept])
-    restored, problems = checkpoints.restore(workdir, tree(0))
+    restored, _, problems = checkpoints.restore(workdir, tree(0))
     assert restored['state'].step == 5 and len(problems) == 1 and '\n' not in problems[0]
 
 
@@ -125,7 +133,7 @@ def test_a_checkpoint_moved_to_another_step_is_found(workdir):
 def test_all_damaged_restores_nothing_and_says_all(workdir):
     for path in workdir.glob('checkpoints/*/manifest.json'):
         path.write_text('[]')
-    restored, problems = checkpoints.restore(workdir, tree(0))
+    restored, _, problems = checkpoints.restore(workdir, tree(0))
     assert restored is None and len(problems) == 3
     with pytest.raises(CheckpointError, match='000000008'):
         checkpoints.load(workdir)
@@ -134,7 +142,7 @@ def test_all_damaged_restores_nothing_and_says_all(workdir):
 def test_pickled_content_is_never_read(workdir):
     folder = workdir / 'checkpoints' / '000000008'
     np.savez(folder / 'arrays.npz', **{'state/step': np.array([{'a': 1}], object)})
-    (folder / 'manifest.json').write_text(json.dumps({'step': 8, 'sha256': checkpoints._digest(folder / 'arrays.npz')}))
+    records.write(folder / 'manifest.json', {'step': 8, 'arrays': checkpoints._digest(folder / 'arrays.npz')})
     with pytest.raises(CheckpointError, match='cannot be read'):
         checkpoints.read(workdir, 8)
 
@@ -156,7 +164,7 @@ def test_another_networks_checkpoint_is_refused(workdir):
 
 def test_load_gives_network_variables_and_config_of_a_step(workdir):
     trained = checkpoints.load(workdir, 5)
-    assert trained.step == 5 and trained.architecture == zoo.architecture('perceptron') and trained.config.schedule.steps == 20
+    assert trained.step == 5 and trained.architecture == NET and trained.config.schedule.steps == 20
     assert set(trained.variables) == {'params', 'preprocessing'} and set(trained.variables['params']) == {'layer1'}
     assert trained.variables['params']['layer1']['dense']['kernel'].tolist() == [[5, 6, 7], [8, 9, 10]]
     assert checkpoints.load(workdir).step == 8

@@ -4,72 +4,54 @@ import json
 import shutil
 
 import pytest
+from finished import PERCEPTRON, RUN, error, recorded
 from page_reader import EVIL
 from test_files import DAMAGED
 
 from cnn_research import config as configs
-from cnn_research import files, train, trials
+from cnn_research import files, records
 from cnn_research.errors import CheckpointError, ResearchError
 from experiments import compare, evaluate, report
 from experiments.launch import outcome, pages, progress
 
-CONFIG = configs.check(
-    configs.update(
-        configs.default(), {'architecture': 'perceptron', 'data.name': 'digits', 'loss.name': 'squared_error', 'data.holdout': 0.1}
-    )
-)
-RUN = {'command': 'python -m experiments.train', 'machine': 'a machine', 'versions': 'jax 0', 'date': '2026-01-01'}
 WRONG = {
-    'run.json': [{**RUN, 'command': ['a', 'list']}, {**RUN, 'machine': None}, {'command': 'only'}],
-    'result.json': [
-        {'key': 'KEY'},
-        {'key': 'KEY', 'test': [0.1]},
-        *({'key': 'KEY', 'test': {'top1_error': x}} for x in ('0.1', None, 37, True)),
-    ],
+    'run.json': [{'command': ['a', 'list']}, {'machine': None}, {'date': 3}],
+    'result.json': [{'test': [0.1]}, *({'test': {'top1_error': wrong}} for wrong in ('0.1', None, 37, True)), {'key': 3}, {'metrics': {}}],
     'config.json': [{'architecture': 3}, {'no_such_field': 1}, {'seed': [1]}, {'architecture_json': '{}'}, {'data': 'digits'}],
-    'timing.jsonl': [{'seconds': '1'}, {'seconds': None}, {}],
-    'evaluations/train.json': [{'key': 'KEY', 'result': [1]}, {'key': 'KEY', 'result': 37}, {'key': 'KEY'}, {'result': 0.1}],
+    'evaluations/train.json': [{'result': [1]}, {'result': 37}, {'key': None}],
 }
 KINDS = ('missing', 'empty', 'not UTF-8', 'a list', 'deep')  # every kind is tried on the one reader in test_files
 CASES = [(file, kind) for file in WRONG for kind in KINDS] + [(file, number) for file in WRONG for number in range(len(WRONG[file]))]
-
-
-def recorded(folder, key, seed, error):
-    """A finished training as `fit` and the train command leave it, without its arrays."""
-    config = configs.update(CONFIG, {'seed': seed})
-    contents = {
-        'config.json': config.to_dict(),
-        'key': key,
-        'run.json': RUN,
-        'result.json': {'key': key, 'step': 1, 'views': 'centre', 'test': {'error': error, 'top1_error': error}},
-        'timing.jsonl': {'seconds': 60},
-        'metrics.jsonl': {'step': 1, 'epoch': 1.0},
-        'evaluations/train.json': {'key': key, 'source': '', 'result': 0.5},
-    }
-    for name, content in contents.items():
-        files.write(folder / name, content if isinstance(content, str) else json.dumps(content) + '\n')
+# Without them a trial is as good, unfinished, or not yet measured.
+YOUNGER = {('run.json', 'missing'), ('evaluations/train.json', 'missing'), ('result.json', 'missing')}
 
 
 @pytest.fixture
 def table(tmp_path):
     """A table of one row, of which seed 0 has 12.5 % test error; the trial of seed 1 is there to be damaged."""
     listed = []
-    for seed, error in enumerate((0.125, 0.25)):
-        recorded(tmp_path / 'trials' / f'key{seed}', f'key{seed}', seed, error)
-        listed.append({'part': '', 'row': 'smoke', 'point': '', 'seed': seed, 'key': f'key{seed}', 'reduced': False})
+    for seed, wrong in enumerate((0.125, 0.25)):
+        key = f'key{seed}'
+        recorded(tmp_path / 'trials' / key, key, {**PERCEPTRON, 'seed': seed}, test=error(wrong))
+        records.write(tmp_path / 'trials' / key / 'evaluations' / 'train.json', {'key': key, 'source': '', 'result': 0.5})
+        listed.append({'part': '', 'row': 'smoke', 'point': '', 'seed': seed, 'key': key, 'protocol': 'p', 'reduced': False})
     about = {'experiment': 'train', 'label': 'smoke', 'line': 'python -m experiments.train', 'options': {'trials.select': ''}}
-    files.write(tmp_path / 'plan.json', json.dumps({**about, 'trials': listed}))
+    records.write(tmp_path / 'plan.json', {**about, 'trials': listed})
     return tmp_path
 
 
 def damage(home, file, kind):
-    """Whether it is damage, or what a younger or unfinished training looks like too."""
+    """Whether it is damage that a table has to name; a number: something else than what belongs there, with a digest of its own."""
     path = home / file
     if kind == 'missing':
         path.unlink()
-        return file in ('config.json', 'timing.jsonl')
-    path.write_bytes(DAMAGED[kind] if isinstance(kind, str) else json.dumps(WRONG[file][kind]).replace('KEY', home.name).encode() + b'\n')
-    return True
+    elif isinstance(kind, str):
+        path.write_bytes(DAMAGED[kind])
+    else:
+        content = files.read_json(path)
+        content.pop('sha256', None)
+        records.write(path, {**content, **WRONG[file][kind]})
+    return (file, kind) not in YOUNGER and not (file == 'run.json' and isinstance(kind, str))
 
 
 @pytest.mark.parametrize(('file', 'kind'), CASES)
@@ -77,20 +59,23 @@ def test_one_damaged_trial_stops_no_report(table, file, kind):
     damaged = damage(table / 'trials' / 'key1', file, kind)
     text = pages.report([table])
     alone = damaged or (file, kind) == ('result.json', 'missing')
-    assert ('12.50' if alone else '18.75') in text and ('damaged' in text) == damaged
+    assert ('12.50' if alone else '18.75') in text and ('seed 1 damaged: ' in text) == damaged
     if damaged:
-        assert f'seed 1 damaged: {file}' in text and '18.75' not in text  # the mean of both, which the damaged one has no part in
+        assert file in text and '18.75' not in text  # the mean of both, which the damaged one has no part in
     assert ('damaged' in (table / 'trials.csv').read_text()) == damaged
 
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_a_damaged_error_or_key_is_said_where_the_trial_stands(table, kind):
     home = table / 'trials' / 'key1'
-    (home / 'result.json').unlink()
+    for file in ('result.json', 'config.json', 'key'):
+        (home / file).unlink()
     files.write(home / 'error.json', '{"error": "it diverged"}')
     assert 'seed 1 failed: it diverged' in pages.report([table])
-    if damage(home, 'error.json', kind) and kind != 'missing':
-        assert 'seed 1 damaged: error.json' in pages.report([table])
+    damage(home, 'error.json', kind)
+    assert '12.50' in pages.report([table])
+    assert kind == 'missing' or 'why is not known: error.json is damaged' in pages.report([table])
+    files.write(home / 'key', '')
     damage(home, 'key', kind)
     assert '12.50' in pages.report([table])
 
@@ -115,8 +100,8 @@ STRANGE = [
     {'trials': {}},
     {'trials': [1]},
     {'trials': [{'row': 'a'}]},
-    {'trials': [{'part': '', 'row': 'a', 'point': '', 'seed': 0, 'key': '../../etc', 'reduced': False}]},
-    {'trials': [{'part': '', 'row': 'a', 'point': '', 'seed': 'x', 'key': 'k', 'reduced': False}]},
+    {'trials': [{'part': '', 'row': 'a', 'point': '', 'seed': 0, 'protocol': 'p', 'key': '../../etc', 'reduced': False}]},
+    {'trials': [{'part': '', 'row': 'a', 'point': '', 'seed': 'x', 'protocol': 'p', 'key': 'k', 'reduced': False}]},
     {'experiment': 'stride_diagnosis'},
     {'experiment': 'depth_ablation'},
 ]
@@ -124,17 +109,17 @@ STRANGE = [
 
 @pytest.mark.parametrize('changes', STRANGE)
 def test_a_strangers_plan_is_refused(table, changes):
-    plan = json.loads((table / 'plan.json').read_text())
-    files.write(table / 'plan.json', json.dumps({**plan, **changes}))
+    plan = records.read(table / 'plan.json')
+    records.write(table / 'plan.json', {**plan, **changes})
     with pytest.raises(CheckpointError, match='plan.json'):
         pages.results(table, table / 'kept')
     assert not (table / 'kept').exists()
 
 
 def test_words_of_a_stranger_are_shown_and_never_interpreted(table):
-    plan, evil = json.loads((table / 'plan.json').read_text()), f'../{EVIL}'
+    plan, evil = records.read(table / 'plan.json'), f'../{EVIL}'
     more = [{**plan['trials'][0], 'row': row, 'key': f'none{number}'} for number, row in enumerate((evil, 'a b', 'a_b', '<b>'))]
-    files.write(table / 'plan.json', json.dumps({**plan, 'label': evil, 'trials': [*plan['trials'], *more]}))
+    records.write(table / 'plan.json', {**plan, 'label': evil, 'trials': [*plan['trials'], *more]})
     files.write(table / 'trials' / 'key0' / 'run.json', json.dumps({**RUN, 'command': "an ' unclosed `quote` <script>", 'machine': EVIL}))
     text = pages.report([table])
     assert '<script' not in text and '<b>' not in text
@@ -183,7 +168,8 @@ def test_a_results_folder_that_leads_elsewhere_is_not_followed(tmp_path):
 
 @pytest.mark.parametrize(('file', 'kind'), [case for case in CASES if not case[0].startswith('evaluations')])
 def test_compare_leaves_a_damaged_run_out_and_names_it(table, file, kind, capsys, monkeypatch):
-    damaged = damage(table / 'trials' / 'key1', file, kind) or (kind == 'missing' and file != 'result.json')
+    damage(table / 'trials' / 'key1', file, kind)
+    damaged = (file, kind) != ('result.json', 'missing')
     compare.FLAGS(['compare', f'--runs={table}/trials/*'])
     compare.main()
     text = capsys.readouterr().out
@@ -195,7 +181,7 @@ def test_evaluate_shows_which_runs_cannot_be_read(table, capsys, monkeypatch):
         (table / 'trials' / 'key0' / place).mkdir()
     files.write(table / 'trials' / 'key1' / 'checkpoints', 'a file')
     evaluate.FLAGS(['evaluate', f'--runs={table}/trials/*'])
-    with pytest.raises(CheckpointError, match='no checkpoint'):
+    with pytest.raises(CheckpointError, match='cannot be read'):
         evaluate.main()
     evaluate.FLAGS(['evaluate', f'--runs={table}/trials/key0,{table}/trials/../trials/key0'])
     with pytest.raises(ResearchError, match='twice'):
@@ -233,4 +219,3 @@ def test_a_report_without_a_workdir_is_refused():
 def test_every_experiment_whose_workdir_is_a_table_is_known():
     modules = {name: __import__(f'experiments.{name}', fromlist=['render']) for name in pages.EXPERIMENTS}
     assert all(callable(module.render) and callable(module.reads) for module in modules.values())
-    assert not train.finished('/nowhere', 'key') and trials.read(pages.pathlib.Path('/nowhere'), 'train') is None

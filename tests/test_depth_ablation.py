@@ -1,5 +1,6 @@
 """The depth ablation as a user runs it, small: plan, kill, going on, report again, joined reports; and its table from hand-made errors."""
 
+import csv
 import dataclasses
 import os
 import pathlib
@@ -17,6 +18,8 @@ from cnn_research import checkpoints, parallel, train, trials
 from cnn_research import config as configs
 from cnn_research.errors import ConfigError
 from cnn_research.models import zoo
+from cnn_research.reporting import claims
+from cnn_research.reporting.paired import OnImages
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.studies.depth import report as depth
 from experiments import depth_ablation
@@ -89,13 +92,13 @@ def test_killed_in_the_middle_and_started_again_it_ends_with_what_it_had(tmp_pat
     code, out, err = ran('depth_ablation', *SMALL, f'--workdir={folder}')
     assert code == 0 and out == f'report: {folder}/report.html\n', err
     assert {p: p.stat().st_mtime_ns for p in before} == before
-    _, records = trials.records(folder)
+    _, records = trials.records_of(folder)
     assert [(r.part, r.row, r.state) for r in records] == [(part, row, 'finished') for part in ('', 'refit') for row in _rows('smoke')]
     assert [r.config['optimizer.trainable'] for r in records[5:]] == ['8', '5,8', '8', '8', '5,8']
 
 
 def test_every_row_is_trained_refitted_and_measured(workdir):
-    about, records = trials.records(workdir)
+    about, records = trials.records_of(workdir)
     assert about['experiment'] == 'depth_ablation' and [r.state for r in records] == ['finished'] * 6
     assert [(r.part, r.row) for r in records[2:4]] == [('', depth.WITHOUT_7), ('refit', depth.BASE)]
     base = records[0]
@@ -111,7 +114,7 @@ def test_every_row_is_trained_refitted_and_measured(workdir):
 
 
 def test_the_command_of_a_trial_trains_that_trial(workdir):
-    _, records = trials.records(workdir)
+    _, records = trials.records_of(workdir)
     arguments = command.shlex.split(records[2].run['command'])[3:]
     again = configs.check(command.parse('train', 'configs/alexnet.py:clutter', arguments, trials.FIELDS).config)
     assert {k: v for k, v in configs.flat(again).items() if k in configs.DECISIVE} == {
@@ -127,6 +130,11 @@ def test_the_report_says_rows_papers_claims_and_no_verdict(workdir):
     assert 'optimizer.learning_rate=0.03' in page  # each trial's config
     files = {p.name for p in workdir.iterdir()} | {p.name for p in (workdir / 'figures').iterdir()}
     assert {'depth.csv', 'depth.md', 'depth.tex', 'lesions.csv', 'claims.csv', 'errors.png', 'parameters.pdf'} <= files
+    with open(workdir / 'depth.csv') as file:
+        lines = {line['row']: line for line in csv.DictReader(file)}
+    for label in (depth.WITHOUT_34, depth.WITHOUT_7):  # the difference of one seed, and what drawing the test images anew makes of it
+        mean, low, high = (float(lines[label][f'images{end}']) for end in ('', ' low', ' high'))
+        assert mean == pytest.approx(float(lines[label]['difference'])) and low <= mean <= high and low < high
 
 
 def test_reports_are_made_again_without_training_and_joined(workdir, tmp_path):
@@ -144,7 +152,7 @@ def test_results_are_files_with_all_that_they_came_from(workdir, tmp_path):
     assert (code, out) == (0, f'results: {tmp_path}/kept/README.md\n'), err
     assert {p: p.stat().st_mtime_ns for p in workdir.rglob('*')} == before
     text = (tmp_path / 'kept' / 'README.md').read_text()
-    records = trials.records(workdir)[1]
+    records = trials.records_of(workdir)[1]
     told = ('6 of 6 trainings finished, seeds 0', records[0].run['machine'], records[0].run['versions'], 'Clutter is a demonstration')
     assert all(part in text for part in told) and str(workdir) not in text
     assert (workdir / 'depth.md').read_text() in text and (tmp_path / 'kept' / 'depth.csv').read_text() == (
@@ -159,7 +167,7 @@ def test_results_are_files_with_all_that_they_came_from(workdir, tmp_path):
 
 
 def test_a_partial_table_is_rendered_with_its_gaps(workdir, tmp_path):
-    records = trials.records(workdir)[1]
+    records = trials.records_of(workdir)[1]
     gone = [records[0]._replace(state='failed', error='the loss is not finite', result=None), *records[1:]]
     book = as_book(tmp_path, gone)
     rendered = depth_ablation.render(book)
@@ -170,7 +178,7 @@ def test_a_partial_table_is_rendered_with_its_gaps(workdir, tmp_path):
 
 @pytest.mark.parametrize('select', ['', 'holdout'])
 def test_a_grid_has_a_row_for_each_point_or_the_chosen_one(workdir, tmp_path, select):
-    records = [record for record in trials.records(workdir)[1] if not record.part]
+    records = [record for record in trials.records_of(workdir)[1] if not record.part]
     points = [record._replace(point=f'data.batch_size={size}') for size in (32, 64) for record in records]
     worse = {**records[1].result, 'holdout': {**records[1].result['holdout'], 'error': 2.0}}
     points[1] = points[1]._replace(result=worse)  # the first point of one row; elsewhere the first of equals is chosen
@@ -231,7 +239,29 @@ def test_the_twelve_rows_are_the_published_ones(scale):
 
 def _row(label, parameters, errors, problem=''):
     test = dict(enumerate(errors))
-    return depth.Row(label, '', parameters, test, test, {}, {}, {}, '', problem)
+    return depth.Row(label, '', parameters, test, test, {}, {}, {}, '', problem, dict.fromkeys(test), 10)
+
+
+def test_top_5_sources_are_judged_on_top_5_where_it_exists():
+    papers = {record.key.partition('/')[2]: record.value for record in depth.published_rows('zf table 3') if record.quantity == 'val top-5'}
+    errors = {label: {seed: papers[label] + 0.01 * seed * (1 + i) for seed in range(3)} for i, label in enumerate(depth.DECK)}
+    turned = {label: {seed: 60 - value for seed, value in of.items()} for label, of in errors.items()}
+    ranks = {seed: OnImages('p', np.random.default_rng(seed).integers(0, 9, 80)) for seed in range(3)}
+    for classes, verdict in ((100, 'reproduced'), (10, 'contradicted')):
+        rows = [
+            depth.Row(label, '', 9, {}, turned[label], errors[label] if classes == 100 else {}, {}, {}, '', '', ranks, classes)
+            for label in depth.DECK
+        ]
+        found = depth.judged(rows, False)
+        assert [found[place].verdict for place in (0, 1, 3)] == [verdict] * 3
+        assert {one.claim.quantity for one in found} == {'top-1 error' if classes == 10 else 'top-5 error'}
+        words = claims.table(found).rows[0]['quantity']
+        assert ('top-1 here' in words and 'only 10 classes' in words) == (classes == 10)
+        (line,) = [line for line in depth.table(rows, '').rows if line['row'] == depth.WITHOUT_7]
+        assert line['images'] == (0, 0, 0) and ('difference5' in line) == (classes == 100)  # the same ranks in all rows
+        assert line['difference'].mean == pytest.approx(-0.3, abs=0.2)
+    unkept = [row._replace(images=dict.fromkeys(ranks)) for row in rows]
+    assert [line['images'].note for line in depth.table(unkept, '').rows if 'images' in line] == ['not kept by image'] * 4
 
 
 def test_verdicts_follow_from_the_errors():

@@ -1,5 +1,6 @@
 """Every example exactly once, and the numbers as plain loops count them."""
 
+import dataclasses
 import math
 from collections import Counter
 
@@ -9,7 +10,7 @@ import pytest
 
 from cnn_research import evaluate
 from cnn_research.architecture import Architecture, Dense, Layer
-from cnn_research.data import stream
+from cnn_research.data import augment, stream
 from cnn_research.data.sources import Source
 from cnn_research.errors import ConfigError
 from cnn_research.models.network import Network
@@ -71,7 +72,7 @@ def log_loss(probabilities):
 @pytest.mark.parametrize('batch_size', [23, 7, 1, 50])
 def test_centre_view_for_any_batch_size(batch_size):
     expected = softmax_at(0, 1, 1)
-    check(evaluate.evaluate(NETWORK, variables(0), SOURCE, batch_size=batch_size), expected, log_loss(expected))
+    check(evaluate.evaluate(NETWORK, variables(0), SOURCE, resize=0, batch_size=batch_size), expected, log_loss(expected))
 
 
 @pytest.mark.parametrize('count', [1, 2, 3])
@@ -92,21 +93,31 @@ def test_a_streamed_source_gives_the_same():
 
 def test_ten_views_are_the_mean_over_corners_centre_and_mirrors():
     views = [softmax_at(0, top, left, mirrored) for top, left in ((0, 0), (0, 2), (2, 0), (2, 2), (1, 1)) for mirrored in (False, True)]
-    result = evaluate.evaluate(NETWORK, variables(0), SOURCE, views='ten', batch_size=10)
+    result = evaluate.evaluate(NETWORK, variables(0), SOURCE, resize=0, views='ten', batch_size=10)
     check(result, np.mean(views, axis=0), np.mean([log_loss(view) for view in views], axis=0))
 
 
 def test_a_committee_is_the_mean_of_its_members():
     members = [softmax_at(seed, 1, 1) for seed in (0, 1, 2)]
-    result = evaluate.committee([(NETWORK, variables(seed)) for seed in (0, 1, 2)], SOURCE, batch_size=10)
+    result = evaluate.committee([(NETWORK, variables(seed)) for seed in (0, 1, 2)], SOURCE, resize=0, batch_size=10)
     check(result, np.mean(members, axis=0), np.mean([log_loss(member) for member in members], axis=0))
 
 
-def test_without_preprocessing_the_network_sees_grey_levels():
-    params = {'params': variables(0)['params']}
-    neutral = {'mean': np.zeros(1, np.float32), 'scale': np.ones(1, np.float32)}
-    assert evaluate.evaluate(NETWORK, params, SOURCE) == evaluate.evaluate(NETWORK, {**params, 'preprocessing': neutral}, SOURCE)
-    assert evaluate.evaluate(NETWORK, params, SOURCE) != evaluate.evaluate(NETWORK, variables(0), SOURCE)
+def test_what_would_give_another_number_is_refused():
+    bare = {'params': variables(0)['params']}
+    neutral = {**bare, 'preprocessing': augment.AS_IT_IS}
+    assert evaluate.evaluate(NETWORK, neutral, SOURCE, resize=0) != evaluate.evaluate(NETWORK, variables(0), SOURCE, resize=0)
+    with pytest.raises(ConfigError, match='no preprocessing'):
+        evaluate.evaluate(NETWORK, bare, SOURCE, resize=0)
+    with pytest.raises(ConfigError, match='8x8, linear reads 6x6: give resize'):
+        evaluate.evaluate(NETWORK, variables(0), SOURCE)
+    with pytest.raises(ConfigError, match='tells .* classes apart, but noise has 9'):
+        evaluate.evaluate(NETWORK, variables(0), dataclasses.replace(SOURCE, num_classes=9), resize=0)
+
+
+def test_ranks_count_what_is_put_before_the_true_class():
+    told = predictions([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.4, 0.4, 0.2]], [0, 2, 1])
+    assert evaluate.summarize(told, 3).ranks == (0, 2, 1)
 
 
 def test_other_views_are_refused():

@@ -1,4 +1,4 @@
-"""Filters as numbers, against gratings whose frequency and direction are known, plain Fourier sums, and loops over pairs of images."""
+"""What filters do on images, against plain Fourier sums and loops over positions and pairs of images."""
 
 import hashlib
 import json
@@ -13,123 +13,9 @@ from cnn_research.checkpoints import Trained
 from cnn_research.data.sources import Source
 from cnn_research.errors import ArchitectureError
 from cnn_research.models.network import Network
-from cnn_research.studies.stride import filters
+from cnn_research.studies.stride import filters, weights
 
 COUNT = 21
-
-
-def random_kernels(*shape):
-    return np.random.default_rng(0).normal(size=shape)
-
-
-def grating(frequency, degrees, size=31):
-    """(size, size, 3, 1): a grey wave under a Gaussian, varying in a direction counted counter-clockwise from the row."""
-    down, across = np.mgrid[:size, :size] - size // 2
-    along = across * np.cos(np.radians(degrees)) - down * np.sin(np.radians(degrees))
-    wave = np.sin(2 * np.pi * frequency * along) * np.exp(-(down**2 + across**2) / (2 * (size / 6) ** 2))
-    return np.repeat(wave[..., None, None], 3, axis=2)
-
-
-# ---- kernels
-
-
-def test_spectrum_is_the_fourier_sum_of_the_kernel_without_its_mean():
-    kernels = random_kernels(4, 3, 2, 2)
-    found = filters.spectrum(kernels)
-    frequencies = np.fft.fftfreq(filters.GRID)
-    for row, column, number in [(0, 0, 0), (1, 0, 0), (7, 60, 1), (40, 33, 1)]:
-        expected = 0
-        for channel in range(2):
-            one = kernels[:, :, channel, number]
-            places = [(y, x) for y in range(4) for x in range(3)]
-            terms = [(one[y, x] - one.mean()) * np.exp(-2j * np.pi * (frequencies[row] * y + frequencies[column] * x)) for y, x in places]
-            expected += abs(sum(terms)) ** 2 / filters.GRID**2
-        assert found[row, column, number] == pytest.approx(expected, abs=1e-12)
-
-
-@pytest.mark.parametrize('size', [1, 3, 7, 11])
-def test_bands_and_rings_share_out_all_energy_at_any_size_and_scale(size):
-    kernels = random_kernels(size, size, 3, 5) + 0.3
-    bands, rings = filters.bands(kernels), filters.radial_histogram(kernels)
-    np.testing.assert_allclose(sum(bands), 1)
-    np.testing.assert_allclose(bands.constant + rings.sum(0), 1)
-    limits = [int(32 * limit) for limit in filters.LIMITS]
-    for part, ring in zip(bands[1:], np.split(rings, limits), strict=True):
-        np.testing.assert_allclose(part, ring.sum(0), atol=1e-12)
-    np.testing.assert_allclose(filters.bands(1e-4 * kernels), bands)
-    means = kernels.mean((0, 1))
-    np.testing.assert_allclose(bands.constant, size**2 * (means**2).sum(0) / (kernels**2).sum((0, 1, 2)))
-
-
-@pytest.mark.parametrize(('frequency', 'band'), [(0.06, 'low'), (0.18, 'mid'), (0.4, 'high'), (0.5, 'high')])
-@pytest.mark.parametrize('degrees', [0, 45, 70])
-def test_a_grating_falls_into_its_band_and_ring(frequency, band, degrees):
-    kernel = grating(frequency, degrees)
-    if frequency == 0.5:  # a sine at the highest frequency of a row is zero at each pixel
-        kernel = np.resize([1.0, -1.0], (9, 9, 1, 1))
-    assert getattr(filters.bands(kernel), band)[0] > 0.97
-    rings = filters.radial_histogram(kernel)[:, 0]
-    if frequency < 0.5:
-        middle = rings @ (filters.EDGES[1:] + filters.EDGES[:-1]) / 2 / rings.sum()
-        assert middle == pytest.approx(frequency, abs=0.01)
-
-
-def test_a_constant_filter_is_all_constant_and_a_dead_one_shares_out_nothing():
-    kernels = np.stack([np.full((5, 5, 3), 2.0), np.zeros((5, 5, 3))], axis=-1)
-    np.testing.assert_allclose(filters.bands(kernels), [[1, np.nan], [0, np.nan], [0, np.nan], [0, np.nan]], atol=1e-12)
-    assert np.isnan(filters.radial_histogram(kernels)[:, 1]).all()
-    assert np.isnan(filters.orientation(kernels).selectivity).all()
-    assert np.isnan(filters.colour_share(kernels)).tolist() == [False, True]
-
-
-@pytest.mark.parametrize('degrees', [0, 30, 90, 135, 179])
-def test_orientation_of_a_grating(degrees):
-    found = filters.orientation(grating(0.2, degrees))
-    assert (found.angle[0] - degrees + 90) % 180 == pytest.approx(90, abs=0.5)
-    assert found.selectivity[0] > 0.9
-
-
-def test_orientation_turns_with_the_filter_and_a_round_one_has_none():
-    kernels = random_kernels(7, 7, 3, 6)
-    upright, turned = filters.orientation(kernels), filters.orientation(np.rot90(kernels))
-    np.testing.assert_allclose((upright.angle + 90) % 180, turned.angle, atol=1e-9)
-    np.testing.assert_allclose(upright.selectivity, turned.selectivity)
-    assert (upright.selectivity > 0.01).all()
-    mirrored = filters.orientation(kernels[:, ::-1])
-    np.testing.assert_allclose((180 - upright.angle) % 180, mirrored.angle, atol=1e-9)
-    dot = np.zeros((5, 5, 1, 1))
-    dot[2, 2] = 1
-    assert filters.orientation(dot).selectivity[0] < 1e-12
-
-
-def test_colour_share_is_the_energy_off_the_grey_axis():
-    colours = np.array([[1, 1, 1], [1, -1, 0], [0, 1, 0], [1, 1, -2]], float)
-    kernels = random_kernels(5, 5, 1, 4) * colours.T
-    np.testing.assert_allclose(filters.colour_share(kernels), [0, 1, 2 / 3, 1], atol=1e-12)
-    kernels = random_kernels(3, 3, 3, 4)
-    chromatic = np.array([[1, -1, 0], [1, 1, -2]]) / np.sqrt([[2], [6]])
-    expected = [sum((axis @ kernels[y, x, :, o]) ** 2 for axis in chromatic for y in range(3) for x in range(3)) for o in range(4)]
-    np.testing.assert_allclose(filters.colour_share(kernels), expected / (kernels**2).sum((0, 1, 2)))
-
-
-def test_norm_spread():
-    kernels = np.ones((3, 3, 2, 5)) * [1, 1, 2, 1, 5]
-    np.testing.assert_allclose(filters.rms(kernels), [1, 1, 2, 1, 5])
-    assert filters.norm_spread(kernels) == pytest.approx((5, np.std([1, 1, 2, 1, 5]) / 2))
-    assert filters.norm_spread(7 * kernels) == pytest.approx(filters.norm_spread(kernels))
-    assert filters.norm_spread(kernels * [0, 0, 0, 1, 1])[0] == np.inf
-    assert np.isnan(filters.norm_spread(0 * kernels)).all()
-
-
-@pytest.mark.parametrize('shape', [(3, 3, 4), (3, 3, 0, 4), (66, 66, 1, 1)])
-def test_what_are_no_kernels_is_refused(shape):
-    with pytest.raises(ValueError, match='kernels have shape'):
-        filters.bands(np.ones(shape))
-    with pytest.raises(ValueError, match='three input maps'):
-        filters.colour_share(np.ones((3, 3, 2, 4)))
-
-
-# ---- networks
 
 
 def trained(net, side=14, **parameters):
@@ -304,7 +190,7 @@ def test_a_diagnosis_is_plain_and_agrees_with_its_parts(side, taps):
     assert list(found['shift']) == taps and all(len(curve) == 3 for curve in found['shift'].values())
     assert (found['layer1']['stride'], found['layer1']['spacing'], found['layer2']['stride'], found['layer2']['spacing']) == (2, 1, 2, 2)
     assert 'colour' in found['layer1'] and 'colour' not in found['layer2']
-    assert found['layer2']['mid'] == filters.bands(one.variables['params']['layer2']['convolution']['kernel']).mid.tolist()
+    assert found['layer2']['mid'] == weights.bands(one.variables['params']['layer2']['convolution']['kernel']).mid.tolist()
     assert found['layer1']['active'] == (filters.activity(one, images)[1].active / (36 * COUNT)).tolist()
 
 

@@ -1,5 +1,6 @@
 """The commands that look into a network, small: what they draw is what the library finds, and what is not there is refused."""
 
+import csv
 import re
 import shutil
 
@@ -13,7 +14,9 @@ from cnn_research import config as configs
 from cnn_research.data import clutter
 from cnn_research.errors import ArchitectureError, CheckpointError, ConfigError, ResearchError
 from cnn_research.features import untrained
+from cnn_research.reporting.shelf import Shelf
 from cnn_research.studies.looking import evolution as growth
+from cnn_research.studies.looking.figures import settling
 from experiments import correspondence, evolution, features, invariance, occlusion, stages
 from experiments.launch import command, pages
 
@@ -135,10 +138,39 @@ def test_evolution_takes_the_marked_checkpoints_and_the_last(network, monkeypatc
 
 
 @pytest.mark.parametrize(
-    'drift, epoch', [([4, 1, 0], 2 / 3), ([4, 3, 1, 0], 1.5), ([4, 1, 3, 0], 2 + 1 / 3), ([0, 0, 0], 0), ([4, 4, 4, 0], 2.5)]
+    'drift, epoch',
+    [
+        ([4, 1, 0], None),
+        ([4, 3, 1, 0], 1.5),
+        ([4, 1, 3, 0], 2 + 1 / 3),
+        ([0, 0, 0], None),
+        ([4, 2, 0], None),
+        ([4, np.nan, 0], np.nan),
+        ([4, 4, 4, 0], 2.5),
+    ],
 )
 def test_a_layer_has_settled_where_it_stays_below_half_of_its_way(drift, epoch):
-    assert growth.settled(np.arange(len(drift), dtype=float), np.array(drift, float)) == pytest.approx(epoch)
+    assert growth.settled(np.arange(len(drift), dtype=float), np.array(drift, float)) == pytest.approx(epoch, nan_ok=True)
+
+
+def test_what_settled_before_the_first_checkpoint_has_no_epoch_and_an_order_only_where_it_is_known(tmp_path):
+    """The straight line from the untrained network said 0.3 and 0.8 of an epoch, and the claim believed it."""
+
+    def verdict(name, settled):
+        shelf = Shelf(tmp_path / name, 'evolution', ())
+        settling.tables_of(shelf, settled, 1.0, False)
+        with open(tmp_path / name / 'claims.csv') as file:
+            (line,) = csv.DictReader(file)
+        return line['verdict'], (tmp_path / name / 'drift.md').read_text()
+
+    found, table = verdict('open', {'layer1.relu': [None, None, None], 'layer5.relu': [None, None, 4.0]})
+    assert found == 'undecided' and '| before epoch 1 |' in table and 'before epoch 1 (2 of 3), 4.0' in table
+    found, table = verdict('known', {'layer1.relu': [None, None, None], 'layer5.relu': [3.0, 4.0, 3.5]})
+    assert found == 'reproduced' and '3.5 ± 0.5 (3)' in table
+    assert verdict('turned', {'layer1.relu': [3.0, 4.0, 3.5], 'layer5.relu': [None, None, None]})[0] == 'contradicted'
+    settling.tables_of(Shelf(tmp_path / 'one', 'evolution', ()), {'layer1.relu': [None]}, 1.0, False)
+    assert not (tmp_path / 'one' / 'claims.csv').exists()
+    assert verdict('unknown', {'layer1.relu': [3.0, np.nan, 3.5], 'layer5.relu': [None, None, None]})[0] == 'no verdict'
 
 
 def test_correspondence_reads_clutters_boxes(network, twin, tmp_path):

@@ -9,7 +9,7 @@ from cnn_research.architecture import Architecture, AveragePool, Convolution, De
 from cnn_research.errors import ArchitectureError
 from cnn_research.models import layers, zoo
 from cnn_research.models.initialization import Initialization, initial
-from cnn_research.models.network import Network
+from cnn_research.models.network import Network, check_parameters
 
 KEY = jax.random.key(0)
 TINY = Architecture(
@@ -70,6 +70,7 @@ def test_parameters_are_named_as_in_the_papers(tiny):
     variables, _ = tiny
     assert variables['params']['layer1']['convolution']['kernel'].shape == (3, 3, 2, 4)
     assert list(variables['params']) == ['layer1', 'layer2', 'layer5', 'layer6']
+    check_parameters(TINY, variables['params'])
 
 
 def test_a_network_is_its_stages_one_after_the_other(tiny):

@@ -4,10 +4,11 @@ import csv
 import json
 
 import pytest
+from finished import PERCEPTRON, error, recorded
 from page_reader import Reader
 
 from cnn_research import config as configs
-from cnn_research import files, train, trials
+from cnn_research import files, records, runs, train, trials
 from cnn_research.errors import ConfigError, TrialError
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
@@ -31,21 +32,17 @@ DIGITS = (
 def table_of(folder, holdout):
     """A table of one row, whose points have the given holdout errors of each seed; None for one that failed."""
     listed = []
-    config = configs.check(configs.update(configs.default(), {'architecture': 'perceptron', 'data.name': 'digits'}))
     for point, errors in holdout.items():
-        for seed, error in enumerate(errors):
+        for seed, wrong in enumerate(errors):
             key = f'k{len(listed)}'
             home = folder / 'trials' / key
-            files.write(home / 'config.json', json.dumps(config.to_dict()))
-            if error is None:
+            if wrong is None:
                 files.write(home / 'error.json', json.dumps({'error': 'it diverged'}))
             else:
-                result = {role: {'error': e, 'top1_error': e} for role, e in (('holdout', error), ('test', 1 - error))}
-                files.write(home / 'result.json', json.dumps({'key': key, **result}))
-                files.write(home / 'timing.jsonl', '{"seconds": 1}\n')
-            listed.append({'part': '', 'row': 'smoke', 'point': point, 'seed': seed, 'key': key, 'reduced': False})
+                recorded(home, key, PERCEPTRON, holdout=error(wrong), test=error(1 - wrong))
+            listed.append({'part': '', 'row': 'smoke', 'point': point, 'seed': seed, 'key': key, 'protocol': 'p', 'reduced': False})
     about = {'experiment': 'train', 'label': 'smoke', 'line': 'a line', 'options': {'trials.select': 'holdout'}}
-    files.write(folder / 'plan.json', json.dumps({**about, 'trials': listed}))
+    records.write(folder / 'plan.json', {**about, 'trials': listed})
     return folder
 
 
@@ -151,9 +148,9 @@ def test_options_that_an_experiment_does_not_know_are_refused(tmp_path):
 
 
 def test_a_trial_that_begins_with_another_waits_for_it_or_says_whose_it_is(tmp_path, monkeypatch):
-    made = [trials.Trial('', row, '', {}, configs.default(), row, tmp_path / row) for row in ('base', 'other')]
+    made = [trials.Trial('', row, '', {}, configs.default(), row, 'p', tmp_path / row) for row in ('base', 'other')]
     given = command.parse('train', 'configs/alexnet.py:smoke', [], trials.FIELDS)
-    with pytest.raises(train.Busy, match='base, seed 0 is not finished'):
+    with pytest.raises(runs.Busy, match='base, seed 0 is not finished'):
         sweep.begun_with(given, made[0], made)
     shard = command.parse('train', 'configs/alexnet.py:smoke', ['--config.trials.shard=2/2'], trials.FIELDS)
     with pytest.raises(TrialError, match='the share of another process and not finished'):
@@ -182,7 +179,7 @@ def test_the_race_plans_both_networks_and_refuses_what_cannot_be_raced(tmp_path,
 def test_data_dir_reaches_what_is_probed(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(layer_probing, 'open_source', lambda name, split, where: asked.append((name, split, where)) or 1 / 0)
-    trial = trials.Trial('', 'network', '', {}, configs.default(), 'k', tmp_path)
+    trial = trials.Trial('', 'network', '', {}, configs.default(), 'k', 'p', tmp_path)
     for more, where in (((), None), (('--config.data.dir=there',), 'there')):
         given = command.parse(
             'layer_probing', 'configs/layer_probing.py:smoke', ['--config.probe.data=caltech101', *more], layer_probing.FIELDS

@@ -11,10 +11,9 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from cnn_research.data import clutter, sources
-from cnn_research.data.sources import open_source, subset
+from cnn_research.data import clutter, prepared
+from cnn_research.data.sources import joined, open_source, open_splits, subset, verified
 from cnn_research.errors import SourceError
 
 SOURCES = [('mnist', 'train'), ('cifar10', 'test'), ('imagenette_subset/160px-v2', 'validation'), ('caltech101_subset', 'test')]
@@ -38,6 +37,7 @@ def check_contract(source):
         assert source.image_shape is None or image.shape == source.image_shape
     np.testing.assert_array_equal(images[1], images[3])
     assert not np.array_equal(images[1], images[2])
+    np.testing.assert_array_equal(subset(source, indices).labels(), labels)
     again, labels_again = pickle.loads(pickle.dumps(source.read))([int(index) for index in indices])
     np.testing.assert_array_equal(labels, labels_again)
     assert all(np.array_equal(image, copy) for image, copy in zip(images, again, strict=True))
@@ -55,6 +55,20 @@ def test_embedded_sets(name, split):
     check_contract(source)
     prints = {open_source(other, part).fingerprint for other in ('digits', 'clutter') for part in ('train', 'test')}
     assert len(prints) == 4 and source.fingerprint in prints
+
+
+@pytest.mark.parametrize(
+    ('name', 'split', 'fingerprint'),
+    [
+        ('digits', 'train', 'da8f6a76488944e8d556319634fcbfa5580e65902340897239d9f47a0529afda'),
+        ('digits', 'test', '26acc176a740e62190e505a1aac5ba4406df71c3bd23ed7083f96de96c69871e'),
+        ('clutter', 'train', '32ccc71eace0a31619fa6b78b073afd6e2eaf713657aed6c0f9ca4c600604315'),
+        ('clutter', 'test', 'b8c3e91432554e6a21fd3d32bdb887b01ffc356922a2adb40e6c4b3b398dfa9e'),
+    ],
+)
+def test_the_embedded_sets_are_known_by_these_fingerprints(name, split, fingerprint):
+    # Keys of finished trainings rest on them.
+    assert open_source(name, split).fingerprint == fingerprint
 
 
 def test_digits_are_the_first_of_mnist():
@@ -96,6 +110,17 @@ def test_subset_is_a_view():
     for wrong in ([5000], [-1]):
         with pytest.raises(IndexError, match='5000 examples'):
             subset(whole, wrong)
+
+
+def test_grey_and_coloured_sources_joined_are_coloured():
+    grey, coloured = open_source('digits', 'test'), open_source('clutter', 'test')
+    both = joined(grey, coloured)
+    images, labels = both.read([1500, 3, 4])
+    assert both.channels == 3 and both.image_shape is None and [image.shape[-1] for image in images] == [3, 3, 3]
+    np.testing.assert_array_equal(images[0], coloured.read([0])[0][0])
+    np.testing.assert_array_equal(images[1], grey.read([3])[0][0].repeat(3, -1))
+    np.testing.assert_array_equal(both.labels(), np.concatenate([grey.read(range(1500))[1], coloured.read(range(5000))[1]]))
+    np.testing.assert_array_equal(subset(both, [1500, 3, 4]).labels(), labels)
 
 
 # ---- prepared TFDS sets
@@ -156,7 +181,7 @@ def test_reading_imports_no_tensorflow(data_dir, tmp_path):
 
 def test_only_the_group_size_line_is_hidden(data_dir, caplog):
     logger = logging.getLogger('absl')
-    logger.removeFilter(sources._is_not_about_group_size)
+    logger.removeFilter(prepared._is_not_about_group_size)
     logger.addHandler(caplog.handler)
     try:
         import tensorflow_datasets as tfds
@@ -201,6 +226,114 @@ def test_the_newest_version_is_read(copies):
     assert pathlib.Path(open_source('faces', 'train', copies).read.directory) == copies / 'faces' / '1.9.0'
 
 
+def test_a_version_can_be_named(copies):
+    for version in ('1.2.0', '1.10.0'):
+        source = open_source(f'faces:{version}', 'train', copies)
+        assert pathlib.Path(source.read.directory).name == version and not source.notes
+    newest = open_source('faces', 'train', copies)
+    assert newest.fingerprint == source.fingerprint  # however it was named
+    assert newest.notes == (f'faces: version 1.10.0 is read, the newest that is whole; also in {copies / "faces"}: 1.2.0, 1.9.0.',)
+    with pytest.raises(SourceError, match=r'no version 1\.9\.9 in .*; its versions: 1\.2\.0, 1\.9\.0, 1\.10\.0'):
+        open_source('faces:1.9.9', 'train', copies)
+    with pytest.raises(SourceError, match='a version is three numbers'):
+        open_source('faces:1', 'train', copies)
+    (copies / 'faces/1.10.0/features.json').unlink()
+    assert '1.10.0 (incomplete)' in open_source('faces', 'train', copies).notes[0]
+    with pytest.raises(SourceError, match=r'1\.10\.0 is incomplete: features\.json missing.*tfds build faces'):
+        open_source('faces:1.10.0', 'train', copies)
+    shutil.rmtree(copies / 'faces/1.9.0')
+    shutil.rmtree(copies / 'faces/1.2.0')
+    with pytest.raises(SourceError, match=r'1\.10\.0 is incomplete'):
+        open_source('faces', 'train', copies)
+
+
+def test_a_config_that_was_forgotten_is_named(copies):
+    shutil.move(copies / 'faces', copies / 'imagenette_subset' / '160px-v2')
+    for name, said in {
+        'imagenette_subset': r'is prepared in configs; name one of those in .*: imagenette_subset/160px-v2\. Did you mean',
+        'imagenette_subset/160px': r"no config '160px' there; .* Did you mean imagenette_subset/160px-v2\?",
+        'imagenet2012_subset': r'Did you mean imagenette_subset/160px-v2\?',
+        'Imagenette-Subset': r'Did you mean imagenette_subset/160px-v2\?',
+    }.items():
+        with pytest.raises(SourceError, match=said):
+            open_source(name, 'train', copies)
+    assert open_source('imagenette_subset/160px-v2:1.2.0', 'train', copies).num_examples == 300
+
+
+@pytest.mark.parametrize('file', ['dataset_info.json', 'features.json'])
+@pytest.mark.parametrize('content', ['', '{"x', '[]', '{}', '7', 'null', '\xff\xfe', '[' * 100_000])
+def test_a_damaged_description_is_one_line(copies, file, content):
+    (copies / 'faces/1.10.0' / file).write_bytes(content.encode('latin-1'))
+    with pytest.raises(SourceError, match=r'faces in .*1\.10\.0 cannot be opened, .* is damaged') as caught:
+        open_source('faces', 'train', copies)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize('key', ['pythonClassName', 'python_class_name', 'type'])
+def test_no_code_is_imported_that_a_set_names(copies, key, monkeypatch):
+    (copies / 'stranger.py').write_text('raise SystemExit("run")')
+    monkeypatch.syspath_prepend(copies)
+    path = copies / 'faces/1.10.0/features.json'
+    described = json.loads(path.read_text())
+    described['featuresDict']['features']['more'] = {key: 'stranger.Feature'}
+    path.write_text(json.dumps(described))
+    with pytest.raises(SourceError, match=r'a feature of stranger\.Feature, which is code outside of TFDS and is not run'):
+        open_source('faces', 'train', copies)
+
+
+@pytest.mark.parametrize(
+    ('place', 'said'),
+    [('a\0b', 'zero byte'), ('~nobody-of-this-name/x', 'home directory'), ('/nowhere', r'Prepared in /nowhere \(which is no folder\)')],
+)
+def test_impossible_data_folders_are_refused(place, said):
+    with pytest.raises(SourceError, match=said) as caught:
+        open_source('mnist', 'train', place)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize('damage', ['half', 'short', 'empty', 'noise'])
+def test_a_damaged_shard_is_found_and_named(copies, damage):
+    source = open_source('faces', 'train', copies)
+    assert verified(source)
+    shard = next((copies / 'faces/1.10.0').glob('*-train.array_record*'))
+    content = bytearray(shard.read_bytes())
+    if damage == 'noise':  # of the same size: the fingerprint cannot tell
+        content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
+        shard.write_bytes(content)
+    else:
+        os.truncate(shard, {'half': len(content) // 2, 'short': 10, 'empty': 0}[damage])
+    with pytest.raises(SourceError, match=r'example \d+ of faces \(train\) in .*1\.10\.0 cannot be read') as caught:
+        verified(open_source('faces', 'train', copies))
+    assert str(caught.value).isprintable()
+    assert verified(open_source('faces', 'test', copies))
+
+
+def test_more_labels_than_names_are_refused(copies):
+    names = copies / 'faces/1.10.0/label.labels.txt'
+    names.write_text('a\nb\n')
+    with pytest.raises(SourceError, match=r'example \d+ of faces \(train\) .* has the label \d+, but there are 2 classes'):
+        open_source('faces', 'train', copies).labels()
+    names.unlink()
+    source = open_source('faces', 'train', copies)
+    assert source.num_classes == 40 and 'called by number' in source.notes[-1]
+
+
+@pytest.mark.parametrize(
+    'split', ['train[5:2]', 'train[abc%]', 'train[:', '', '\n', 'train[::2]', 'train++test', '[', 'train[9999999999999999999:]']
+)
+def test_splits_that_hold_nothing_are_refused(split, data_dir):
+    with pytest.raises(SourceError, match='its splits: train') as caught:
+        open_source('att_faces', split, data_dir)
+    assert str(caught.value).isprintable()
+
+
+def test_own_classes_cannot_be_changed():
+    with pytest.raises(SourceError, match='classes of its own'):
+        open_source('digits', 'test', class_names=('a', 'b'))
+    train, test = open_splits('digits', ('train', 'test'))
+    assert train.class_names == test.class_names and (train.split, test.split) == ('train', 'test')
+
+
 def test_a_changed_or_missing_file_is_seen(copies):
     before = {split: open_source('faces', split, copies).fingerprint for split in ('train', 'test')}
     newest = copies / 'faces' / '1.10.0'
@@ -240,110 +373,3 @@ def test_what_is_not_there_is_said_on_one_line(name, split, said, data_dir):
     with pytest.raises(SourceError, match=said) as caught:
         open_source(name, split, data_dir)
     assert '\n' not in str(caught.value)
-
-
-# ---- image folders
-
-CLASSES = {'train': ('cat', 'dog'), 'val': ('cat', 'emu')}
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """train/{cat,dog} and val/{cat,emu}, three random 6 x 5 images each, lossless, in three formats."""
-    for split, classes in CLASSES.items():
-        for label in classes:
-            place = tmp_path / 'pets' / split / label
-            place.mkdir(parents=True)
-            for number, extension in enumerate(('png', 'BMP', 'ppm')):
-                Image.fromarray(pixels(split, label, number)).save(place / f'{number}.{extension}')
-            (place / 'notes.txt').write_text('no image')
-            (place / '.hidden.png').write_text('no image')
-    return tmp_path / 'pets'
-
-
-def pixels(split, label, number):
-    return np.random.default_rng([*split.encode(), *label.encode(), number]).integers(0, 256, (6, 5, 3), np.uint8)
-
-
-def test_folders(folder):
-    for split, classes in CLASSES.items():
-        source = open_source(f'folder:{folder}', split)
-        # One numbering for all splits, though each lacks a class.
-        assert source.class_names == ('cat', 'dog', 'emu') and source.num_examples == 6 and source.image_shape == (6, 5, 3)
-        images, labels = source.read(range(6))
-        assert [source.class_names[label] for label in labels] == [label for label in classes for _ in range(3)]
-        np.testing.assert_array_equal(images, [pixels(split, label, number) for label in classes for number in range(3)])
-        check_contract(source)
-
-
-def test_grey_and_mixed_folders(folder):
-    for path in (folder / 'val').rglob('[0-9].*'):
-        Image.open(path).convert('L').save(path)
-    grey = open_source(f'folder:{folder}', 'val')
-    assert grey.image_shape == (6, 5, 1)
-    check_contract(grey)
-    Image.fromarray(pixels('val', 'cat', 0)[:4]).save(folder / 'val' / 'cat' / '0.png')
-    mixed = open_source(f'folder:{folder}', 'val')
-    assert mixed.image_shape is None
-    assert [image.shape for image in mixed.read([0, 1])[0]] == [(4, 5, 3), (6, 5, 3)]
-
-
-def test_a_folders_fingerprint_is_its_content(folder, tmp_path):
-    def fingerprint(place=folder):
-        return open_source(f'folder:{place}', 'train').fingerprint
-
-    before = fingerprint()
-    assert fingerprint(shutil.copytree(folder, tmp_path / 'copy')) == before
-    os.utime(folder / 'train' / 'cat' / '0.png', (1, 1))
-    assert fingerprint() == before
-    path = folder / 'train' / 'dog' / '1.BMP'
-    content = path.read_bytes()
-    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    changed = fingerprint()
-    assert changed != before
-    path.write_bytes(content)
-    assert fingerprint() == before
-    path.rename(path.with_name('4.BMP'))
-    assert fingerprint() not in (before, changed)
-
-
-def test_hashes_are_cached_where_that_is_possible(folder, cache, tmp_path, monkeypatch):
-    before = open_source(f'folder:{folder}', 'train').fingerprint
-    (file,) = (cache / 'cnn_research').iterdir()
-    path = folder / 'train' / 'dog' / '1.BMP'
-    status, content = path.stat(), path.read_bytes()
-    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    # Size and time agree, so the stale hash shows that the file was not read again.
-    assert open_source(f'folder:{folder}', 'train').fingerprint == before
-    file.write_text('{"train')
-    assert open_source(f'folder:{folder}', 'train').fingerprint != before
-    (tmp_path / 'occupied').write_text('')
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'occupied'))
-    path.write_bytes(content)
-    assert open_source(f'folder:{folder}', 'train').fingerprint == before
-
-
-def test_folder_errors_say_what_is_there(folder):
-    for name, split, said in [
-        (f'{folder}x', 'train', r'no folder .*petsx; folders in .*pets\. Did you mean pets\?'),
-        (folder, 'vall', r"no split 'vall'; folders in .*: train, val\. Did you mean val\?"),
-        (folder / 'train', 'cat', r'no images in class folders, .*cat/CLASS/\*\.png'),
-    ]:
-        with pytest.raises(SourceError, match=said) as caught:
-            open_source(f'folder:{name}', split)
-        assert '\n' not in str(caught.value)
-
-
-def test_damaged_and_deep_images_are_refused_by_name(folder):
-    path = folder / 'train' / 'cat' / '0.png'
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(SourceError, match=r'cat/0\.png cannot be read as an image'):
-        open_source(f'folder:{folder}', 'train').read([0])
-    path.write_text('hello')
-    with pytest.raises(SourceError, match=r'cat/0\.png cannot be read as an image'):
-        open_source(f'folder:{folder}', 'train')
-    Image.fromarray(np.arange(30, dtype=np.uint16).reshape(6, 5) * 1000).save(path)
-    with pytest.raises(SourceError, match=r'cat/0\.png: images of mode I;16 are not read'):
-        open_source(f'folder:{folder}', 'train').read([0])

@@ -12,6 +12,7 @@ import pytest
 from page_reader import EVIL, Reader
 
 from cnn_research.reporting import tables
+from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Cell, Column, Interval, Table
 
 
@@ -170,3 +171,12 @@ def test_table_files_keep_dots_in_the_name(tmp_path):
     assert [file.name for file in written] == ['rate 0.1.csv', 'rate 0.1.md', 'rate 0.1.tex']
     assert sorted(written[0].parent.iterdir()) == sorted(written)
     assert written[0].read_bytes() == 'a\nä\n'.encode()
+
+
+def test_a_table_with_intervals_says_what_they_cover(tmp_path):
+    shelf = Shelf(tmp_path, 'report', ())
+    plain, narrow = Interval(1.0, math.nan, math.nan), Interval(1.0, 0.5, 1.5)
+    for name, cell, told in (('none', plain, False), ('some', narrow, True), ('noted', Cell(narrow, note='reduced'), True)):
+        shown = shelf.table(name, Table([Column('a'), Column('b')], [{'a': 1.0}, {'b': cell}], 'A caption.'))
+        for text in (shown, *((tmp_path / f'{name}.{kind}').read_text() for kind in ('md', 'tex'))):
+            assert ('A caption. Intervals cover the seeds only' in text) == told

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from cnn_research import checkpoints, optimizers, parallel, tasks, train
+from cnn_research import checkpoints, optimizers, parallel, records, tasks, train
 from cnn_research import config as configs
 from cnn_research.architecture import Architecture, Convolution, Dense, Dropout, Layer, MaxPool, ReLU
 from cnn_research.errors import ConfigError, TrialError
@@ -117,7 +117,7 @@ import jax
 from cnn_research import checkpoints, config as configs, train
 digest = checkpoints._digest
 def killed(path):
-    if '20' in path.parent.name:  # inside the saving of step 20: its arrays are written, its manifest is not
+    if path.parent.name.startswith('.000000020'):  # inside the saving of step 20: its arrays are written, its manifest is not
         os.kill(os.getpid(), signal.SIGKILL)
     return digest(path)
 checkpoints._digest = killed
@@ -129,7 +129,7 @@ train.fit(config, pathlib.Path(sys.argv[2]), devices=jax.local_devices()[:1])
 def test_killed_while_saving_and_started_again_ends_in_the_same_bits(uninterrupted, tmp_path):
     done = subprocess.run([sys.executable, '-c', _KILLED, json.dumps(SETTINGS), str(tmp_path)], cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-    assert checkpoints.steps(tmp_path) == [10] and [p.name for p in (tmp_path / 'checkpoints').glob('.*')] == ['.000000020.partial']
+    assert checkpoints.steps(tmp_path) == [10] and [p.name[:10] for p in (tmp_path / 'checkpoints').glob('.*')] == ['.000000020']
     ahead = (tmp_path / 'metrics.jsonl').read_text().splitlines()
     assert json.loads(ahead[-1])['step'] == 20
     with (tmp_path / 'metrics.jsonl').open('a') as file:
@@ -277,7 +277,7 @@ def test_an_infinite_parameter_is_named(tmp_path):
     arrays['state/params/layer2/dense/kernel'][5, 3] = np.inf
     folder = tmp_path / 'checkpoints' / '000000003'
     np.savez(folder / 'arrays.npz', **arrays)
-    (folder / 'manifest.json').write_text(json.dumps({'step': 3, 'sha256': checkpoints._digest(folder / 'arrays.npz')}))
+    records.write(folder / 'manifest.json', {**checkpoints.manifest(tmp_path, 3), 'arrays': checkpoints._digest(folder / 'arrays.npz')})
     with pytest.raises(TrialError, match=r'not finite at step 3;.* in the parameters of layer2'):
         train.fit(config(), tmp_path, devices=ONE)
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from cnn_research import checkpoints, tasks, train, trials
+from cnn_research import checkpoints, records, runs, tasks, train, trials
 from cnn_research import config as configs
 from cnn_research.errors import ConfigError
 
@@ -86,7 +86,7 @@ def test_a_failing_trial_stops_no_other_and_is_tried_again(tmp_path):
     made = planned(tmp_path, rows, base(optimizer__weight_decay=0.1))
     assert [(t.row, outcome) for t, outcome in outcomes(made, devices=ONE)] == [('diverges', 'failed'), ('fast', 'finished')]
     trials.write_plan(tmp_path, made, [False, False], {'experiment': 'x'})
-    about, found = trials.records(tmp_path)
+    about, found = trials.records_of(tmp_path)
     assert about == {'experiment': 'x'} and [r.state for r in found] == ['failed', 'finished']
     assert 'not finite' in found[0].error and '\n' not in found[0].error and found[0].result is None
     assert 'Traceback' in json.loads((made[0].workdir / 'error.json').read_text())['traceback']
@@ -95,13 +95,37 @@ def test_a_failing_trial_stops_no_other_and_is_tried_again(tmp_path):
 
 def test_a_stale_trial_is_put_aside_and_trained_anew(tmp_path):
     (trial,) = planned(tmp_path, {'fast': ROWS['fast']})
-    outcomes([trial], devices=ONE)
-    result = json.loads((trial.workdir / 'result.json').read_text())
-    (trial.workdir / 'result.json').write_text(json.dumps({**result, 'key': 'of another'}))
+    other = train.fit(base(seed=5), trial.workdir, devices=ONE).result  # what another version of the code called by this key, say
     assert trials.state(trial.workdir, trial.key) == 'stale'
     assert [outcome for _, outcome in outcomes([trial], devices=ONE)] == ['finished']
-    assert json.loads((trial.workdir / 'result.json').read_text()) == result
-    assert (tmp_path / 'trials' / f'{trial.key}.stale-1' / 'metrics.jsonl').is_file()
+    assert records.read(trial.workdir / 'result.json')['key'] == trial.key
+    assert records.read(tmp_path / 'trials' / f'{trial.key}.stale-1' / 'result.json') == other
+
+
+def changed(path):
+    """A record with one digit changed by hand."""
+    text = path.read_text()
+    place = next(place for place, letter in enumerate(text) if letter in '12345678')
+    path.write_text(f'{text[:place]}9{text[place + 1 :]}')
+
+
+@pytest.mark.parametrize('file', ['result.json', 'config.json', 'metrics.jsonl'])
+def test_a_damaged_trial_is_shown_so_and_made_whole(tmp_path, file):
+    made = planned(tmp_path, config=base(checkpoint__every__steps=4))
+    outcomes(made, devices=ONE)
+    trials.write_plan(tmp_path, made, [False, False], {'x': 1})
+    before = (made[0].workdir / 'result.json').read_text()
+    changed(made[0].workdir / file)
+    _, found = trials.records_of(tmp_path)
+    assert [r.state for r in found] == ['damaged', 'finished'] and file in found[0].error and found[0].result is None
+    if file == 'metrics.jsonl':  # its first line: no checkpoint stands on what was written, and nothing is thrown away
+        assert [(t.row, outcome) for t, outcome in outcomes(made, devices=ONE)] == [('slow', 'failed')]
+        assert checkpoints.steps(made[0].workdir) == [8, 12]
+        return
+    said = []
+    trials.carry_out(made, lambda trial, event: said.append(event.get('note') or ''), devices=ONE)
+    assert any(file in note for note in said)
+    assert (made[0].workdir / 'result.json').read_text() == before
 
 
 _WORKER = """
@@ -131,7 +155,7 @@ def test_processes_share_a_table_and_a_killed_ones_trial_is_taken_over(tmp_path)
     try:
         held = sleeper.stdout.readline().split()[0]  # it holds its first trial's lock, and would for ten minutes
         (trial,) = [t for t in planned(tmp_path, seeds=2) if t.key == held]
-        with pytest.raises(train.Busy, match='another process trains'):
+        with pytest.raises(runs.Busy, match='another process trains'):
             train.fit(trial.config, trial.workdir, devices=ONE)
         others = [worker(tmp_path), worker(tmp_path)]
         deadline = time.monotonic() + 120
@@ -153,7 +177,7 @@ def test_a_stop_is_heard_while_another_process_holds_what_is_left(tmp_path, monk
     (trial,) = planned(tmp_path, {'fast': ROWS['fast']})
 
     def busy(*arguments):
-        raise train.Busy('held elsewhere')
+        raise runs.Busy('held elsewhere')
 
     monkeypatch.setattr(train, 'fit', busy)
     with pytest.raises(train.Stopped):
@@ -188,7 +212,7 @@ def test_a_grid_is_crossed_with_the_rows_and_selected_by_the_holdout(tmp_path):
     assert len(made) == 4
     outcomes(made, devices=ONE)
     trials.write_plan(tmp_path, made, [False] * 4, {'x': 1})
-    _, found = trials.records(tmp_path)
+    _, found = trials.records_of(tmp_path)
     # A test error of zero must not be what is chosen by.
     spoiled = [r._replace(result={**r.result, 'test': {'top1_error': 0.0}}) if '0.00001' in r.point else r for r in found]
     chosen = trials.selected(spoiled)

@@ -22,6 +22,7 @@ NORMALIZATIONS = {
     'mean_std': 'each channel brought to mean 0 and standard deviation 1',
     'lenet': 'background -0.1, ink 1.175 (LeCun 1998)',
 }
+WIDE = 1000.0  # px; the standard deviation of a Gaussian from which on its sum is its integral, to the last bit
 # The preprocessing of a network that has none: it sees its images as they are.
 AS_IT_IS = {'mean': np.zeros(1, np.float32), 'scale': np.ones(1, np.float32)}
 
@@ -119,6 +120,8 @@ def _canvas(images, preprocessing, shape):
         raise SourceError(f'The images have {images.shape[-1]} channels, the network takes {channels}.')
     if mean.shape[-1] not in (1, channels):
         raise SourceError(f'The preprocessing was measured on {mean.shape[-1]} channels, the network takes {channels}.')
+    if mean.ndim == 3 and images.shape[1:3] == (height, width) and min(mean.shape[0] - height, mean.shape[1] - width) >= 0:
+        mean = _window(mean, *_centre(mean, shape), shape)  # such images are the centre of what the mean was measured on
     if mean.ndim == 3 and mean.shape[:2] != images.shape[1:3]:
         raise SourceError(
             f'The mean image is {_size(mean.shape)}, the images are {_size(images.shape[1:])}; set data.resize to the size trained with.'
@@ -152,7 +155,8 @@ def prepare(images: jax.Array, preprocessing: dict, shape: tuple[int, int, int])
     """The centre view: uint8 (B, H, W, C) to float32 (B, h, w, c).
 
     Grey images are repeated to c channels; a side that is too short is padded with raw zeros on both ends, the mean image alike; a side
-    that is too long is cut to its centre. Raises SourceError when channels or the mean image's size do not fit.
+    that is too long is cut to its centre. A larger mean image is cut to its centre for images of the network's own size, as Caffe's mean of
+    256 x 256 px is for crops of 227. Raises SourceError when channels or the mean image's size do not fit.
     """
     images, mean = _canvas(images, preprocessing, shape)
     return _view(images, mean, preprocessing, _centre(images, shape), shape)
@@ -225,10 +229,14 @@ def affine_matrix(vertical: float, horizontal: float, angle: float, shear: float
 
 def smoothing(size: int, sigma: float) -> np.ndarray:
     """(size, size) matrix that convolves a line with a Gaussian of sum 1, zeros beyond the ends."""
-    reach = 8 * int(sigma + 1)
-    total = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2).sum()
     offsets = np.arange(size)[:, None] - np.arange(size)
-    return (np.exp(-0.5 * (offsets / sigma) ** 2) / total).astype(np.float32)
+    with np.errstate(over='ignore'):  # a narrow Gaussian is 0 a pixel away
+        if sigma > WIDE:
+            total = sigma * np.sqrt(2 * np.pi)  # of a wide one the sum is the integral, and summing would take memory
+        else:
+            reach = 8 * int(sigma + 1)
+            total = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2).sum()
+        return (np.exp(-0.5 * (offsets / sigma) ** 2) / total).astype(np.float32)
 
 
 def _coordinates(shape, affine_key, elastic_key, settings):

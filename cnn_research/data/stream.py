@@ -10,6 +10,7 @@ same arrays at the same step. This module imports neither JAX nor the sources, s
 
 import functools
 import hashlib
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -19,7 +20,9 @@ from multiprocessing import util as multiprocessing_util
 import numpy as np
 from PIL import Image
 
-from cnn_research.errors import SourceError
+from cnn_research.data import memory
+from cnn_research.data.images import PIXELS
+from cnn_research.errors import ConfigError, SourceError
 
 KEPT_BYTES = 2e9  # of pixels stay in memory after their feed, so that trials of one table decode them once
 CHUNK = 512  # examples that one thread reads at a time
@@ -67,10 +70,17 @@ def holdout_mask(fingerprint: str, num_examples: int, fraction: float) -> np.nda
 
 
 def resized(image: np.ndarray, side: int) -> np.ndarray:
-    """The short side of uint8 (H, W, C) brought to `side` (bilinear, antialiased), then the central square (Krizhevsky 2012, section 2)."""
+    """The short side of uint8 (H, W, C) brought to `side` (bilinear, antialiased), then the central square (Krizhevsky 2012, section 2).
+
+    Raises SourceError for a long, narrow image whose scaled form would have more than PIXELS pixels.
+    """
     height, width, channels = image.shape
     short = min(height, width)
     size = (max(side, round(width * side / short)), max(side, round(height * side / short)))
+    if size[0] * size[1] > PIXELS:
+        raise SourceError(
+            f'An image of {width} x {height} px would become {size[0]} x {size[1]} px, over {PIXELS} pixels, with a short side of {side}.'
+        )
     picture = Image.fromarray(image[..., 0] if channels == 1 else image)
     scaled = np.asarray(picture.resize(size, Image.Resampling.BILINEAR)).reshape(size[1], size[0], channels)
     top, left = (size[1] - side) // 2, (size[0] - side) // 2
@@ -91,10 +101,30 @@ def _read(source, indices, resize, shape=None):
     return np.stack(images), np.asarray(labels, np.int32)
 
 
-def _example_shape(source, resize):
+def example_shape(source, resize: int) -> tuple[int, int, int]:
+    """(H, W, C) of a source's images as a feed gives them, by the first where their sizes may vary.
+
+    Raises SourceError for an empty source, ConfigError for a resize to more than PIXELS pixels, before anything is made.
+    """
     if source.num_examples < 1:
         raise SourceError(f'{source.name} ({source.split}) has no examples.')
-    return _read(source, [0], resize)[0].shape[1:]
+    if resize * resize > PIXELS:
+        raise ConfigError(f'data.resize={resize} asks for images of {resize} x {resize} px; the largest side is {math.isqrt(PIXELS)}.')
+    shape = source.read(np.array([0]))[0][0].shape
+    return (resize, resize, shape[-1]) if resize else shape
+
+
+def affordable(shape: tuple[int, int, int], batch_size: int, examples: int, resident_gb: float) -> bool:
+    """Whether a source of images (H, W, C) is resident, at most `resident_gb` (1e9 bytes).
+
+    Raises ConfigError where the batch, or the resident source, is more than the machine's memory.
+    """
+    size, image = math.prod(shape), 'x'.join(map(str, shape))
+    memory.afford(batch_size * size, f'A batch of {batch_size} images of {image} (batch_size, data.resize)')
+    if examples * size > resident_gb * 1e9:
+        return False
+    memory.afford(examples * size, f'Keeping {examples} images of {image} in memory (data.resident_gb={resident_gb:g}, data.resize)')
+    return True
 
 
 def store(source, resize: int, log: Callable[[str], None] | None = None) -> dict[str, np.ndarray]:
@@ -104,7 +134,8 @@ def store(source, resize: int, log: Callable[[str], None] | None = None) -> dict
     Raises SourceError for an empty source or images of different shapes.
     """
     total = source.num_examples
-    shape = _example_shape(source, resize)
+    shape = example_shape(source, resize)
+    memory.afford(total * math.prod(shape), f'{source.name} ({source.split}), {total} images of {"x".join(map(str, shape))},')
     images, labels = np.empty((total, *shape), np.uint8), np.empty(total, np.int32)
     chunks = [slice(start, min(start + CHUNK, total)) for start in range(0, total, CHUNK)]
 
@@ -180,14 +211,14 @@ class Feed:
     `steps` is the number of batches of one pass in evaluation, None in training. `close()` ends the worker processes.
     """
 
-    def __init__(self, source, plan, steps, resize, resident_gb, workers, log):
+    def __init__(self, source, batch_size, plan, steps, resize, resident_gb, workers, log):
         self.steps = steps
         self._source, self._plan, self._resize, self._workers = source, plan, resize, workers
         self._reading, self._next = [], None  # a list of at most one iterator, which outlives the feed until it is stopped
         # Also when never closed, after an error say; at exit before Grain's own clean-up (priorities 1 and 15), which is noisy.
         multiprocessing_util.Finalize(self, _stop, args=(self._reading,), exitpriority=100)
-        self._shape = _example_shape(source, resize)
-        self.resident = source.num_examples * int(np.prod(self._shape)) <= resident_gb * 1e9
+        self._shape = example_shape(source, resize)
+        self.resident = affordable(self._shape, batch_size, source.num_examples, resident_gb)
         self.store = _kept_store(source, resize, log) if self.resident else {}
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
@@ -244,10 +275,10 @@ def open_feed(
     """The training stream of a source; `batch_size` is the global one, each process gets its own slice.
 
     A source of at most `resident_gb` (1e9 bytes) is resident; a larger one is streamed by `workers` processes (0: by threads of this
-    process). Raises SourceError for an empty source or images of different shapes with `resize` 0.
+    process). Raises SourceError for an empty source or images of different shapes with `resize` 0, ConfigError for sizes beyond the memory.
     """
     plan = functools.partial(_training_plan, seed, batch_size, source.num_examples, process_index, process_count)
-    return Feed(source, plan, None, resize, resident_gb, workers, log)
+    return Feed(source, batch_size, plan, None, resize, resident_gb, workers, log)
 
 
 def evaluation_feed(
@@ -258,4 +289,4 @@ def evaluation_feed(
     The last batch is padded with example 0, where `mask` is False.
     """
     plan = functools.partial(_evaluation_plan, batch_size, source.num_examples, process_index, process_count)
-    return Feed(source, plan, -(-source.num_examples // batch_size), resize, resident_gb, workers, log)
+    return Feed(source, batch_size, plan, -(-source.num_examples // batch_size), resize, resident_gb, workers, log)

@@ -1,12 +1,14 @@
-"""Caffe's files: the layers of a .caffemodel and the array of a .binaryproto, as bytes -> arrays.
+"""Caffe's files: the layers of a .caffemodel and the array of a .binaryproto, as arrays.
 
 Both are protocol buffers (https://protobuf.dev/programming-guides/encoding), described by caffe.proto in BVLC/caffe; only the fields that
 hold names, types and numbers are looked at. Damage raises ValueError, TypeError, IndexError or AttributeError.
 """
 
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
+
+_MOST_FIELDS = 100_000  # of one message: numbers are packed into one field
 
 # Field numbers of (name, type, blobs) by NetParameter's field: `layers` are V1LayerParameter, until 2014, `layer` LayerParameter.
 _LAYERS, _LAYER = 2, 100
@@ -26,9 +28,9 @@ class CaffeLayer(NamedTuple):
     blobs: tuple[np.ndarray, ...]
 
 
-def layers(data: bytes) -> list[CaffeLayer]:
+def layers(file: BinaryIO) -> list[CaffeLayer]:
     """The layers of a NetParameter, in its order; those that learn nothing are among them."""
-    net = _fields(memoryview(data))
+    net = _fields(memoryview(file.read()))
     found = []
     for number, (name, kind, blobs) in _FIELDS.items():
         for layer in map(_fields, net.get(number, ())):
@@ -38,16 +40,16 @@ def layers(data: bytes) -> list[CaffeLayer]:
     return found
 
 
-def blob(data: bytes) -> np.ndarray:
+def blob(file: BinaryIO) -> np.ndarray:
     """The float32 array of a BlobProto, such as a mean image (1, C, H, W), C in the order B, G, R."""
-    return _blob(memoryview(data))
+    return _blob(memoryview(file.read()))
 
 
 def _blob(data):
     fields = _fields(data)
     numbers = np.frombuffer(b''.join(fields.get(5, ())), '<f4')
     if 7 in fields:
-        shape = [side for part in _fields(fields[7][-1]).get(1, ()) for side in ([part] if isinstance(part, int) else _varints(part))]
+        shape = [side for part in _fields(fields[7][-1]).get(1, ()) for side in ([part] if isinstance(part, int) else _varints(part[:100]))]
     else:
         shape = [fields.get(number, [0])[-1] for number in (1, 2, 3, 4)]
     return numbers.reshape(shape)
@@ -55,7 +57,7 @@ def _blob(data):
 
 def _fields(data: memoryview) -> dict[int, list[int | memoryview]]:
     """{field number: its values in order} of one message: an int for a varint, else the bytes."""
-    found, place = {}, 0
+    found, place, count = {}, 0, 0
     while place < len(data):
         key, place = _varint(data, place)
         number, wire = key >> 3, key & 7
@@ -68,6 +70,9 @@ def _fields(data: memoryview) -> dict[int, list[int | memoryview]]:
             if place > len(data):
                 raise ValueError(f'field {number} reaches beyond the end')
         found.setdefault(number, []).append(value)
+        count += 1
+        if count > _MOST_FIELDS:
+            raise ValueError(f'a message has more than {_MOST_FIELDS:,} fields')
     return found
 
 

@@ -1,14 +1,15 @@
 """The one Flax module that runs any architecture, and its taps."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from cnn_research import stages
 from cnn_research.architecture import Architecture, Layer
-from cnn_research.errors import ArchitectureError
+from cnn_research.errors import ArchitectureError, shown
 from cnn_research.models import downward, layers, normalization, pooling
 from cnn_research.models.initialization import Initialization, initial
 
@@ -123,3 +124,33 @@ def check_taps(architecture: Architecture, taps: Sequence[str]) -> None:
     """ArchitectureError where a tap names nothing in the architecture."""
     for tap in taps:
         architecture.row(tap)
+
+
+def check_parameters(architecture: Architecture, params) -> None:
+    """ArchitectureError with the first difference unless `params` is {layer: {stage: {name: array}}} as the architecture learns them.
+
+    Every array must have its shape, be float32 and hold finite numbers only.
+    """
+    found = {(): params}
+    for _ in range(3):
+        inside = {path: tree.items() if isinstance(tree, Mapping) else [(None, tree)] for path, tree in found.items()}
+        found = {(*path, name): leaf for path, items in inside.items() for name, leaf in items}
+    ordered = (stage for layer in architecture.layers for stage in layer.stages)
+    wanted = {
+        (f'layer{row.layer}', row.stage, name): size
+        for row, stage in zip(architecture.rows, ordered, strict=True)
+        for name, size in stage.parameters(row.input).items()
+    }
+    for path, size in wanted.items():
+        name, leaf = '/'.join(path), found.pop(path, None)
+        if leaf is None:
+            raise ArchitectureError(f'{architecture.name} learns {name}, which is not among these parameters.')
+        if not hasattr(leaf, 'dtype') or leaf.shape != size or leaf.dtype != np.float32:
+            what = f'{leaf.dtype} of {leaf.shape}' if hasattr(leaf, 'dtype') else shown(leaf)
+            raise ArchitectureError(f'{name} is {what}, but {architecture.name} learns float32 of {size} there.')
+        if not np.isfinite(leaf).all():
+            raise ArchitectureError(f'{name} holds numbers that are not finite.')
+    if found:
+        raise ArchitectureError(
+            f'{shown([part for part in next(iter(found)) if part is not None])} is no parameter of {architecture.name}.'
+        )

@@ -1,37 +1,40 @@
-"""Published weights in this library's terms: torchvision's AlexNet, and the AlexNet and CaffeNet of Berkeley's Caffe.
+"""Other people's weights in this library's terms, and ours in theirs.
 
-What differs between the libraries is settled here once: kernels (O, I, H, W) become (H, W, I, O), the first dense layer reads maps
-flattened in the order H, W, C instead of C, H, W, and Caffe's networks, which were trained on B, G, R, get their first kernel's
-channels turned round, so that they read R, G, B like every other. Groups keep their order.
+Read are torchvision's AlexNet, the AlexNet and CaffeNet of Berkeley's Caffe, and what `export` writes. Caffe's networks were trained on
+B, G, R and get their first kernel's channels turned round, so that they read R, G, B like every other. What a file does otherwise than the
+published ones, and what has to be assumed because the file does not say it, is told in notes, a line each.
 """
 
+import os
 import pathlib
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
-from math import prod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from cnn_research import classes
 from cnn_research.architecture import Architecture, resized
-from cnn_research.errors import CheckpointError
-from cnn_research.models import caffemodel, tensor_files, zoo
+from cnn_research.errors import CheckpointError, ResearchError
+from cnn_research.models import caffemodel, layouts, passport, tensor_files, zoo
+from cnn_research.models.layouts import printable
+from cnn_research.models.tensor_files import MOST_NUMBERS, Entry
 from cnn_research.stages import Convolution, Dense, MaxPool, ReLU, Response
 
 READERS = {
-    '.pth': tensor_files.torch,
-    '.pt': tensor_files.torch,
+    **dict.fromkeys(('.pth', '.pt', '.tar', '.ckpt'), tensor_files.torch),
     '.safetensors': tensor_files.safetensors,
     '.npz': tensor_files.npz,
     '.caffemodel': caffemodel.layers,
 }
-IMAGE_SIDE = 256  # px of the images whose centre these networks read, torchvision's by the short side, Caffe's squares
 MEANS = {'.npy': tensor_files.npy, '.binaryproto': caffemodel.blob}
+_LARGEST = {'.caffemodel': 1 << 31, '.npy': 1 << 28, '.binaryproto': 1 << 28}  # bytes of files that are read whole; protobuf's own limit
+IMAGE_SIDE = 256  # px of the images whose centre these networks read, torchvision's by the short side, Caffe's squares
+_SUPPORTED = "torchvision's AlexNet (.pth, .safetensors, .npz), Caffe's AlexNet and CaffeNet (.caffemodel), and what was exported here"
 
-# The files' names of layers 1 to 8.
-_TORCHVISION = (*(f'features.{i}' for i in (0, 3, 6, 8, 10)), *(f'classifier.{i}' for i in (1, 4, 6)))
-_CAFFE = (*(f'conv{i}' for i in range(1, 6)), *(f'fc{i}' for i in range(6, 9)))
 _CAFFE_TYPES = {Convolution: 'Convolution', Dense: 'InnerProduct', ReLU: 'ReLU', Response: 'LRN', MaxPool: 'Pooling'}
 
 # torchvision's transforms for its ImageNet models, of pixels from 0 to 1.
@@ -39,71 +42,241 @@ _TORCHVISION_MEAN, _TORCHVISION_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.22
 # The mean pixel, R, G, B in grey levels, that CaffeNet's train_val.prototxt gives beside the mean image.
 _CAFFE_MEAN = (123, 117, 104)
 
-_DAMAGE = (
-    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError, RuntimeError),
+DAMAGE = (  # what Python and NumPy raise for files that are not what they say
+    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError, RuntimeError, MemoryError),
     *(struct.error, zlib.error, zipfile.BadZipFile),
 )
 
 
-def load(path, expected: str = '', mean=None) -> tuple[Architecture, dict]:
-    """(architecture, {'params', 'preprocessing'}) of a file of published weights, for Network.apply and augment.prepare.
+class Published(NamedTuple):
+    """A network from a file. variables: {'params', 'preprocessing'}, for Network.apply and augment.prepare.
 
-    .pth, .pt, .safetensors and .npz hold the state dict of torchvision's AlexNet (Krizhevsky 2014: alexnet_owt), .caffemodel
-    BVLC AlexNet (bvlc_alexnet) or CaffeNet (caffenet), told apart by the order of their layers. `expected` names another network in the
-    zoo's notation, such as a narrower one; without it the last layer has as many classes as the file.
+    class_names: in the order of the outputs, None where they are not known; notes: what was read otherwise than it stands there, or
+    assumed, a line each; resize: as data.resize, the short side of the images that it was made for, 0 = as they are; image_shape: (H, W, C)
+    of those images before that, None where it is not known.
+    """
 
-    preprocessing: 'mean' (3,) and 'scale' (3,), R, G, B in grey levels: torchvision's mean and deviation, or Caffe's mean. `mean` is
-    a file of Caffe's: .npy (3,) or (3, H, W), or .binaryproto, B, G, R; 'mean' is then (3,) or (H, W, 3), and images must be H x W.
+    architecture: Architecture
+    variables: dict
+    class_names: tuple[str, ...] | None
+    notes: tuple[str, ...]
+    resize: int
+    image_shape: tuple[int, int, int] | None = None
 
-    Raises CheckpointError where a file is missing, damaged, or of another network, with the first name or shape that differs.
+
+def load(path, expected: str = '', mean=None) -> Published:
+    """The network of a file of weights.
+
+    .pth, .pt, .pth.tar, .ckpt, .safetensors and .npz hold the state dict of torchvision's AlexNet (Krizhevsky 2014: alexnet_owt), also one
+    within a training's checkpoint, under a wrapper's names or with a renamed last layer; a .safetensors may be one that `export` wrote, of
+    any network; .caffemodel holds BVLC AlexNet (bvlc_alexnet) or CaffeNet (caffenet), told apart by the order of their layers. `expected`
+    names another network in the zoo's notation, such as a narrower one; without it the last layer has as many classes as the file.
+
+    preprocessing of published weights: 'mean' (3,) and 'scale' (3,), R, G, B in grey levels: torchvision's mean and deviation, or Caffe's
+    mean. `mean` is a file of Caffe's: .npy (3,) or (3, H, W), or .binaryproto, B, G, R; 'mean' is then (3,) or (H, W, 3) with H = W, the
+    side of the images that it is subtracted from before their centre is cut out.
+
+    Raises CheckpointError where a file is missing, damaged, or of another network, with the first names and shapes that differ.
     """
     path = pathlib.Path(path)
-    caffe = path.suffix == '.caffemodel'
-    if path.suffix in READERS and not path.is_file():
-        net = zoo.architecture(expected or ('bvlc_alexnet' if caffe else 'alexnet_owt'))
-        raise CheckpointError(f'{path}: there is no such file. Expected: {_told(_wanted(net, _CAFFE if caffe else _TORCHVISION))}.')
-    if caffe:
-        layers = _read(path, READERS)
-        arrays = {f'{layer.name}.{kind}': blob for layer in layers for kind, blob in zip(('weight', 'bias'), layer.blobs, strict=False)}
-        nets = [zoo.architecture(name) for name in ([expected] if expected else ('bvlc_alexnet', 'caffenet'))]
-        net, names, turned = _of_these_types(path, layers, nets), _CAFFE, True
-        preprocessing = {'mean': _CAFFE_MEAN if mean is None else _mean(pathlib.Path(mean)), 'scale': (1, 1, 1)}
-    else:
-        arrays = _read(path, READERS)
-        net, names, turned = zoo.architecture(expected or 'alexnet_owt'), _TORCHVISION, False
+    with _opened(path, READERS) as (found, read):
+        if _kind(path) == '.caffemodel':
+            return _caffe(path, found, expected, mean)
         if mean is not None:
-            raise CheckpointError(f"{path}: a mean file goes with a .caffemodel; torchvision's mean is always the same.")
-        preprocessing = {'mean': 255 * np.array(_TORCHVISION_MEAN), 'scale': 1 / (255 * np.array(_TORCHVISION_STD))}
-    if not expected:
-        net = _with_classes(net, arrays.get(f'{names[-1]}.bias'))
-    params = _params(path, net, arrays, names, turned)
-    return net, {'params': params, 'preprocessing': {name: np.asarray(value, np.float32) for name, value in preprocessing.items()}}
+            raise CheckpointError(f"{_name(path)}: a mean file goes with a .caffemodel; torchvision's mean is always the same.")
+        metadata = found.get(tensor_files.METADATA) if _kind(path) == '.safetensors' else None
+        if passport.is_ours(metadata):
+            return _exported(path, found, read(lambda: passport.read(metadata)), expected, read)
+        return _torchvision(path, found, expected, read)
 
 
-def _read(path: pathlib.Path, readers: dict[str, Callable]):
-    """What the reader of the file's suffix makes of its bytes."""
-    reader = readers.get(path.suffix)
+@contextmanager
+def _opened(path: pathlib.Path, readers: Mapping[str, Callable]) -> Iterator[tuple]:
+    """(what the reader of the file's suffix makes of it, a function that calls another and tells damage alike), while the file is open."""
+    reader = readers.get(_kind(path))
     if reader is None:
-        raise CheckpointError(f'{path} is of no kind that is read here; its name must end in {", ".join(readers)}.')
-    try:
-        return reader(path.read_bytes())
-    except OSError as error:
-        raise CheckpointError(f'{path} cannot be read: {error.strerror or error}.') from None
-    except CheckpointError as error:
-        reason = f'is refused: {error}'
-    except _DAMAGE as error:
-        reason = f'is cut short, damaged, or not what its name says: {type(error).__name__}: {error}'
-    raise CheckpointError(f'{path} {" ".join(reason.split())}.')  # what a file holds may have line breaks
+        raise CheckpointError(f'{_name(path)} is of no kind that is read here; its name must end in {", ".join(readers)}.')
+
+    def read(call: Callable):
+        try:
+            return call()
+        except OSError as error:
+            raise CheckpointError(f'{_name(path)} cannot be read: {error.strerror or error}.') from None
+        except ResearchError as error:
+            reason = f'is refused: {error}'
+        except DAMAGE as error:
+            reason = f'is cut short, damaged, or not what its name says: {type(error).__name__}: {error}'
+        reason = ' '.join(reason.split()).rstrip('.')  # what a file holds may have line breaks, and no end
+        raise CheckpointError(f'{_name(path)} {_shown(reason)}.')
+
+    file = read(lambda: _file(path))
+    with file:
+        yield read(lambda: reader(file)), read
 
 
-def _mean(path: pathlib.Path) -> np.ndarray:
-    """(3,) or (H, W, 3), R, G, B, of a mean file (3,), (3, H, W) or (1, 3, H, W), B, G, R."""
-    mean = _read(path, MEANS)
-    if mean.ndim == 4 and len(mean) == 1:
-        mean = mean[0]
-    if mean.ndim not in (1, 3) or len(mean) != 3:
-        raise CheckpointError(f'{path} holds {mean.shape}; a mean in B, G, R is (3,), (3, H, W) or (1, 3, H, W).')
-    return np.moveaxis(mean[::-1], 0, -1)
+def _file(path: pathlib.Path) -> BinaryIO:
+    if not path.exists():
+        raise CheckpointError(f'there is no such file. Readable are {_SUPPORTED}')
+    if not path.is_file():
+        raise CheckpointError('it is a folder or a device, no file')
+    size, most = path.stat().st_size, _LARGEST.get(_kind(path))
+    if not size:
+        raise CheckpointError('it is empty')
+    if most and size > most:
+        raise CheckpointError(f'it has {size:,} bytes; {most:,} are read at most')
+    return path.open('rb')
+
+
+def _kind(path: pathlib.Path) -> str:
+    return path.suffix.lower()
+
+
+def _name(path: pathlib.Path) -> str:
+    """The path in characters that any terminal prints on one line."""
+    return str(path) if str(path).isprintable() else ascii(str(path))
+
+
+def _shown(reason: str) -> str:
+    reason = reason if len(reason) <= 500 else f'{reason[:497]}...'
+    return reason if reason.isprintable() else ascii(reason)
+
+
+def _refuse(path: pathlib.Path, net: Architecture, differing: list[str], has: str = '') -> None:
+    more = f', and {len(differing) - 3} differences more' if len(differing) > 3 else ''
+    raise CheckpointError(
+        f'{_name(path)} is not {net.name}: {", ".join(differing[:3])}{more}{has and f"; it has {has}"}. Readable are {_SUPPORTED}.'
+    )
+
+
+def _numbers(path: pathlib.Path, net: Architecture, entries: Mapping[str, Entry], read: Callable) -> dict[str, np.ndarray]:
+    """Float32 arrays of entries whose shapes were compared with the network's."""
+    if net.parameters > MOST_NUMBERS:
+        raise CheckpointError(f'{_name(path)} claims {net.parameters:,} numbers; {MOST_NUMBERS:,} are read at most.')
+    arrays = {}
+    for name, entry in entries.items():
+        with np.errstate(over='ignore', invalid='ignore'):  # found below
+            arrays[name] = np.asarray(read(entry.read), np.float32)
+        if not np.isfinite(arrays[name]).all():
+            raise CheckpointError(f'{_name(path)} is refused: {printable(name)} holds numbers that are not finite as float32.')
+    return arrays
+
+
+def _precision(entries: Mapping[str, Entry]) -> list[str]:
+    kinds = sorted({entry.dtype.name for entry in entries.values()} - {'float32'})
+    return [f'its numbers are {" and ".join(kinds)} in the file and float32 here'] if kinds else []
+
+
+def _expected(path: pathlib.Path, name: str) -> Architecture:
+    net = zoo.architecture(name)
+    if not layouts.fits(net):
+        raise CheckpointError(
+            f'{_name(path)} cannot be read into {net.name}: the file has five convolutions and three dense layers, 1 to 8.'
+        )
+    return net
+
+
+def _with_classes(net: Architecture, weight: Entry | None) -> Architecture:
+    """The network with one class for each row of the last layer's weights, for networks that were tuned to other classes."""
+    number, outputs = net.layers[-1].number, weight.shape[0] if weight and weight.shape else 0
+    return resized(net, {number: outputs}) if outputs not in (0, net.num_classes) else net
+
+
+def _names(net: Architecture) -> tuple[tuple[str, ...] | None, str]:
+    """(names of a published network's classes, the note that says how they are known)."""
+    names = tuple(classes.imagenet())
+    if net.num_classes == len(names):
+        return names, "its 1000 classes are taken to be ImageNet's, in their published order"
+    return None, f'the names of its {net.num_classes} classes are not in the file'
+
+
+def _renamed(found: dict[str, Entry], wanted: layouts.Shapes) -> tuple[dict[str, Entry], str]:
+    """(the entries with the last layer under the name that is wanted, its name in the file where that is another)."""
+    *_, weight, bias = wanted
+    left = [name for name in found if name not in wanted]
+    missing = [name for name in wanted if name not in found]
+    if missing != [weight, bias] or len(left) != 2:
+        return found, ''
+    stem = left[0].rpartition('.')[0]
+    new = {f'{stem}.weight': weight, f'{stem}.bias': bias}
+    fits = set(new) == set(left) and len(shape := found[f'{stem}.weight'].shape) == 2 and shape[1] == wanted[weight][1]
+    return ({new.get(name, name): entry for name, entry in found.items()}, stem) if fits else (found, '')
+
+
+def _matched(path, net, found, names, expected):
+    """(the network with the file's classes, the entries under the names of the layout, notes)."""
+    found, stem = _renamed(found, layouts.foreign(net, names))
+    if not expected:
+        net = _with_classes(net, found.get(f'{names[-1]}.weight'))
+    wanted = layouts.foreign(net, names)
+    differing = layouts.differences(found, wanted)
+    if differing:
+        none = not set(found) & set(wanted)
+        _refuse(path, net, differing, (layouts.told({name: entry.shape for name, entry in found.items()}) or 'no arrays') if none else '')
+    note = f'its last layer is called {printable(stem)}; it is read as {names[-1]}, the classifier' if stem else ''
+    return net, {name: found[name] for name in wanted}, [note] if note else []
+
+
+def _torchvision(path, found, expected, read) -> Published:
+    net = _expected(path, expected or 'alexnet_owt')
+    names, wanted = layouts.TORCHVISION, layouts.foreign(net, layouts.TORCHVISION)
+    roots = {name.split('.')[0] for name in names}
+    places = layouts.state_dicts(found)
+    if not places:
+        raise CheckpointError(f'{_name(path)} is refused: it holds no state dict, {{name: tensor}}; save model.state_dict().')
+
+    def known(state):
+        return len(set(wanted) & {layouts.unwrapped(name, roots)[0] for name in layouts.entries(state)})
+
+    scores = {place: known(state) for place, state in places.items()}
+    place = max(scores, key=scores.get)  # the first, which is the likeliest, of equals
+    here, entries, taken = layouts.entries(places[place]), {}, {}
+    for name, entry in here.items():
+        short, away = layouts.unwrapped(name, roots)
+        if short in entries:
+            raise CheckpointError(
+                f'{_name(path)} is refused: {printable(name)} and another array in it are both {short}; save one network.'
+            )
+        entries[short] = entry
+        taken |= {away: None} if away else {}
+    notes = [f'its state dict is read from its entry {place}'] if place else []
+    others = [other for other in scores if other != place and scores[other] == scores[place]]
+    notes += [f'its {" and ".join(others[:3])} {"are" if len(others) > 1 else "is"} a network too, and not read'] if others else []
+    aside = {name for name in (*(found if place else ()), *places[place]) if isinstance(name, str)}
+    aside -= {*here, place.partition('/')[0], tensor_files.METADATA}
+    if aside:
+        notes.append(f'left aside: {layouts.listed(aside)}')
+    if taken:
+        notes.append(f'its names are read without {layouts.listed(taken)}')
+    net, entries, more = _matched(path, net, entries, names, expected)
+    class_names, said = _names(net)
+    notes += [*more, *_precision(entries), f"assumed, for the file does not say: torchvision's mean and deviation of pixels; {said}"]
+    params = layouts.from_foreign(net, _numbers(path, net, entries, read), names)
+    preprocessing = {'mean': 255 * np.array(_TORCHVISION_MEAN), 'scale': 1 / (255 * np.array(_TORCHVISION_STD))}
+    return Published(net, _variables(params, preprocessing), class_names, tuple(notes), IMAGE_SIDE)
+
+
+def _variables(params: dict, preprocessing: Mapping) -> dict:
+    return {'params': params, 'preprocessing': {name: np.asarray(value, np.float32) for name, value in preprocessing.items()}}
+
+
+def _caffe(path, layers, expected, mean) -> Published:
+    net = _of_these_types(path, layers, [_expected(path, name) for name in ([expected] if expected else ('bvlc_alexnet', 'caffenet'))])
+    found = {}
+    for layer in layers:
+        for kind, blob in zip(('weight', 'bias'), layer.blobs, strict=False):
+            sides = {'bias': 1}.get(kind, 4 if layer.type == 'Convolution' else 2)
+            if blob.shape[:-sides] == (1,) * (blob.ndim - sides):  # old blobs have ones in front
+                blob = blob.reshape(blob.shape[-sides:])
+            found[f'{layer.name}.{kind}'] = Entry(blob.dtype, blob.shape, lambda blob=blob: blob)
+    net, entries, notes = _matched(path, net, found, layouts.CAFFE, expected)
+    arrays = _numbers(path, net, entries, lambda call: call())
+    arrays[f'{layouts.CAFFE[0]}.weight'] = arrays[f'{layouts.CAFFE[0]}.weight'][:, ::-1]
+    middle = np.array(_CAFFE_MEAN) if mean is None else _mean(pathlib.Path(mean), net)
+    class_names, said = _names(net)
+    notes += ['no mean file was given; its mean pixel is subtracted'] if mean is None else []
+    variables = _variables(layouts.from_foreign(net, arrays, layouts.CAFFE), {'mean': middle, 'scale': (1, 1, 1)})
+    side = len(middle) if middle.ndim == 3 else IMAGE_SIDE
+    return Published(net, variables, class_names, (*notes, f'assumed: {said}'), side)
 
 
 def _of_these_types(path: pathlib.Path, layers: list[caffemodel.CaffeLayer], nets: list[Architecture]) -> Architecture:
@@ -118,75 +291,86 @@ def _of_these_types(path: pathlib.Path, layers: list[caffemodel.CaffeLayer], net
         if types == found:
             return net
     offer = '; '.join(f'those of {net.name} {types}' for net, types in expected.items())
-    raise CheckpointError(f'{path} is of another network: its layers are {found or "none"}, {offer}.')
+    raise CheckpointError(f'{_name(path)} is of another network: its layers are {found[:200] or "none"}, {offer}.')
 
 
-def _with_classes(net: Architecture, bias: np.ndarray | None) -> Architecture:
-    """The network with one class for each number in the last layer's bias, for networks that were tuned to other classes."""
-    number, classes = net.layers[-1].number, 0 if bias is None else bias.size
-    return resized(net, {number: classes}) if classes not in (0, net.num_classes) else net
+def _mean(path: pathlib.Path, net: Architecture) -> np.ndarray:
+    """(3,) or (side, side, 3), R, G, B, of a mean file (3,), (3, side, side) or (1, 3, side, side), B, G, R."""
+    with _opened(path, MEANS) as (mean, _):
+        pass
+    if mean.ndim == 4 and len(mean) == 1:
+        mean = mean[0]
+    if mean.ndim not in (1, 3) or len(mean) != 3:
+        raise CheckpointError(f'{_name(path)} holds {mean.shape}; a mean in B, G, R is (3,), (3, H, W) or (1, 3, H, W).')
+    if mean.ndim == 3 and (mean.shape[1] != mean.shape[2] or mean.shape[1] < net.input_shape[0]):
+        raise CheckpointError(
+            f'{_name(path)} holds a mean of {mean.shape[1:]} px; it must be a square of at least {net.input_shape[0]} px.'
+        )
+    if mean.dtype.kind not in 'fiu' or not np.isfinite(mean).all():
+        raise CheckpointError(f'{_name(path)} holds values that are not finite numbers.')
+    return np.moveaxis(mean[::-1], 0, -1)
 
 
-def _params(path: pathlib.Path, net: Architecture, arrays: dict[str, np.ndarray], names: tuple[str, ...], turned: bool) -> dict:
-    numbers = [layer.number for layer in net.layers]
-    if numbers != list(range(1, len(names) + 1)) or not all(isinstance(layer.stages[0], Convolution | Dense) for layer in net.layers):
-        raise CheckpointError(f'{path} cannot be read into {net.name}: the file has five convolutions and three dense layers, 1 to 8.')
-    inputs, wanted = _inputs(net), _wanted(net, names)
-    _check(path, net, arrays, wanted)
-    params = {}
-    for layer, name in zip(net.layers, names, strict=True):
-        weight, bias = (arrays[f'{name}.{kind}'].reshape(wanted[f'{name}.{kind}']) for kind in ('weight', 'bias'))
-        if turned and layer.number == 1:
-            weight = weight[:, ::-1]
-        kernel = _kernel(weight, inputs[layer.number])
-        learned = {'kernel': np.ascontiguousarray(kernel, np.float32), 'bias': np.asarray(bias, np.float32)}
-        params[layer.name] = {layer.stages[0].name: learned}
-    return params
+# Our own files.
 
 
-def _inputs(net: Architecture) -> dict[int, tuple[int, ...]]:
-    """{layer: shape that its first stage reads}."""
-    return {row.layer: row.input for row in reversed(net.rows)}
+def _exported(path, found, described, expected, read) -> Published:
+    net = described.architecture
+    if expected and zoo.architecture(expected) != net:
+        raise CheckpointError(f'{_name(path)} holds {net.name}, not {expected}.')
+    foreign = described.layout == passport.TORCHVISION
+    if foreign and not layouts.is_torchvisions(net):
+        raise CheckpointError(f"{_name(path)} is refused: it says that it has torchvision's layout, which {net.name} does not have.")
+    wanted = layouts.foreign(net, layouts.TORCHVISION) if foreign else layouts.own(net)
+    found = {name: entry for name, entry in found.items() if isinstance(entry, Entry)}
+    differing = layouts.differences(found, wanted)
+    if differing:
+        _refuse(path, net, differing)
+    arrays = _numbers(path, net, {name: found[name] for name in wanted}, read)
+    params = layouts.from_foreign(net, arrays, layouts.TORCHVISION) if foreign else layouts.from_own(arrays)
+    variables = _variables(params, described.preprocessing)
+    return Published(net, variables, described.class_names, tuple(_precision(found)), described.resize, described.image_shape)
 
 
-def _wanted(net: Architecture, names) -> dict[str, tuple[int, ...]]:
-    """{name in the file: shape}."""
-    inputs, wanted = _inputs(net), {}
-    for layer, name in zip(net.layers, names, strict=True):
-        shapes = layer.stages[0].parameters(inputs[layer.number])
-        wanted |= {f'{name}.weight': _to_file(shapes['kernel']), f'{name}.bias': shapes['bias']}
-    return wanted
+def export(
+    path, architecture: Architecture, variables: Mapping, class_names: Sequence[str] = (), resize: int = 0, image_shape=None
+) -> tuple[str, ...]:
+    """Writes a trained network as a new .safetensors file, from which `load` reads the same to the bit; what the file is, a line each.
 
-
-def _told(shapes: dict[str, tuple[int, ...]]) -> str:
-    return ', '.join(f'{name if name.isprintable() else ascii(name)} {shape}' for name, shape in shapes.items())
-
-
-def _to_file(kernel: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape in a file of a kernel (H, W, I, O) or (I, O) here."""
-    return (kernel[-1], kernel[-2], *kernel[:-2])
-
-
-def _kernel(weight: np.ndarray, input_shape: tuple[int, ...]) -> np.ndarray:
-    """(H, W, I, O) of (O, I, H, W), or (I, O) of (O, I), whose I inputs are maps flattened as C, H, W if the input is maps."""
-    if weight.ndim == 4:
-        return weight.transpose(2, 3, 1, 0)
-    if len(input_shape) == 3:
-        height, width, channels = input_shape
-        weight = weight.reshape(-1, channels, height, width).transpose(0, 2, 3, 1).reshape(len(weight), prod(input_shape))
-    return weight.T
-
-
-def _check(path: pathlib.Path, net: Architecture, arrays: dict[str, np.ndarray], wanted: dict[str, tuple[int, ...]]) -> None:
-    """CheckpointError unless the file has just these names and shapes, beside ones in front of a shape."""
-
-    found = {name: array.shape for name, array in arrays.items()}
-    extra = {name: shape for name, shape in found.items() if name not in wanted}
-    wrong = f'it also has {_told(extra)}' if extra else ''
-    for name, shape in reversed(wanted.items()):
-        if name not in found:
-            wrong = f'{name} {shape} is missing; in it are {_told(found) or "none"}'
-        elif found[name][-len(shape) :] != shape or prod(found[name]) != prod(shape):
-            wrong = f'{name} should be {shape}, but is {found[name]}'
-    if wrong:
-        raise CheckpointError(f'{path} is not {net.name}: {wrong}. Expected: {_told(wanted)}.')
+    Where torchvision's AlexNet computes the same (alexnet_owt, of any widths, number of classes and dropout), the arrays are in its layout,
+    for load_state_dict; else in ours: layer1.convolution.kernel (H, W, I, O), ... Architecture, preprocessing, classes' names, resize
+    (as data.resize) and image_shape (H, W, C) of what it learned from are in the metadata. Raises CheckpointError for arrays that are not
+    the architecture's, not float32 or not finite, and for a file that is there already or cannot be made.
+    """
+    path = pathlib.Path(path)
+    if _kind(path) != '.safetensors':
+        raise CheckpointError(f'{_name(path)}: a network is exported to a file whose name ends in .safetensors.')
+    own, wanted = layouts.to_own(variables['params']), layouts.own(architecture)
+    differing = layouts.differences({name: Entry(array.dtype, array.shape, lambda: None) for name, array in own.items()}, wanted)
+    differing += [f'{name} is {array.dtype}, not float32' for name, array in own.items() if array.dtype != np.float32]
+    differing += [f'{name} holds numbers that are not finite' for name, array in own.items() if not np.isfinite(array).all()]
+    if differing:
+        raise CheckpointError(
+            f'{_name(path)} was not written: the arrays are not those of {architecture.name}: {", ".join(differing[:3])}.'
+        )
+    foreign = layouts.is_torchvisions(architecture)
+    arrays = layouts.to_foreign(architecture, variables['params'], layouts.TORCHVISION) if foreign else {name: own[name] for name in wanted}
+    names = tuple(class_names) or None  # none where they are not known
+    layout = passport.TORCHVISION if foreign else 'own'
+    described = passport.Described(architecture, variables['preprocessing'], names, resize, layout, image_shape)
+    metadata, notes = passport.written(described)
+    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+    try:
+        if path.exists():
+            raise CheckpointError(f'{_name(path)} is there already; name another file, or delete it.')
+        with partial.open('xb') as file:
+            tensor_files.write_safetensors(file, arrays, metadata)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise CheckpointError(f'{_name(path)} cannot be written: {error.strerror or error}.') from None
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+    return notes

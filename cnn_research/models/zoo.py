@@ -5,7 +5,7 @@ differ, each has an entry of its own or the comment says which one stands here. 
 """
 
 from cnn_research.architecture import Architecture, Layer, operated, parse
-from cnn_research.errors import ArchitectureError, nearest
+from cnn_research.errors import ArchitectureError, nearest, shown
 from cnn_research.stages import *
 
 _PRINTED = Response(size=5, alpha=1e-4, beta=0.75, k=2)  # Krizhevsky et al. 2012, section 3.3, alpha as the formula has it
@@ -282,7 +282,7 @@ def architecture(text: str) -> Architecture:
     """
     name, operations = parse(text)
     if name not in _TABLE:
-        raise ArchitectureError(f'unknown architecture {name!r}; choose from {", ".join(NAMES)}.{nearest(name, NAMES)}')
+        raise ArchitectureError(f'unknown architecture {shown(name)}; choose from {", ".join(NAMES)}.{nearest(name.lower(), NAMES)}')
     input_shape, *layers = _TABLE[name]
     net = Architecture(name, input_shape, tuple(Layer(number, stages) for number, stages in enumerate(layers, start=1)))
     return operated(net, operations)

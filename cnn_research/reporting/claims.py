@@ -2,7 +2,8 @@
 
 Rows are compared within seeds, so that what a seed does to all rows alike cancels. A difference is judged by Student's 95 % interval
 of its mean over seeds; a claim of several differences (a partial order) holds where all of them do, and the worst of them is its
-verdict. Nothing is corrected for the number of differences: each further one makes 'reproduced' harder and 'contradicted' easier.
+verdict. Verdicts are not corrected for the number of differences: each further one makes 'reproduced' harder and 'contradicted' easier.
+Beside them stands p of every difference, and what Holm's correction over the differences of its claim leaves of it.
 """
 
 import math
@@ -12,9 +13,17 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from cnn_research.reporting.tables import Column, Interval, Table
+from cnn_research.reporting.paired import OnImages, over_images
+from cnn_research.reporting.tables import Cell, Column, Interval, Table
 
 FEWEST_SEEDS = 3
+# Where classes are fewer, a top-5 error says little.
+FEWEST_CLASSES = 20
+_LEVEL = 0.05
+_P = (
+    'Verdicts come from the intervals over seeds. p is two-sided, of a t test over the same seeds (of a margin: twice the larger p of both '
+    "one-sided tests against its ends); Holm's correction is over the differences of one claim."
+)
 # From the worst to the best, as far as a verdict was reached.
 _ORDER = ('contradicted', 'undecided', 'reproduced')
 VERDICTS = (*_ORDER, 'no verdict', 'no direction claimed')
@@ -25,7 +34,9 @@ class Claim(NamedTuple):
 
     `sentence` as a reader of the paper would say it; `source`: paper, section or table. `contrasts`: each {row label: coefficient};
     the weighted sum of the rows' values of one seed is that seed's difference. `margin` None claims a direction: every difference
-    is above 0; a number claims that every difference lies within ± margin. `quantity` names the column that is compared.
+    is above 0; a number claims that every difference lies within ± margin. `quantity` names the column that is compared; `instead`:
+    which quantity the source speaks of, and why another stands in, '' where none does. `top`: of an error, among how many of the first
+    classes the true one has to be; 0 for what is not judged image by image.
     Where `directed` is False the differences are reported and nothing is claimed of them. `note`: 'sources disagree', say.
     """
 
@@ -36,16 +47,34 @@ class Claim(NamedTuple):
     quantity: str = 'error'
     directed: bool = True
     note: str = ''
+    instead: str = ''
+    top: int = 0
+
+
+class Within(NamedTuple):
+    """A value of which no more is known than that it lies between two."""
+
+    low: float
+    high: float
 
 
 class Difference(NamedTuple):
-    """One contrast over its seeds: 'without 6,7 - base', the mean, the 95 % interval (NaN where seeds are too few), their number."""
+    """One contrast over its seeds: 'without 6,7 - base', the mean, the 95 % interval (NaN where seeds are too few), their number.
+
+    Where values are known within bounds only, the interval reaches over all that they can be, and there is no mean. `p`: see `_p`;
+    `holm`: p corrected for the claim's differences; NaN without an interval. `images`: the interval over test images, as `over_images`
+    has it. `flat`: whether all seeds have the same difference, so that nothing is known of its spread.
+    """
 
     text: str
     mean: float
     low: float
     high: float
     n: int
+    p: float = math.nan
+    holm: float = math.nan
+    images: Interval | Cell | None = None
+    flat: bool = False
 
 
 class Judged(NamedTuple):
@@ -81,6 +110,13 @@ def superadditive(whole: str, parts: Sequence[str], base: str) -> tuple[dict[str
     return ({whole: 1, **dict.fromkeys(parts, -1), base: len(parts) - 1},)
 
 
+def on_errors(claim: Claim, classes: int | None) -> Claim:
+    """A claim whose source speaks of top-5 errors, on the error that there is with so many classes (None: not known yet)."""
+    if classes is None or classes >= FEWEST_CLASSES:
+        return claim._replace(quantity='top-5 error', top=5)
+    return claim._replace(quantity='top-1 error', top=1, instead=f'the source: top-5; top-1 here, for there are only {classes} classes')
+
+
 def interval(differences: Iterable[float]) -> Interval:
     """(mean, low, high): the mean over seeds and Student's 95 % interval of it, ready to stand in a table.
 
@@ -98,19 +134,38 @@ def interval(differences: Iterable[float]) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's step-down correction: sorted p values times how many are left, never falling, at most 1. NaN counts as a test and stays."""
+    corrected, largest = [math.nan] * len(p), 0.0
+    for place, index in enumerate(sorted((i for i, one in enumerate(p) if not math.isnan(one)), key=lambda i: p[i])):
+        largest = max(largest, min(1.0, (len(p) - place) * p[index]))
+        corrected[index] = largest
+    return corrected
+
+
 def judge(
-    claim: Claim, values: Mapping[str, Mapping[int, float]], problems: Mapping[str, str] | None = None, demonstration: bool = False
+    claim: Claim,
+    values: Mapping[str, Mapping[int, float | Within]],
+    problems: Mapping[str, str] | None = None,
+    demonstration: bool = False,
+    tested: Mapping[str, Mapping[int, OnImages | None]] | None = None,
 ) -> Judged:
     """What the seeds say of a claim.
 
     `values[row][seed]` holds the claim's quantity; a contrast uses the seeds that all its rows have. `problems[row]` says why a row
     cannot decide anything ('failed: ...', 'reduced'); a claim that needs such a row, fewer than three seeds, a value that is not
-    finite, or a `demonstration` (data chosen so that the effect shows) gets no verdict, only its differences.
+    finite, a difference that is equal in all seeds, or a `demonstration` (data chosen so that the effect shows) gets no verdict, only its
+    differences. `tested`: what the rows say of every test image, for a claim about errors.
     ValueError for a claim of an unknown row or of nothing: both are mistakes of the program.
     """
     problems = problems or {}
     _check(claim, {*values, *problems})
-    differences = [_difference(contrast, values) for contrast in claim.contrasts]
+    differences = [_difference(contrast, values, claim) for contrast in claim.contrasts]
+    corrected = holm([measured.p for measured in differences])
+    differences = [measured._replace(holm=p) for measured, p in zip(differences, corrected, strict=True)]
+    if tested and claim.top:
+        shown = [over_images(contrast, tested, claim.top) for contrast in claim.contrasts]
+        differences = [measured._replace(images=one) for measured, one in zip(differences, shown, strict=True)]
     obstacle = _obstacle(claim, values, problems, differences, demonstration)
     if not claim.directed:
         return Judged(claim, 'no direction claimed', obstacle or _seeds(differences), differences)
@@ -121,8 +176,11 @@ def judge(
     reason = _seeds(differences)
     if len(verdicts) > 1 and verdict != 'reproduced':
         reason += f'; {verdict}: ' + ', '.join(measured.text for measured, one in zip(differences, verdicts, strict=True) if one == verdict)
-    if any(measured.low == measured.high for measured in differences):
-        reason += '; equal in all seeds'
+    weak = [one.text for one, said in zip(differences, verdicts, strict=True) if said != 'undecided' and one.p < _LEVEL <= one.holm]
+    if any(math.isnan(measured.mean) for measured in differences):
+        reason += '; some values are known within bounds only'
+    if weak:
+        reason += f"; not after Holm's correction: {', '.join(weak)}"
     return Judged(claim, verdict, reason, differences)
 
 
@@ -135,6 +193,9 @@ def table(judged: Sequence[Judged], caption: str = '') -> Table:
         Column('compared', 'Compared'),
         Column('difference', 'Difference (95 % interval)', '+'),
         Column('n', 'Seeds'),
+        *([Column('images', 'Over test images (95 %)', '+')] if any(found.images for one in judged for found in one.differences) else []),
+        Column('p', 'p', '.2g'),
+        Column('holm', 'p (Holm)', '.2g'),
         Column('quantity', 'Of'),
         Column('reason', 'Why'),
         Column('source', 'Source'),
@@ -142,6 +203,7 @@ def table(judged: Sequence[Judged], caption: str = '') -> Table:
     rows = []
     for number, one in enumerate(judged, 1):
         margin = '' if one.claim.margin is None else f' (within ±{one.claim.margin:g})'
+        quantity = f'{one.claim.quantity} ({one.claim.instead})' if one.claim.instead else one.claim.quantity
         words = {
             'sentence': one.claim.sentence + margin,
             'verdict': one.verdict,
@@ -150,11 +212,12 @@ def table(judged: Sequence[Judged], caption: str = '') -> Table:
         }
         for place, measured in enumerate(one.differences):
             rows.append(
-                {'claim': number, 'compared': measured.text, 'n': measured.n, 'quantity': one.claim.quantity}
+                {'claim': number, 'compared': measured.text, 'n': measured.n, 'quantity': quantity, 'images': measured.images}
                 | {'difference': Interval(measured.mean, measured.low, measured.high)}
+                | {name: None if math.isnan(p) else p for name, p in (('p', measured.p), ('holm', measured.holm))}
                 | (words if place == 0 else dict.fromkeys(words, ''))
             )
-    return Table(columns, rows, caption)
+    return Table(columns, rows, f'{caption} {_P}'.strip())
 
 
 def count(judged: Sequence[Judged]) -> str:
@@ -174,10 +237,41 @@ def _check(claim: Claim, known: set[str]) -> None:
         raise ValueError(f'the claim {claim.sentence!r} names rows that are not there: {unknown}; there are {sorted(known)}')
 
 
-def _difference(contrast: Mapping[str, float], values: Mapping[str, Mapping[int, float]]) -> Difference:
-    seeds = set.intersection(*(set(values.get(row, {})) for row in contrast))
-    sums = [_weighted([weight * float(values[row][seed]) for row, weight in contrast.items()]) for seed in sorted(seeds)]
-    return Difference(_text(contrast), *interval(sums), len(sums))
+def _difference(contrast: Mapping[str, float], values: Mapping[str, Mapping[int, float | Within]], claim: Claim) -> Difference:
+    seeds = sorted(set.intersection(*(set(values.get(row, {})) for row in contrast)))
+    ends = []
+    for side in (0, 1):
+        terms = [
+            [weight * _ends(values[row][seed])[side if weight > 0 else 1 - side] for row, weight in contrast.items()] for seed in seeds
+        ]
+        ends.append(_level([_weighted(one) for one in terms], max((abs(term) for one in terms for term in one), default=0)))
+    low, high = map(interval, ends)
+    flat = any(one.low == one.high for one in (low, high))
+    if not all(map(math.isfinite, ends[0] + ends[1])) or ends[0] == ends[1]:
+        return Difference(_text(contrast), *low, len(seeds), math.nan if flat else _p(ends[0], claim.margin), flat=flat)
+    # Bounds on either side of 0 leave the order open, however equal they are in all seeds.
+    return Difference(_text(contrast), math.nan, low.low, high.high, len(seeds), flat=flat and not low.low < 0 < high.high)
+
+
+def _ends(value: float | Within) -> tuple[float, float]:
+    return (float(value[0]), float(value[1])) if isinstance(value, Within) else (float(value), float(value))
+
+
+def _level(sums: Sequence[float], largest: float) -> list[float]:
+    """Sums that differ by the rounding of their terms alone are equal: else noise would be a spread."""
+    alike = all(map(math.isfinite, sums)) and sums and max(sums) - min(sums) <= 1e-12 * largest
+    return [sums[0]] * len(sums) if alike else list(sums)
+
+
+def _p(sums: Sequence[float], margin: float | None) -> float:
+    """Of a direction: Student's p, two-sided, that the mean is 0. Of a margin: twice the larger p of the one-sided tests that the mean
+    is not above -margin, and not below margin (Schuirmann 1987): below 0.05 where the 95 % interval lies inside. NaN without interval."""
+    if len(sums) < FEWEST_SEEDS or not all(map(math.isfinite, sums)):
+        return math.nan
+    error, free = np.std(sums, ddof=1) / math.sqrt(len(sums)), len(sums) - 1
+    if margin is None:
+        return float(2 * stats.t.sf(abs(np.mean(sums)) / error, free))
+    return float(min(1.0, 2 * stats.t.sf((margin - abs(np.mean(sums))) / error, free)))
 
 
 def _weighted(terms: Sequence[float]) -> float:
@@ -203,13 +297,17 @@ def _obstacle(claim, values, problems, differences, demonstration) -> str:
     hindered = [f'{row}: {problems[row]}' for row in rows if row in problems]
     if hindered:
         return '; '.join(hindered)
-    broken = [row for row in rows if not all(math.isfinite(value) for value in values[row].values())]
-    if broken:
-        return f'not finite: {", ".join(broken)}'
+    broken = {row: [seed for seed, value in values[row].items() if not all(map(math.isfinite, _ends(value)))] for row in rows}
+    said = [f'{row} (seed {", ".join(map(str, sorted(seeds)))})' for row, seeds in broken.items() if seeds]
+    if said:
+        return f'not finite: {", ".join(said)}'
     if demonstration:
         return 'a demonstration: data and recipe were chosen so that the effect shows'
     if min(measured.n for measured in differences) < FEWEST_SEEDS:
         return f'{_seeds(differences)}; a verdict needs {FEWEST_SEEDS}'
+    flat = [measured.text for measured in differences if measured.flat]
+    if flat:
+        return f'{_seeds(differences)}; equal in all seeds, so that nothing is known of the spread: {", ".join(flat)}'
     return ''
 
 

@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 
 from cnn_research.reporting import claims, figures, page, tables
 
+_SEEDS_ONLY = 'Intervals cover the seeds only, not which images happened to be tested, unless a column says so.'
+
 
 class Shelf:
     """Writes FOLDER/NAME.csv, .md and .tex, and FOLDER/figures/NAME.png and .pdf; each method returns the page's markup.
@@ -27,6 +29,9 @@ class Shelf:
         return page.text_html(text)
 
     def table(self, name: str, table: tables.Table) -> str:
+        """The caption of a table with intervals is given what they cover."""
+        if tables.has_intervals(table):
+            table = table._replace(caption=f'{table.caption} {_SEEDS_ONLY}'.strip())
         table = self._with_points(table)
         linked = [{key: self._linked(key, cell) for key, cell in row.items()} for row in table.rows]
         tables.write(table, self._folder / name)

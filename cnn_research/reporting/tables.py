@@ -150,6 +150,12 @@ def write(table: Table, path: str | Path) -> tuple[Path, Path, Path]:
     return written
 
 
+def has_intervals(table: Table) -> bool:
+    """Whether any cell of the table shows an Interval that has ends."""
+    found = [cell.value for row in table.rows for cell in _cells(row, table)]
+    return any(isinstance(value, Interval) and not math.isnan(value.low) for value in found)
+
+
 def _cell(row: Mapping[str, Any], column: Column) -> Cell:
     value = row.get(column.key)
     return value if isinstance(value, Cell) else Cell(value)

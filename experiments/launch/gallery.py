@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from cnn_research import config as configs
+from cnn_research.classes import meaning as meant
 from cnn_research.config import Field
-from cnn_research.data import augment, stream, wordnet
+from cnn_research.data import augment, stream
 from cnn_research.data.sources import Source
 from cnn_research.errors import ConfigError
 from cnn_research.models.network import Network
@@ -78,8 +79,3 @@ def winners(looked, tap: str, chosen: np.ndarray, top: activations.Top) -> tuple
         np.concatenate([found.inside for found, _ in parts]),
     )
     return tuple(array.reshape(count, k, *array.shape[1:]) for array in arrays)
-
-
-def meant(name: str) -> str:
-    """A class in words."""
-    return wordnet.MEANINGS.get(name, name)

@@ -130,7 +130,8 @@ def opened(given: command.Command, check: Check) -> Looked:
     # The source that was learned, or one as large for published weights: both count ImageNet's classes in the order of their identifiers.
     labelled = outputs == len(source.class_names) and (source.name == config.data.name or not pathlib.Path(home).is_dir())
     classes = tuple(map(gallery.meant, source.class_names)) if labelled else tuple(f'class {number}' for number in range(outputs))
-    return Looked(named(trained, home), trained, tasks.network(config), source, tasks.resize_of(config, source), classes, labelled)
+    resize = tasks.resize_of(config, source.image_shape, trained.image_shape)
+    return Looked(named(trained, home), trained, tasks.network(config), source, resize, classes, labelled)
 
 
 def run(given: command.Command, draw: Draw, check: Check, several: bool = False) -> None:

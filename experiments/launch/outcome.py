@@ -4,10 +4,12 @@ import pathlib
 import re
 from typing import NamedTuple
 
+import ml_collections
 import numpy as np
 
-from cnn_research import files, trials
-from cnn_research.errors import CheckpointError
+from cnn_research import config as configs
+from cnn_research import files, journal, trials
+from cnn_research.errors import ArchitectureError, CheckpointError, ConfigError
 from cnn_research.reporting import page, tables
 from cnn_research.reporting.shelf import Shelf
 from experiments.launch import command, progress
@@ -15,6 +17,16 @@ from experiments.launch import command, progress
 RUN = {'command': str, 'date': str, 'machine': str, 'versions': str}  # what run.json must say
 TEST = {'test': {'top1_error': (0, 1)}}  # what result.json must say
 _FILE = re.compile(r'(figures/)?\w[\w.-]*\.(png|csv)', re.ASCII)  # what `Shelf` calls its files
+
+
+def config(home: pathlib.Path, values: dict) -> ml_collections.ConfigDict:
+    """{dotted name: value} of config.json with all fields; CheckpointError for fields, values or an architecture that are none."""
+    try:
+        whole = configs.update(configs.default(), values)
+        configs.network(whole)
+        return whole
+    except (ConfigError, ArchitectureError) as error:
+        raise CheckpointError(f'{home / configs.FILE} is damaged: {error}') from None
 
 
 class Page(NamedTuple):
@@ -58,7 +70,8 @@ def _origin(given: command.Command, home: pathlib.Path) -> str:
     if given.options.look.step:
         return words  # an earlier state has not the error of the last
     try:
-        return f'{words}; test error {100 * files.read_json(home / "result.json", TEST)["test"]["top1_error"]:.2f} %'
+        test = files.check(home / 'result.json', journal.result(home) or {}, TEST)['test']
+        return f'{words}; test error {100 * test["top1_error"]:.2f} %'
     except CheckpointError as error:
         return f'{words}; its test error is not known ({trials.inside(error, home)})'
 

@@ -5,8 +5,9 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from cnn_research import checkpoints, files, trials
 from cnn_research import config as configs
+from cnn_research import files, trials
+from cnn_research import records as kept
 from cnn_research.errors import CheckpointError, ConfigError, ResearchError
 from cnn_research.reporting import page, tables
 from cnn_research.reporting.shelf import Shelf
@@ -81,6 +82,7 @@ def _details(book: Book) -> str:
         label = f'{record.part}: {label}' if record.part else label
         state = f'{record.state}: {record.error}' if record.error else record.state
         facts = {name: record.run[name] for name in ('machine', 'versions', 'date') if name in record.run}
+        facts |= {'run.json': 'missing or damaged'} if record.result and not record.run else {}
         facts |= {'time in steps': progress.duration(record.seconds)} if record.seconds else {}
         config = '\n'.join(f'{name}={value}' for name, value in record.config.items() if name not in ('architecture_json', 'data.dir'))
         shown.append(page.Trial(label, record.seed, record.key, state, record.run.get('command', book.line), config, facts))
@@ -91,7 +93,7 @@ def _sound(record: trials.Record) -> trials.Record:
     """The record, its config complete, or without numbers as 'damaged' where a table could not be made of what it holds."""
     home = record.workdir
     try:
-        config = configs.flat(checkpoints.whole_config(home)) if record.config else {}
+        config = configs.flat(outcome.config(home, record.config)) if record.config else {}
         if record.result:
             if not config:
                 raise CheckpointError(f'{home / "config.json"} is missing.')
@@ -100,10 +102,10 @@ def _sound(record: trials.Record) -> trials.Record:
             files.check(home / 'result.json', record.result.get('holdout', {}), holdout, 'holdout')
             for path in sorted((home / 'evaluations').glob('*.json')):
                 protocol = path.stem.partition('-')[0]
-                files.read_json(path, {'key': str} | ({'result': _EVALUATIONS[protocol]} if protocol in _EVALUATIONS else {}))
+                kept.read(path, {'key': str} | ({'result': _EVALUATIONS[protocol]} if protocol in _EVALUATIONS else {}))
         if record.run:
             files.check(home / 'run.json', record.run, outcome.RUN)
-        return record._replace(config=config)
+        return record._replace(config=config, error=trials.inside(record.error, home))
     except ResearchError as error:
         return record._replace(state='damaged', error=trials.inside(error, home), config={}, result=None, run={}, seconds=0.0)
 
@@ -157,7 +159,7 @@ def _about(workdir: pathlib.Path, module, about: dict[str, Any]) -> dict[str, An
 
 def _rendered(workdir: pathlib.Path, folder: pathlib.Path, number: int = 0) -> tuple[Book, Rendered]:
     """A workdir's book, and what its experiment makes of it, tables and figures in the folder; number: its place among several."""
-    about, found = trials.records(workdir)
+    about, found = trials.records_of(workdir)
     files.check(workdir / 'plan.json', about, _PLAN)
     if about['experiment'] not in EXPERIMENTS:
         raise CheckpointError(

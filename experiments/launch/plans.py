@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from cnn_research import config as configs
-from cnn_research import optimizers, parallel, tasks, train, trials
+from cnn_research import memory, optimizers, parallel, tasks, train, trials
 from cnn_research.config import Field
 from cnn_research.errors import ConfigError
 from experiments.launch import command, progress
@@ -17,8 +17,9 @@ def training(config) -> str:
     net, found = configs.network(config), tasks.sources(config)
     examples, batch = found['train'].num_examples, config.data.batch_size
     steps = configs.steps(config.schedule, batch, examples)
+    memory.check(config, net, found)
     optimizers.schedule(config, steps, batch, examples)  # refuses what cannot be scheduled
-    step = train.seconds_per_step(config, found)
+    step, needed = train.seconds_per_step(config, found), memory.training(config, net)
     shape = found['train'].image_shape
     pixels = sum(s.num_examples for s in found.values()) * int(np.prod(shape)) if shape else 0
     lines = [
@@ -27,7 +28,7 @@ def training(config) -> str:
         f'images        {"x".join(map(str, shape)) if shape else "of several sizes"} -> input {"x".join(map(str, net.input_shape))}',
         f'training      {steps:,} steps of {batch} = {steps * batch / examples:g} epochs, seed {config.seed}, {config.optimizer.name}, '
         f'{config.schedule.kind} {config.optimizer.learning_rate:g}',
-        f'memory        about {trials.memory(config) / 1e9:.2f} GB for parameters, momentum, gradients and maps; {pixels / 1e9:.2f} GB '
+        f'memory        about {needed / 1e9:.2f} GB for parameters, momentum, gradients and maps; {pixels / 1e9:.2f} GB '
         'of pixels' + ('' if shape else ' (sizes differ: streamed or resized)'),
         f'time          about {progress.duration(steps * step)} in steps, by a few measured ones of {1e3 * step:.0f} ms each',
     ]
@@ -95,7 +96,7 @@ def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
             measured[shape] = train.seconds_per_step(config, found), found['train'].num_examples
         step, examples = measured[shape]
         steps = configs.steps(config.schedule, config.data.batch_size, examples)
-        time, gigabytes = steps * step, trials.memory(config) / 1e9
+        time, gigabytes = steps * step, memory.training(config, net) / 1e9
         state = trials.state(trial.workdir, trial.key)
         if state != 'finished':
             left += time

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from cnn_research import checkpoints, files, train, trials
+from cnn_research import checkpoints, files, runs, train, trials
 from cnn_research import config as configs
 from cnn_research.errors import TrialError
 from experiments.launch import command, pages, plans, progress
@@ -35,7 +35,7 @@ def begun_with(given: command.Command, base: trials.Trial, planned: Sequence[tri
     if now == 'failed':
         raise TrialError(f'it begins with {name}, whose training failed.')
     if now != 'finished' and base in trials.share(planned, given.options.trials.shard):
-        raise train.Busy(f'{name} is not finished yet.')
+        raise runs.Busy(f'{name} is not finished yet.')
     if now != 'finished':
         raise TrialError(
             f'it begins with {name}, which is in the share of another process and not finished; once it is, give this command again.'

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from cnn_research.reporting import claims, comparisons
+from cnn_research.reporting.paired import OnImages, over_images
 from cnn_research.reporting.published import rows as published_rows
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
@@ -68,6 +69,7 @@ LABELS = frozenset(record.key.partition('/')[2] for record in published_rows('zf
 class Row(NamedTuple):
     """One row: {seed: error in %} of each measurement, and what is wrong with it ('' if nothing); top5 {} where it has no meaning.
 
+    images: {seed: what the test says of every image, None where it was not kept}; classes: None before the first result.
     point: of a grid, '' without one; the base of a row is that of its own point or, where one point of each row was chosen, the only one.
     """
 
@@ -81,6 +83,8 @@ class Row(NamedTuple):
     refit: Mapping[int, float]
     retrained: str
     problem: str
+    images: Mapping[int, OnImages | None]
+    classes: int | None
 
 
 def base_of(label: str) -> str:
@@ -88,8 +92,8 @@ def base_of(label: str) -> str:
     return OURS if label.startswith(OURS) else BASE
 
 
-def _paired(row: Row, base: Row, quantity: str = 'test') -> list[float]:
-    mine, theirs = getattr(row, quantity), base.test
+def _paired(row: Row, base: Row, quantity: str = 'test', of_base: str = 'test') -> list[float]:
+    mine, theirs = getattr(row, quantity), getattr(base, of_base)
     return [mine[seed] - theirs[seed] for seed in sorted(set(mine) & set(theirs))]
 
 
@@ -118,6 +122,15 @@ def _printed(label: str) -> dict:
     }
 
 
+def _differences(row: Row, base: Row) -> dict:
+    """The cells that set a row against its base."""
+    found = {'difference': claims.interval(_paired(row, base))}
+    found['images'] = over_images({'row': 1, 'base': -1}, {'row': row.images, 'base': base.images}, 1)
+    if row.top5 and base.top5:
+        found['difference5'] = claims.interval(_paired(row, base, 'top5', 'top5'))
+    return found
+
+
 def _cell(values: Mapping[int, float]) -> list[float] | None:
     return [values[seed] for seed in sorted(values)] or None
 
@@ -136,7 +149,7 @@ def table(rows: Sequence[Row], caption: str) -> Table:
                 'train': _cell(row.train),
                 'test': _cell(row.test),
                 'top5': _cell(row.top5),
-                'difference': claims.interval(_paired(row, base)) if base and row is not base else None,
+                **(_differences(row, base) if base and row is not base else {}),
                 'note': row.problem or None,
                 **_printed(row.label),
             }
@@ -148,6 +161,8 @@ def table(rows: Sequence[Row], caption: str) -> Table:
         Column('test', 'test error, % (top-1)', '.2f'),
         *([Column('top5', 'test error, % (top-5)', '.2f')] if any(row.top5 for row in rows) else []),
         Column('difference', 'top-1 difference [95 %]', '+.2f'),
+        *([Column('images', 'the same, over test images [95 %]', '+.2f')] if any(line.get('images') for line in lines) else []),
+        *([Column('difference5', 'top-5 difference [95 %]', '+.2f')] if any(row.top5 for row in rows) else []),
         Column('deck', 'deck: top-5 drop', '+.1f'),
         Column('paper_difference', 'paper: top-5 difference', '+.1f'),
         Column('fewer', 'fewer parameters', ',d'),
@@ -188,13 +203,16 @@ def lesion_table(rows: Sequence[Row], caption: str) -> Table:
 
 
 def judged(rows: Sequence[Row], demonstration: bool) -> list[claims.Judged]:
-    """CLAIMS held against the test errors, without those about rows that were not trained; none where rows have several points."""
+    """CLAIMS held against the test errors (the sources' top-5 ones where they have a meaning), without those about rows that were not
+    trained; none where rows have several points."""
     if _names(rows) != [row.label for row in rows]:
         return []
-    values = {row.label: row.test for row in rows}
+    classes = next((row.classes for row in rows if row.classes), None)
+    errors = {1: {row.label: row.test for row in rows}, 5: {row.label: row.top5 for row in rows}}
+    images = {row.label: row.images for row in rows}
     problems = {row.label: row.problem for row in rows if row.problem}
-    there = [claim for claim in CLAIMS if all(set(contrast) <= set(values) for contrast in claim.contrasts)]
-    return [claims.judge(claim, values, problems, demonstration) for claim in there]
+    there = [claims.on_errors(one, classes) for one in CLAIMS if all(set(contrast) <= set(images) for contrast in one.contrasts)]
+    return [claims.judge(claim, errors[claim.top], problems, demonstration, images) for claim in there]
 
 
 def bars(rows: Sequence[Row]) -> Figure:
@@ -215,9 +233,10 @@ def against_parameters(rows: Sequence[Row]) -> Figure:
 
 _ABOUT = (
     'The training error is measured like the test error, without augmentation and dropout, on as many training images as there are test '
-    "images. Differences are taken within seeds to the whole net of the same family, with Student's 95 % interval over the seeds. The "
-    "paper's rows are ImageNet networks, and the deck's drops differ from the paper's: both stand as printed, and only signs and order can "
-    'be compared with a small sibling.'
+    "images. Differences are taken within seeds to the whole net of the same family, with Student's 95 % interval over the seeds; over "
+    'test images: the mean over the same seeds, with the bootstrap interval of drawing the test images anew. '
+    "The paper's rows are ImageNet networks, and the deck's drops differ from the paper's: both stand as printed, and only signs and order "
+    'can be compared with a small sibling.'
 )
 _LESIONS = (
     'The lesion is the same surgery on the trained whole net. Bypassed: nothing is learned anew (a dash where shapes do not allow it). '
@@ -232,7 +251,7 @@ def _lead(rows: Sequence[Row], data: str, judgements: Sequence[claims.Judged]) -
     for name, row in zip(_names(rows), rows, strict=True):
         if DECK.get(row.label) and (base := _base(row, rows)) and (values := _paired(row, base)):
             said.append(f'{name} {sum(values) / len(values):+.1f}')
-    effects = f'Test error against the whole net, in points: {"; ".join(said)}.' if said else 'No row is finished yet.'
+    effects = f'Test error (top-1) against the whole net, in points: {"; ".join(said)}.' if said else 'No row is finished yet.'
     return effects + claims.count(judgements)
 
 
@@ -250,7 +269,7 @@ def report(rows: Sequence[Row], data: str, show: Shelf) -> tuple[str, str, list[
         caption = 'Test error in points above the trained whole net of the same seed [95 %].'
         sections.append(('From birth, and in the grown net', show.table('lesions', lesion_table(rows, caption)) + show.text(_LESIONS)))
     if any(row.test for row in rows):
-        drawn = show.figure('errors', bars(rows), f"Test error on {data}, and the paper's on ImageNet.")
+        drawn = show.figure('errors', bars(rows), f"Test error on {data} (95 % over seeds), and the paper's on ImageNet.")
         drawn += show.figure('parameters', against_parameters(rows), 'Test error against the number of parameters.')
         sections.append(('Figures', drawn))
     return f'Depth ablation on {data}', _lead(rows, data, judgements), sections

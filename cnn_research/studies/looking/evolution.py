@@ -21,14 +21,20 @@ def drift(early: Mapping[str, np.ndarray], last: Mapping[str, np.ndarray]) -> di
     return found
 
 
-def settled(epochs: np.ndarray, drift: np.ndarray) -> float:
+def settled(epochs: np.ndarray, drift: np.ndarray) -> float | None:
     """The epoch from which on less than half of the first drift is left, between two checkpoints along a straight line.
 
-    The paper's words are that lower layers converge within a few epochs, upper ones after 40 to 50; it gives no measure.
+    epochs, drift: of the untrained network, at epoch 0, and of each checkpoint. None where the first checkpoint has half or less: that
+    was somewhere before it, and the untrained network is no checkpoint of a training to draw a line from. NaN where a number is not
+    finite. The paper's words are that lower layers converge within a few epochs, upper ones after 40 to 50; it gives no measure.
     """
+    if not (np.isfinite(epochs).all() and np.isfinite(drift).all()):
+        return np.nan
     half = drift[0] / 2
     above = np.flatnonzero(drift > half)[-1] if half else 0
-    if not half or above + 1 == len(drift):
+    if not above:
+        return None
+    if above + 1 == len(drift):
         return float(epochs[above])
     share = (drift[above] - half) / (drift[above] - drift[above + 1])
     return float(epochs[above] + share * (epochs[above + 1] - epochs[above]))

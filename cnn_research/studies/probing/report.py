@@ -132,7 +132,7 @@ def stated(taps: Sequence[str]) -> list[claims.Claim]:
     """What the paper's table says of the layers, as far as their taps are there."""
     low = [f'layer{number}' for number in range(1, 6) if f'layer{number}' in taps]
     said = []
-    quantity = 'accuracy of the SVM'
+    quantity = 'mean accuracy per class (SVM)'
     if {'layer1', 'layer5'} <= set(taps):
         contrast = (claims.difference('layer5', 'layer1'),)
         said.append(claims.Claim('Layer 5 is worth more than layer 1.', _TABLE7, contrast, quantity=quantity))

@@ -1,8 +1,7 @@
 """What Zeiler and Fergus 2013 (section 4.1, Fig. 6) saw in pictures of the first layers' filters, as numbers.
 
-Filters that are dead or dominate, frequencies that they leave out, what their stride folds, and how far a small shift of the image
-changes what they say. Kernels are (kh, kw, Cin, Cout); a filter is all that one output map sees. Frequencies are in cycles per pixel of the
-map that the kernel reads: for layer 1 pixels of the image. Layer 2 reads rectified and pooled responses, whose pixels are several of the
+Beside what the weights say (weights.py): filters that are dead, what their stride folds, and how far a small shift of the image changes
+what they say, all measured on images. Layer 2 reads rectified and pooled responses, whose pixels are several of the
 image apart; its frequencies over that distance (`Architecture.rows`, effective_stride) are those of the pattern of responses, in cycles
 per pixel of the image, and say nothing of the image's own frequencies.
 """
@@ -21,141 +20,11 @@ from cnn_research.data import augment, stream
 from cnn_research.data.sources import Source, subset
 from cnn_research.errors import ArchitectureError
 from cnn_research.models.network import Network, check_taps
+from cnn_research.studies.stride import weights
 
 LAYERS = (1, 2)
-# Low: below 1/8, what a stride of 4 keeps. Mid: up to 1/4, what a stride of 2 keeps as well. High: the rest, up to the corner at 0.71.
-# A kernel of k pixels cannot tell frequencies closer than about 1/k, so small kernels spread over the limits.
-LIMITS = (1 / 8, 1 / 4)
-EDGES = np.arange(24) / 32  # of the radial histogram's bins; the limits of the bands are among them
-GRID = 65  # odd, so that with a frequency its mirror images are on the grid too, and no grid frequency is a limit
 RARE = 1e-3
 BATCH = 16  # images at once where maps of stride 1, or several shifts, are held
-
-
-# ---- the kernels by themselves
-
-
-def rms(kernels: np.ndarray) -> np.ndarray:
-    """(Cout,): root of the mean squared weight of each filter, the quantity that Zeiler and Fergus (section 3) bound by 0.1."""
-    return np.sqrt(np.mean(np.square(_checked(kernels)), axis=(0, 1, 2)))
-
-
-class NormSpread(NamedTuple):
-    """How unequal a layer's filters are. dominance: the largest RMS over the median one; variation: standard deviation over mean.
-
-    dominance is infinite where more than half of the filters are zero; both are NaN where all are.
-    """
-
-    dominance: float
-    variation: float
-
-
-def norm_spread(kernels: np.ndarray) -> NormSpread:
-    """The NormSpread of a layer: large where a few filters dominate, as in Zeiler and Fergus's Fig. 6a."""
-    sizes = rms(kernels)
-    if not sizes.any():
-        return NormSpread(np.nan, np.nan)
-    median = np.median(sizes)
-    return NormSpread(float(sizes.max() / median) if median else np.inf, float(sizes.std() / sizes.mean()))
-
-
-class Bands(NamedTuple):
-    """(Cout,) each: shares of a filter's energy that add up to 1; NaN for a filter of zeros.
-
-    constant: in the filter's mean over positions, its answer to an even image. low, mid, high: frequencies below, between and from LIMITS
-    on, in whatever direction, of what remains without the mean.
-    """
-
-    constant: np.ndarray
-    low: np.ndarray
-    mid: np.ndarray
-    high: np.ndarray
-
-
-def bands(kernels: np.ndarray) -> Bands:
-    """How a filter's energy is shared out over frequency bands, on the same grid of frequencies for kernels of every size."""
-    kernels, power, band = _checked(kernels), spectrum(kernels), np.digitize(_radius(), LIMITS)
-    constant = np.square(kernels.sum((0, 1))).sum(0) / np.prod(kernels.shape[:2])
-    parts = [constant, *(power[band == number].sum(0) for number in range(3))]
-    return Bands(*(_share(part, np.square(kernels).sum((0, 1, 2))) for part in parts))
-
-
-def radial_histogram(kernels: np.ndarray) -> np.ndarray:
-    """(bins, Cout): the share of a filter's energy in each ring of frequencies between EDGES; the filter's mean is in none of them."""
-    power, ring = spectrum(kernels), np.digitize(_radius(), EDGES)
-    energy = np.square(_checked(kernels)).sum((0, 1, 2))
-    return np.stack([_share(power[ring == number].sum(0), energy) for number in range(1, len(EDGES))])
-
-
-def spectrum(kernels: np.ndarray) -> np.ndarray:
-    """(GRID, GRID, Cout): power at the frequencies numpy.fft.fftfreq(GRID) down and across, added up over the input maps.
-
-    Each kernel's mean is taken off and the rest padded with zeros, so that a filter's power sums to the energy that varies.
-    """
-    kernels = _checked(kernels)
-    varying = kernels - kernels.mean(axis=(0, 1), keepdims=True)
-    # One filter after the other: all transforms of a layer 2 at once would be gigabytes.
-    filters = np.moveaxis(varying, 3, 0)
-    powers = [np.square(np.abs(np.fft.fft2(one, (GRID, GRID), axes=(0, 1)))).sum(-1) / GRID**2 for one in filters]
-    return np.stack(powers, axis=-1)
-
-
-class Orientation(NamedTuple):
-    """(Cout,) each.
-
-    angle: the direction in which the filter varies, degrees from 0 to below 180, counter-clockwise from a row of the picture; a vertical
-    edge has 0. selectivity: 1 for a filter that varies in that direction only, 0 for one that favours none.
-    """
-
-    angle: np.ndarray
-    selectivity: np.ndarray
-
-
-def orientation(kernels: np.ndarray) -> Orientation:
-    """The mean of the power spectrum's directions, doubled so that opposite ones agree; 1 - selectivity is their circular variance.
-
-    NaN for a filter that does not vary.
-    """
-    frequency = np.fft.fftfreq(GRID)
-    # Rows run downwards, angles upwards.
-    direction = np.exp(2j * np.arctan2(-frequency[:, None], frequency[None, :]))
-    power = spectrum(kernels)
-    mean = np.tensordot(direction, power, 2)
-    angle = np.where(power.sum((0, 1)) > 0, np.degrees(np.angle(mean)) / 2 % 180, np.nan)
-    return Orientation(angle, _share(np.abs(mean), power.sum((0, 1))))
-
-
-def colour_share(kernels: np.ndarray) -> np.ndarray:
-    """(Cout,): the share of a filter's energy at right angles to grey, (1, 1, 1) / sqrt(3), in the colours that the network sees.
-
-    0 for a filter that answers to brightness alone, 1 for one that a grey image leaves silent; NaN for a filter of zeros. kernels must have
-    three input maps.
-    """
-    kernels = _checked(kernels)
-    if kernels.shape[2] != 3:
-        raise ValueError(f'colour needs kernels with three input maps, not {kernels.shape[2]}')
-    energy = np.square(kernels).sum((0, 1, 2))
-    return _share(energy - np.square(kernels.sum(2)).sum((0, 1)) / 3, energy)
-
-
-def _checked(kernels):
-    kernels = np.asarray(kernels, np.float64)
-    if kernels.ndim != 4 or 0 in kernels.shape or max(kernels.shape[:2]) > GRID:
-        raise ValueError(f'kernels have shape (kh, kw, Cin, Cout), none of them 0, and at most {GRID} px; got {kernels.shape}')
-    return kernels
-
-
-def _radius():
-    frequency = np.fft.fftfreq(GRID)
-    return np.hypot(frequency[:, None], frequency[None, :])
-
-
-def _share(part, whole):
-    """part / whole; NaN where there is nothing to share. Rounding must not leave less than nothing."""
-    return np.maximum(0, np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0))
-
-
-# ---- what they do on images
 
 
 class Activity(NamedTuple):
@@ -229,7 +98,7 @@ def aliasing(trained: Trained, source: Source, number: int) -> np.ndarray:
         tap = f'layer{number}'
         return folded_energy(network.apply({'params': variables['params']}, seen, (tap,), method='features')[tap], stage.stride)
 
-    return _share(*_summed(energies, trained, source, BATCH))
+    return weights.share(*_summed(energies, trained, source, BATCH))
 
 
 def shift_sensitivity(trained: Trained, source: Source, taps: tuple[str, ...], largest: int) -> dict[str, np.ndarray]:
@@ -261,7 +130,7 @@ def shift_sensitivity(trained: Trained, source: Source, taps: tuple[str, ...], l
     # The mean squared distance over all pairs of different examples is twice their variance.
     between = {tap: 2 * (square - np.square(total).sum() / count) / (count - 1) for tap, (_, total, square) in found.items()}
     moved = {tap: np.reshape(changes, (2, largest)).mean(0) / count for tap, (changes, _, _) in found.items()}
-    return {tap: np.sqrt(_share(moved[tap], between[tap])) for tap in taps}
+    return {tap: np.sqrt(weights.share(moved[tap], between[tap])) for tap in taps}
 
 
 def _window(net, size, largest):
@@ -338,12 +207,12 @@ def diagnosis(trained: Trained, source: Source, examples: int, largest_shift: in
         found[f'layer{number}'] = {
             'stride': convolutions[number].stride,
             'spacing': next((row.effective_stride for row in reversed(net.rows) if row.layer < number), 1),
-            'rms': rms(kernels),
-            **norm_spread(kernels)._asdict(),
-            **bands(kernels)._asdict(),
-            'histogram': radial_histogram(kernels).T,
-            **orientation(kernels)._asdict(),
-            **({'colour': colour_share(kernels)} if kernels.shape[2] == 3 else {}),
+            'rms': weights.rms(kernels),
+            **weights.norm_spread(kernels)._asdict(),
+            **weights.bands(kernels)._asdict(),
+            'histogram': weights.radial_histogram(kernels).T,
+            **weights.orientation(kernels)._asdict(),
+            **({'colour': weights.colour_share(kernels)} if kernels.shape[2] == 3 else {}),
             'active': alive.active / alive.positions,
             **{name: getattr(alive, name) for name in ('never', 'always', 'rarely')},
             'aliasing': aliasing(trained, some, number),

@@ -12,8 +12,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cnn_research.reporting import claims, panels
+from cnn_research.reporting.paired import OnImages, over_images
 from cnn_research.reporting.published import published
 from cnn_research.reporting.shelf import Shelf
+from cnn_research.reporting.tables import Cell as Value
 from cnn_research.reporting.tables import Column, Table
 
 
@@ -40,7 +42,11 @@ def cell(label: str) -> Cell:
 
 
 class Row(NamedTuple):
-    """One row: {seed: test error in %}, {seed: measures}, the layer-1 kernels of its first seed, and what is wrong with it ('')."""
+    """One row: {seed: test error in %}, {seed: measures}, the layer-1 kernels of its first seed, and what is wrong with it ('').
+
+    top5 {} where it has no meaning; images: {seed: what the test says of every image, None where it was not kept}; classes: None before
+    the first result.
+    """
 
     label: str
     parameters: int | None
@@ -48,6 +54,9 @@ class Row(NamedTuple):
     measures: Mapping[int, Mapping[str, Any]]
     kernels: np.ndarray | None
     problem: str
+    top5: Mapping[int, float]
+    images: Mapping[int, OnImages | None]
+    classes: int | None
 
     @property
     def cell(self) -> Cell:
@@ -55,23 +64,22 @@ class Row(NamedTuple):
 
 
 class Axes(NamedTuple):
-    """Of the frequency histograms, in cycles per pixel: edges of the bins, upper limits of the low and the mid band."""
+    """Of the frequency histograms, in cycles per pixel: edges of the bins, upper limits of the low and the mid band.
+
+    ranges: {kernel of layer 1: (least, that of random weights, most) of what a varying filter can have in mid}, shares of its energy.
+    """
 
     edges: Sequence[float]
     limits: tuple[float, float]
+    ranges: Mapping[int, tuple[float, float, float]]
 
 
 # ---- measures
 
 
 def _mean(layer: int, name: str) -> Callable:
-    """The mean over a layer's filters, in percent; filters of zeros, which have no share, are left out."""
-
-    def value(measures):
-        values = np.array(measures[f'layer{layer}'][name], float)
-        return float(100 * np.nanmean(values)) if np.isfinite(values).any() else np.nan
-
-    return value
+    """The mean over a layer's filters, in percent; NaN where one has no share, as a filter of zeros."""
+    return lambda measures: float(100 * np.mean(np.array(measures[f'layer{layer}'][name], float)))
 
 
 def _dead(layer: int) -> Callable:
@@ -95,6 +103,7 @@ _LAYER1 = {
     'low': ('low, %', '.1f', _mean(1, 'low')),
     'mid': ('mid, %', '.1f', _mean(1, 'mid')),
     'high': ('high, %', '.1f', _mean(1, 'high')),
+    'coverage': ('mid coverage, %', '.1f', lambda measures: 100 * measures['layer1']['coverage']),
     'colour': ('colour, %', '.1f', _mean(1, 'colour')),
     'aliasing': ('aliasing, %', '.1f', _mean(1, 'aliasing')),
     'shift': ('shift sensitivity of layer 2, %', '.1f', _shift(lambda shift: 'layer2')),
@@ -114,18 +123,18 @@ _MORE = {
 
 
 def values(row: Row, quantity: str) -> dict[int, float]:
-    """{seed: value} of a quantity: 'error' in percent, or one of the columns of the tables."""
-    if quantity == 'error':
-        return dict(row.test)
+    """{seed: value} of a quantity, finite or not: 'error' and 'top5' in percent, or one of the columns of the tables."""
+    if quantity in ('error', 'top5'):
+        return dict(row.test if quantity == 'error' else row.top5)
     measure = (_LAYER1 | _MORE)[quantity][2]
-    found = {seed: measure(measures) for seed, measures in sorted(row.measures.items())}
-    return {seed: value for seed, value in found.items() if np.isfinite(value)}
+    return {seed: measure(measures) for seed, measures in sorted(row.measures.items())}
 
 
 # ---- claims
 
 
 _SAID = 'Zeiler & Fergus 2013, section 4.1 and Fig. 6'
+_PICTURES = 'the source shows pictures; the measure is ours'
 
 
 def stated(rows: Sequence[Row]) -> list[claims.Claim]:
@@ -141,13 +150,22 @@ def stated(rows: Sequence[Row]) -> list[claims.Claim]:
         return []
     there, less, more = f'{fine.cell.name} than {coarse.cell.name}', {coarse.label: 1, fine.label: -1}, {fine.label: 1, coarse.label: -1}
     found = [
-        claims.Claim(f'Smaller filters and stride leave fewer dead filters in layer 1: {there}.', _SAID, (less,), quantity='dead'),
-        claims.Claim(f'They cover more of the mid frequencies: {there}.', _SAID, (more,), quantity='mid'),
+        claims.Claim(
+            f'Smaller filters and stride leave fewer dead filters in layer 1: {there}.', _SAID, (less,), quantity='dead', instead=_PICTURES
+        ),
+        claims.Claim(
+            f'They cover more of the mid frequencies, measured against what filters of their size can: {there}.',
+            f'{_SAID} ("little coverage of the mid frequencies")',
+            (more,),
+            quantity='coverage',
+            instead=_PICTURES,
+        ),
         claims.Claim(
             f'What layer 2 says changes less when the image is shifted: {there}.',
-            f'{_SAID} ("aliasing artifacts caused by the large stride"); the measure is ours',
+            f'{_SAID} ("aliasing artifacts caused by the large stride")',
             (less,),
             quantity='shift',
+            instead=_PICTURES,
         ),
         claims.Claim(f'The error is lower: {there}.', 'Zeiler & Fergus 2013, Tables 2 and 3', (less,), quantity='error'),
     ]
@@ -155,7 +173,9 @@ def stated(rows: Sequence[Row]) -> list[claims.Claim]:
     if free:
         sentence = f'Without renormalisation a few filters of layer 1 dominate: {free.label} more than {coarse.label}.'
         pair = {free.label: 1, coarse.label: -1}
-        found.append(claims.Claim(sentence, 'Zeiler & Fergus 2013, section 3 and Fig. 6a', (pair,), quantity='dominance'))
+        found.append(
+            claims.Claim(sentence, 'Zeiler & Fergus 2013, section 3 and Fig. 6a', (pair,), quantity='dominance', instead=_PICTURES)
+        )
     return found
 
 
@@ -167,9 +187,15 @@ def _crossed(rows: Sequence[Row]) -> bool:
 def judged(rows: Sequence[Row], demonstration: bool) -> list[claims.Judged]:
     """The claims held against the rows, each by its own quantity."""
     problems = {row.label: row.problem for row in rows if row.problem}
-    return [
-        claims.judge(claim, {row.label: values(row, claim.quantity) for row in rows}, problems, demonstration) for claim in stated(rows)
-    ]
+    classes = next((row.classes for row in rows if row.classes), None)
+    images, found = {row.label: row.images for row in rows}, []
+    for claim in stated(rows):
+        quantity = claim.quantity
+        if quantity == 'error':
+            claim = claims.on_errors(claim, classes)
+            quantity = 'error' if claim.top == 1 else 'top5'
+        found.append(claims.judge(claim, {row.label: values(row, quantity) for row in rows}, problems, demonstration, images))
+    return found
 
 
 # ---- tables
@@ -181,17 +207,24 @@ def _printed(label: str) -> float | None:
     return published('zf table 3', rows[label], 'val top-1').value if label in rows else None
 
 
+def _cell(found: Mapping[int, float]) -> list[float] | Value | None:
+    """The values of all seeds, or which of them are no numbers."""
+    broken = [str(seed) for seed, value in found.items() if not np.isfinite(value)]
+    return Value(None, note=f'not finite: seed {", ".join(broken)}') if broken else list(found.values()) or None
+
+
 def table(rows: Sequence[Row], caption: str, more: bool = False) -> Table:
     """The measures of layer 1 with the error; `more`: the others."""
     quantities, lines = _MORE if more else _LAYER1, []
     for row in rows:
-        line = {name: list(values(row, name).values()) or None for name in quantities}
+        line = {name: _cell(values(row, name)) for name in quantities}
         lines.append(
             {
                 'cell': row.cell.name,
                 'renormalised': 'yes' if row.cell.renormalised else 'no',
                 'parameters': row.parameters,
                 'error': [row.test[seed] for seed in sorted(row.test)] or None,
+                'top5': _cell(row.top5),
                 'paper': _printed(row.label),
                 'note': row.problem or None,
                 **line,
@@ -202,13 +235,14 @@ def table(rows: Sequence[Row], caption: str, more: bool = False) -> Table:
     if more:
         return Table(columns + measured, lines, caption)
     error = [Column('error', 'test error, %', '.2f')]
+    error += [Column('top5', 'test error, % (top-5)', '.2f')] if any(row.top5 for row in rows) else []
     error += [Column('paper', 'paper: val top-1, %', '.1f')] if any(line['paper'] for line in lines) else []
     note = [Column('note')] if any(row.problem for row in rows) else []
     return Table([*columns, *error, *measured, Column('parameters', format=',d'), *note], lines, caption)
 
 
-def _effect(rows: Sequence[Row], quantity: str, factor: str) -> list[float]:
-    """By seed: how the quantity changes when one factor takes its other level, the mean over all pairs of rows that differ in it alone."""
+def _contrast(rows: Sequence[Row], factor: str) -> dict[str, float]:
+    """{label: coefficient}: the change when one factor takes its other level, the mean over all pairs of rows that differ in it alone."""
     level = {
         'filter': lambda row: -row.cell.kernel,
         'stride': lambda row: -row.cell.stride,
@@ -216,27 +250,37 @@ def _effect(rows: Sequence[Row], quantity: str, factor: str) -> list[float]:
     }
     others = [name for name in level if name != factor]
     pairs = [
-        (values(low, quantity), values(high, quantity))
+        (low.label, high.label)
         for low in rows
         for high in rows
         if level[factor](low) < level[factor](high) and all(level[name](low) == level[name](high) for name in others)
     ]
-    seeds = set.intersection(*(set(side) for pair in pairs for side in pair)) if pairs and _crossed(rows) else set()
-    return [float(np.mean([high[seed] - low[seed] for low, high in pairs])) for seed in sorted(seeds)]
+    weights = {label: 0.0 for pair in pairs for label in pair}
+    for low, high in pairs if _crossed(rows) else ():
+        weights[low] -= 1 / len(pairs)
+        weights[high] += 1 / len(pairs)
+    return {label: weight for label, weight in weights.items() if weight}
 
 
 def effects(rows: Sequence[Row], caption: str) -> Table:
-    """What the crossed cells are for: the effect of each factor by itself, where all rows have the seeds."""
+    """What the crossed cells are for: the effect of each factor by itself, where all rows have the seeds; errors over test images, too."""
     factors = {'filter': 'smaller filter', 'stride': 'smaller stride', 'renormalisation': 'renormalised'}
-    lines = []
-    for quantity, header in {**{name: header for name, (header, _, _) in _LAYER1.items()}, 'error': 'test error, %'}.items():
-        lines.append(
-            {
-                'quantity': header,
-                **{factor: claims.interval(found) if (found := _effect(rows, quantity, factor)) else None for factor in factors},
-            }
-        )
+    contrasts, lines = {factor: _contrast(rows, factor) for factor in factors}, []
+    errors = {'error': 'test error, %', **({'top5': 'test error, % (top-5)'} if any(row.top5 for row in rows) else {})}
+    for quantity, header in {**{name: header for name, (header, _, _) in _LAYER1.items()}, **errors}.items():
+        found = {row.label: values(row, quantity) for row in rows}
+        lines.append({'quantity': header, **{factor: _effect(contrast, found) for factor, contrast in contrasts.items()}})
+    images = {row.label: row.images for row in rows}
+    over = {factor: over_images(contrast, images, 1) if contrast else None for factor, contrast in contrasts.items()}
+    if any(over.values()):
+        lines.append({'quantity': 'test error, %, over test images', **over})
     return Table([Column('quantity'), *(Column(factor, header, '+.2f') for factor, header in factors.items())], lines, caption)
+
+
+def _effect(contrast: Mapping[str, float], found: Mapping[str, Mapping[int, float]]) -> claims.Interval | Value | None:
+    seeds = set.intersection(*(set(found[label]) for label in contrast)) if contrast else set()
+    sums = [sum(weight * found[label][seed] for label, weight in contrast.items()) for seed in sorted(seeds)]
+    return None if not sums else claims.interval(sums) if np.isfinite(sums).all() else Value(None, note='not finite')
 
 
 # ---- figures
@@ -285,20 +329,29 @@ def shifts(rows: Sequence[Row]) -> Figure:
 # ---- the report
 
 _ABOUT = (
-    'A cell is (kernel/stride of layer 1, stride of layer 2). Dead: maps whose nonlinearity is active nowhere, or everywhere, on the whole '
-    "test set. Constant, low, mid, high: shares of a filter's energy, the mean over filters: in its mean over positions, and in "
-    'frequencies below {0:g}, up to {1:g}, and above, in cycles per pixel, by the same measure for kernels of every size. Weights drawn '
-    'at random have 10 to 15 % in mid and about 80 % in high. A kernel of k pixels cannot tell frequencies closer than about 1/k, so small '
-    'kernels spread over the limits whatever they learned. Colour: the share of energy at right angles to grey.\n\n'
+    'A cell is (kernel/stride of layer 1, stride of layer 2). Renormalised: every convolution filter is kept at an RMS of at most '
+    '{bound:g} during training. Dead: maps whose nonlinearity is active nowhere, or everywhere, on the whole test set; a smaller '
+    'stride has more positions to be active at. Largest / median RMS: a bound on the RMS lowers it by definition where filters '
+    'reach it, so the claim says no more than that some outgrow it. Colour: the share of energy at right angles to grey, 67 % in '
+    'random weights of every size.\n\n'
+    "Constant, low, mid, high: shares of a filter's energy, the mean over filters: in its mean over positions, and in frequencies "
+    'below {low:g}, up to {mid:g}, and above, in cycles per pixel. They cannot be compared between sizes: a kernel of k pixels '
+    'cannot tell frequencies closer than about 1/k. Of what varies, random weights and the best filter of a size have in mid: '
+    '{ranges}. Mid coverage sets the share of what varies between these: 0 % where the filters have on average as much as random '
+    'weights, 100 % where each has as much as any of its size could, -100 % where as little, the same at every size. The claim is '
+    'judged on it; the shares are judged by nothing.\n\n'
     "Aliasing: the share of the energy of layer 1's response at stride 1 that its stride folds; it falls with the stride almost by "
-    'definition, and is 0 without one. Shift sensitivity: the distance between the features of an image and of the same image shifted, '
-    'over that between two images, the mean over shifts of 1 to {2} px.\n\n'
-    'Frequencies of layer 2 are left out: its kernels read rectified and pooled responses, and what they vary with is the pattern of '
-    'those, not the image. Renormalised: every convolution filter is kept at an RMS of at most {3:g} during training.'
+    'definition, and is 0 without one, so no claim is judged on it. Shift sensitivity: the distance between the features of an '
+    'image and of the same image shifted, over that between two images, the mean over shifts of 1 to {shift} px. The product of '
+    'both strides is the same in all cells; but a larger kernel averages over more pixels and feels shifts less, whatever its '
+    'stride.\n\n'
+    'Frequencies of layer 2 are left out: its kernels read rectified and pooled responses, and what they vary with is the pattern '
+    'of those, not the image. Orientation selectivity, among further measures, is larger in random weights of smaller kernels.'
 )
 _EFFECTS = (
     'Each column is the change when one factor takes its other level and the others stay, the mean over the four pairs of rows that differ '
-    "in it alone, within seeds, with Student's 95 % interval over seeds. In all cells the product of both strides and the maps that "
+    "in it alone, within seeds, with Student's 95 % interval over seeds; over test images: the same mean, with the bootstrap interval of "
+    'drawing the test images anew. In all cells the product of both strides and the maps that '
     'layer 3 reads are the same: a smaller stride in layer 1 is a larger one in layer 2.'
 )
 _CLUTTER = 'Clutter is a demonstration: its data and its recipe were chosen so that depth matters. Its effects stand without verdicts.'
@@ -322,7 +375,8 @@ def report(
     demonstration = data == 'clutter'
     judgements = judged(rows, demonstration)
     caption = f'The first layer on {data}: mean ± standard deviation (seeds).'
-    about = _ABOUT.format(*axes.limits, largest_shift, bound)
+    ranges = '; '.join(f'{kernel} px, {100 * random:.0f} and {100 * most:.0f} %' for kernel, (_, random, most) in axes.ranges.items())
+    about = _ABOUT.format(low=axes.limits[0], mid=axes.limits[1], ranges=ranges, shift=largest_shift, bound=bound)
     sections = [('Measures', show.table('stride', table(rows, caption)) + show.text(about))]
     if demonstration:
         sections.append(('About clutter', show.text(_CLUTTER)))

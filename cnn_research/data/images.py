@@ -1,0 +1,156 @@
+"""One encoded image: whether a file is one, what its header says, and its pixels as uint8 (H, W, C).
+
+What is decided here, for every source: transparent pixels are composed on white; a picture turned by its EXIF orientation is set upright
+in image folders (prepared TFDS sets are read as TFDS reads them, which ignores it); of several frames or pages the first is taken; CMYK
+and palettes become RGB without colour profiles; more than 8 bits per channel are refused, since nothing says how they are to be scaled.
+"""
+
+import functools
+import os
+import unicodedata
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageFile
+
+from cnn_research.errors import SourceError
+
+MODES = {'1': 1, 'L': 1, 'LA': 1, 'P': 3, 'PA': 3, 'RGB': 3, 'RGBA': 3, 'CMYK': 3, 'YCbCr': 3}  # Pillow's names: channels read
+PIXELS = 178_956_970  # of an image at most: from here on Pillow takes it for a decompression bomb
+GROUND = (255, 255, 255, 255)  # what transparent pixels stand on: paper
+_ORIENTATION = 0x0112  # the EXIF tag, and what sets a picture upright by its value
+_UPRIGHT = dict(
+    enumerate(('FLIP_LEFT_RIGHT', 'ROTATE_180', 'FLIP_TOP_BOTTOM', 'TRANSPOSE', 'ROTATE_270', 'TRANSVERSE', 'ROTATE_90'), start=2)
+)
+_UPRIGHT = {value: Image.Transpose[name] for value, name in _UPRIGHT.items()}
+# Pillow warns from half of PIXELS on, and of EXIF blocks that are damaged, without naming the file.
+warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
+warnings.filterwarnings('ignore', 'Corrupt EXIF data', UserWarning)
+
+
+class Header(NamedTuple):
+    """What is known before decoding. height and width in px, upright; channels: 1 for grey, 3 for colour, as read.
+
+    marks: of 'transparent', 'turned', 'frames' and 'cmyk', those that apply.
+    """
+
+    height: int
+    width: int
+    channels: int
+    marks: tuple[str, ...]
+
+
+def plain(text) -> str:
+    """A path or a foreign message as one line: undecodable bytes and control characters are escaped, the middle of a long text is cut."""
+    unfit = ('Cc', 'Cs', 'Zl', 'Zp')  # controls, surrogates, separators of lines and paragraphs
+    text = ''.join(letter.encode('unicode_escape').decode() if unicodedata.category(letter) in unfit else letter for letter in str(text))
+    return text if len(text) <= 400 else f'{text[:150]}...{text[-240:]}'
+
+
+@functools.cache
+def formats() -> tuple[tuple[str, ...], tuple[str, ...], frozenset[str]]:
+    """(formats that Pillow decodes itself, those of them known by their first bytes, file name endings of the former)."""
+    Image.init()
+    # Others are recognized but left to other programs: PostScript is run by Ghostscript, the stubs and MPEG have no decoder.
+    stubs = {name for name, (plugin, _) in Image.OPEN.items() if isinstance(plugin, type) and issubclass(plugin, ImageFile.StubImageFile)}
+    decoded = tuple(name for name in Image.OPEN if name not in stubs | {'EPS', 'MPEG'})
+    signed = tuple(name for name in decoded if Image.OPEN[name][1] is not None)
+    return decoded, signed, frozenset(ending for ending, name in Image.registered_extensions().items() if name in decoded)
+
+
+def named_as_image(name: str) -> bool:
+    """Whether a file's name ends as an image's does."""
+    return os.path.splitext(name)[1].lower() in formats()[2]
+
+
+def header(file, where: str) -> Header:
+    """The header of an encoded image (a path or an open binary file). Raises SourceError, with `where`, for what is refused or no image."""
+    try:
+        with _opened(file, where) as picture:
+            marks = []
+            if picture.has_transparency_data:
+                marks.append('transparent')
+            if _orientation(picture) != 1:
+                marks.append('turned')
+            if getattr(picture, 'is_animated', False):
+                marks.append('frames')
+            if picture.mode == 'CMYK':
+                marks.append('cmyk')
+            width, height = picture.size
+            # Pillow gives a TIFF's size upright already.
+            if _orientation(picture) > 4 and picture.format != 'TIFF':
+                width, height = height, width
+            return Header(height, width, MODES[picture.mode], tuple(marks))
+    except SourceError:
+        raise
+    except Exception as error:  # anything can be raised by the parser of a damaged file
+        raise _unreadable(where, error) from error
+
+
+def is_image(file) -> bool:
+    """Whether an open binary file whose name says nothing begins as an image that Pillow decodes."""
+    try:
+        with Image.open(file, formats=formats()[1]) as picture:
+            return min(picture.size) > 0
+    except Exception:  # as above; whatever cannot be told to be an image is none
+        return False
+
+
+def decoded(file, channels: int, where: str, upright: bool) -> np.ndarray:
+    """uint8 (H, W, C) of an encoded image, C = `channels` (1 or 3). upright: turned as its EXIF orientation says.
+
+    Raises SourceError, with `where` naming the file, for what is refused or damaged.
+    """
+    try:
+        with _opened(file, where) as picture:
+            turned, mode = upright and _orientation(picture) != 1, 'L' if channels == 1 else 'RGB'
+            if picture.has_transparency_data:
+                layer = picture.convert('RGBA')
+                flat = Image.alpha_composite(Image.new('RGBA', layer.size, GROUND), layer).convert(mode)
+            else:
+                flat = picture.convert(mode)
+            if turned and picture.format != 'TIFF':  # Pillow turns a TIFF as it loads it
+                flat = flat.transpose(_UPRIGHT[_orientation(picture)])
+            pixels = np.asarray(flat)
+    except SourceError:
+        raise
+    except Exception as error:  # as in `header`
+        raise _unreadable(where, error) from error
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def _unreadable(where, error):
+    # A message of Pillow's own may name the file again, or an object of this process.
+    reason = 'it is no image in a format that is known' if isinstance(error, Image.UnidentifiedImageError) else plain(error)
+    return SourceError(f'{plain(where)} cannot be read as an image: {reason or type(error).__name__}.')
+
+
+def _opened(file, where):
+    picture = Image.open(file, formats=formats()[0])
+    width, height = picture.size
+    refusal = None
+    if not 0 < width * height <= PIXELS:
+        refusal = f'it claims {width} x {height} px, and at most {PIXELS} pixels are read'
+    elif picture.mode not in MODES:
+        refusal = f'images of mode {picture.mode} are not read; convert it to 8 bits per channel'
+    elif any(';16' in str(tile[3]) for tile in picture.tile):
+        refusal = 'images with 16 bits per channel are not read; convert it to 8 bits per channel'
+    if refusal:
+        picture.close()
+        raise SourceError(f'{plain(where)}: {refusal}.')
+    return picture
+
+
+def _orientation(picture) -> int:
+    """1 (upright) to 8, as EXIF numbers them; 1 where there is none that can be read.
+
+    Of a PNG only what stands before the pixels counts, because looking further would decode it.
+    """
+    if picture.format == 'PNG' and not {'exif', 'Raw profile type exif'} & set(picture.info):
+        return 1
+    try:
+        value = picture.getexif().get(_ORIENTATION, 1)
+    except Exception:  # a damaged EXIF block does not make an image unreadable
+        return 1
+    return value if value in range(1, 9) else 1

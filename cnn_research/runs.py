@@ -1,0 +1,148 @@
+"""Whose run a workdir holds, told by its records, and whether a training may go on there."""
+
+import contextlib
+import errno
+import pathlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import filelock
+
+from cnn_research import checkpoints, journal, records
+from cnn_research import config as configs
+from cnn_research.errors import ArchitectureError, CheckpointError, ConfigError, TrialError
+
+
+class Busy(TrialError):
+    """Another process trains in the workdir; its lock is the kernel's, which frees it when that process ends, however it ends."""
+
+
+class Identity(NamedTuple):
+    """A run's key, the protocol that it is tested by, and [key, step] of each training with other learning rates that it went on from."""
+
+    key: str
+    protocol: str
+    continued: list[list]
+
+
+class Begun(NamedTuple):
+    """What stands in a workdir. told: what the newest checkpoint that can be read, or else the result, says of its run, None without any;
+    config: {dotted name: value} as saved, None where it is missing or not that of the run; problems: why."""
+
+    workdir: pathlib.Path
+    told: dict | None
+    config: dict[str, Any] | None
+    result: dict | None
+    problems: tuple[str, ...]
+
+
+def begun(workdir) -> Begun:
+    """What stands in a workdir, as far as its records are what was written."""
+    workdir, problems, told, result, config = pathlib.Path(workdir), [], None, None, None
+    for step in reversed(checkpoints.steps(workdir)):
+        with contextlib.suppress(CheckpointError):
+            told = checkpoints.manifest(workdir, step)
+            break
+    try:
+        result = journal.result(workdir)
+    except CheckpointError as error:
+        problems.append(f'{error} The result is measured again.')
+    told = told or result
+    if told or checkpoints.steps(workdir):
+        try:
+            config = configs.read(workdir)
+            if told and configs.decisive(config) != told.get('config'):
+                config = None
+                problems.append(f'{workdir / configs.FILE} is not the config that its run was trained with.')
+        except CheckpointError as error:
+            problems.append(str(error))
+    return Begun(workdir, told, config, result, tuple(problems))
+
+
+def going_on(there: Begun, config, key: str, total: int) -> int | None:
+    """None where the workdir is free or holds this run; the step from which a finished, shorter run is gone on with.
+
+    A run is shorter where nothing but lengths within its schedule differ. ConfigError for a workdir that holds another run.
+    """
+    if there.told is None and there.config is None or there.told and there.told.get('key') == key:
+        return None
+    elsewhere = f'{there.workdir} holds a run {{}}; choose another workdir.'
+    if there.config is None:
+        raise ConfigError(f'{there.problems[-1]} {elsewhere.format("with other settings or data than this one")}')
+    new, differing = configs.flat(config), []
+    for name in configs.DECISIVE:
+        if name == 'architecture_json' and _architectures_differ(there.config, new):
+            differing.append('architecture')
+        elif name != 'architecture_json' and there.config.get(name) != new[name]:
+            differing.append(name)
+    lengths = differing and all(name.startswith('schedule.') and name not in _NO_LENGTH for name in differing)
+    if lengths and there.result and there.result['step'] < total:
+        return there.result['step']
+    if differing:
+        name = differing[0]
+        old, wanted = (values.get(name) for values in (there.config, new))
+        longer = ' (a finished run can be gone on with, by more steps alone)' if lengths else ''
+        raise ConfigError(elsewhere.format(f'with {name}={old!r}, not {wanted!r}{longer}'))
+    if there.told:
+        raise ConfigError(elsewhere.format('on other data, or of another version of this code'))
+    return None
+
+
+_NO_LENGTH = ('schedule.kind', 'schedule.factor', 'schedule.patience')
+
+
+def _architectures_differ(old, new) -> bool:
+    try:
+        return configs.network_of(old) != configs.network_of(new)
+    except ArchitectureError:
+        return True
+
+
+@contextlib.contextmanager
+def claimed(workdir: pathlib.Path) -> Iterator[None]:
+    """Holds the workdir while it is trained in; Busy where another process holds it."""
+    # Without the kernel's locks none is held: a lock file that outlives its owner would stop the work, and trials.shard parts it.
+    lock = filelock.FileLock(workdir / 'lock', blocking=False, fallback_to_soft=False)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
+                raise
+    except filelock.Timeout:
+        raise Busy(f'another process trains in {workdir}; wait for it, or choose another workdir.') from None
+    except OSError as error:
+        raise ConfigError(f'the workdir {workdir} cannot be used ({error.strerror}); choose a folder that can be written.') from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def finished(workdir, key: str, protocol: str | None = None) -> dict | None:
+    """The result of a finished run with this key, tested by a protocol of `tasks.protocol`, by default the last one; None without one.
+
+    CheckpointError where its records are not what was written. Its 'views' say how the test images were seen.
+    """
+    result = journal.result(workdir)
+    if result is None or result['key'] != key:
+        return None
+    if protocol in (None, result['protocol']):
+        return result
+    try:
+        tested = records.read(_evaluation(pathlib.Path(workdir), protocol))
+    except CheckpointError:
+        return None
+    return {**result, **tested['result']} if tested.get('key') == key else None
+
+
+def write_result(workdir: pathlib.Path, identity: Identity, result: dict, tested: dict) -> dict:
+    """Writes and gives back the result; tested: its part that depends on the protocol, which is also kept by itself."""
+    records.write(_evaluation(workdir, identity.protocol), {'key': identity.key, 'result': tested})
+    records.write(workdir / journal.RESULT, {**result, **tested, 'metrics': journal.mark(workdir)})
+    return journal.result(workdir)
+
+
+def _evaluation(workdir: pathlib.Path, protocol: str) -> pathlib.Path:
+    return workdir / 'evaluations' / f'test-{protocol}.json'

@@ -1,0 +1,78 @@
+"""A trained network that takes images as a source gives them."""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+
+from cnn_research import tasks
+from cnn_research.architecture import Architecture
+from cnn_research.data import augment, stream
+from cnn_research.errors import SourceError
+from cnn_research.models.network import Network, check_taps
+
+_BATCH = 200  # images at once
+
+
+class Trained(NamedTuple):
+    """A trained network: variables {'params', 'preprocessing'} go to Network.apply and evaluate.
+
+    class_names: what its outputs mean, () where nobody wrote it down. image_shape: (H, W, C) of the images that it learned from, before
+    data.resize; None where they differed in size or it is not known. notes: what should be said beside its numbers, such as that it is not
+    the newest state.
+    """
+
+    architecture: Architecture
+    variables: dict
+    config: ml_collections.ConfigDict
+    step: int
+    class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    image_shape: tuple[int, int, int] | None = None
+
+    def predict(self, images) -> np.ndarray:
+        """Probabilities (B, classes), float32, of raw images: the softmax of the network's outputs, in the order of `class_names`.
+
+        images: uint8 (B, H, W, C), or a list of (H, W, C) of any sizes, C = 1 for grey. They are scaled as in the training (other images
+        to the size of those that it learned from), and the centre is seen. SourceError for any other images.
+        """
+        top = self.architecture.layers[-1].name
+        return np.asarray(jax.nn.softmax(self.features(images, (top,))[top].astype(np.float32)))
+
+    def features(self, images, taps: Sequence[str]) -> dict[str, np.ndarray]:
+        """{tap: (B, h, w, maps) or (B, units)} of raw images as `predict` takes them; ArchitectureError for an unknown tap."""
+        check_taps(self.architecture, taps)
+        images = self._checked(images)
+        network, parts = tasks.network(self.config), []
+        for start in range(0, len(images), _BATCH):
+            parts.append(_seen(network, tuple(taps))(self.variables, np.stack(images[start : start + _BATCH])))
+        return {tap: np.concatenate([np.asarray(part[tap]) for part in parts]) for tap in taps}
+
+    def _checked(self, images) -> list[np.ndarray]:
+        """The images, scaled; they must be as a source gives them."""
+        images = [np.asarray(image) for image in images]
+        channels = self.architecture.input_shape[2]
+        if not images:
+            raise SourceError('there are no images; give uint8 (B, H, W, C).')
+        for image in images:
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in {1, channels} or 0 in image.shape:
+                raise SourceError(
+                    f'an image is {image.dtype} {image.shape}; give a batch of raw images, uint8 (B, H, W, C) with C = '
+                    f'{"1" if channels == 1 else f"1 or {channels}"}: preprocessing is done inside.'
+                )
+        shapes = {image.shape for image in images}
+        resize = tasks.resize_of(self.config, shapes.pop() if len(shapes) == 1 else None, self.image_shape)
+        images = [stream.resized(image, resize) for image in images] if resize else images
+        return [np.repeat(image, channels, axis=2) if image.shape[2] < channels else image for image in images]
+
+
+@functools.lru_cache(maxsize=8)
+def _seen(network: Network, taps: tuple[str, ...]):
+    def run(variables, images):
+        seen = augment.prepare(images, variables['preprocessing'], network.architecture.input_shape)
+        return network.apply({'params': variables['params']}, seen, taps=taps, method='features')
+
+    return jax.jit(run)
