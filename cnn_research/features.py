@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_research import checkpoints, evaluate, parallel, tasks
+from cnn_research import evaluate, files, parallel, tasks
 from cnn_research.data import augment, stream
 from cnn_research.data.sources import Source
 from cnn_research.models.network import Network, check_taps
@@ -115,13 +115,9 @@ def kept(folder: pathlib.Path, taps: Sequence[str], compute: Callable[[Sequence[
         return note.is_file() and (folder / f'{tap}.npy').is_file() and note.read_text() == _digest(folder / f'{tap}.npy')
 
     missing = [tap for tap in taps if not there(tap)]
-    if missing:
-        folder.mkdir(parents=True, exist_ok=True)
     for tap, array in compute(missing).items() if missing else ():
-        partial = folder / f'.{tap}.partial.npy'
-        np.save(partial, array)
-        partial.replace(folder / f'{tap}.npy')
-        checkpoints.write_text(folder / f'{tap}.sha256', _digest(folder / f'{tap}.npy'))
+        files.write(folder / f'{tap}.npy', lambda file, array=array: np.save(file, array))
+        files.write(folder / f'{tap}.sha256', _digest(folder / f'{tap}.npy'))
     return {tap: np.load(folder / f'{tap}.npy', mmap_mode='r') for tap in taps}
 
 

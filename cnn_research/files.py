@@ -37,6 +37,23 @@ def write(path: str | os.PathLike, content: str | bytes | Callable[[BinaryIO], A
             partial.unlink(missing_ok=True)
 
 
+def check_writable(folder: str | os.PathLike) -> None:
+    """WriteError where nothing can be written in a folder, which is made: before the work whose end would be written there."""
+    mark = pathlib.Path(folder) / f'.{secrets.token_hex(6)}.partial'
+    write(mark, ' ')
+    mark.unlink(missing_ok=True)
+
+
+def append(path: str | os.PathLike, line: str) -> None:
+    """One more line of a log; WriteError as in `write`."""
+    try:
+        pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with open(path, 'a', encoding='utf-8') as file:
+            file.write(f'{line}\n')
+    except OSError as error:
+        raise refused(path, error) from None
+
+
 def refused(path: str | os.PathLike, error: OSError) -> WriteError:
     """What is said where a file cannot be written."""
     return WriteError(
@@ -66,12 +83,15 @@ def read_lines(path: str | os.PathLike, needs: Any = None) -> list[dict[str, Any
 def check(path: str | os.PathLike, found: Any, needs: Any, place: str = '') -> Any:
     """What was found in a file at a place, unless it is not what is needed: CheckpointError, naming the file and the field.
 
-    needs: a type, {field: the same of what must be in an object} or [the same of all members of a list]; float is any finite number.
+    needs: a type, {field: the same of what must be in an object}, [the same of all members of a list] or the ends of a range; float is any
+    finite number.
     """
-    kind = type(needs) if isinstance(needs, dict | list) else needs
+    kind = type(needs) if isinstance(needs, dict | list) else float if isinstance(needs, tuple) else needs
     fits = isinstance(found, int | float) if kind is float else isinstance(found, kind)
     if not fits or (kind in (int, float) and (isinstance(found, bool) or not math.isfinite(found))):
         raise CheckpointError(f'{path} is damaged: {place or "it"} is {_shown(found)}, not {_KINDS[kind]}.')
+    if isinstance(needs, tuple) and not needs[0] <= found <= needs[1]:
+        raise CheckpointError(f'{path} is damaged: {place or "it"} is {_shown(found)}, which is not from {needs[0]:g} to {needs[1]:g}.')
     for name, inner in needs.items() if isinstance(needs, dict) else ():
         inside = f'{place}.{name}' if place else name
         if name not in found:

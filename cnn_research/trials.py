@@ -79,12 +79,18 @@ def grid(text: str) -> list[dict[str, str]]:
     for part in filter(None, map(str.strip, text.split(';'))):
         name, equals, values = (word.strip() for word in part.partition('='))
         values = [value.strip() for value in values.split(',')]
-        if not equals or not all(values) or len(set(values)) < len(values) or name in [axis[0] for axis in axes]:
+        if not equals or not all(values) or name in [axis[0] for axis in axes]:
             raise ConfigError(f"trials.grid={text!r} cannot be read; write 'optimizer.learning_rate=0.01,0.03; data.batch_size=32,128'.")
         if name == 'seed':
             raise ConfigError('trials.grid names seed; trials.seeds=5 trains five of each row.')
         if name not in configs.BY_NAME:
             raise configs.unknown_field(name, configs.BY_NAME)
+        known: dict[Any, str] = {}
+        for value in values:
+            read = configs.flat(configs.update(configs.default(), {name: value}))[name]
+            if read in known:
+                raise ConfigError(f'trials.grid names {name}={known[read]} twice, the second time as {value}; leave one out.')
+            known[read] = value
         axes.append((name, values))
     return [dict(zip([name for name, _ in axes], point, strict=True)) for point in itertools.product(*(values for _, values in axes))]
 
@@ -285,12 +291,17 @@ def records_of(folder: pathlib.Path) -> tuple[dict[str, Any], list[Record]]:
     """
     if not (folder / 'plan.json').is_file():
         raise ConfigError(f'{folder} holds no table: there is no plan.json in it. Name the workdir of an experiment that trains several.')
-    about = records.read(folder / 'plan.json')
+    about = records.read(folder / 'plan.json', {'trials': [_LISTED]})
     return about, [_record(folder, listed) for listed in about.pop('trials')]
 
 
+_LISTED = {'part': str, 'row': str, 'point': str, 'seed': int, 'key': str, 'protocol': str, 'reduced': bool}
+
+
 def _record(folder: pathlib.Path, listed: dict[str, Any]) -> Record:
-    named, protocol = dict(listed), listed['protocol']
+    named, protocol = {name: value for name, value in listed.items() if name in (*_LISTED, 'workdir')}, listed['protocol']
+    if not re.fullmatch(r'[\w-]+', listed['key']) or not isinstance(listed.get('workdir', ''), str):
+        raise CheckpointError(f'{folder / "plan.json"} is damaged: {listed["key"]!r} is no key of a trial, or its workdir no place.')
     workdir, key = pathlib.Path(named.pop('workdir', folder / 'trials' / listed['key'])), named['key']
     named.pop('protocol')
     now, result, config, error = state(workdir, key, protocol), None, {}, ''
@@ -304,6 +315,11 @@ def _record(folder: pathlib.Path, listed: dict[str, Any]) -> Record:
         error = _known(workdir / 'error.json').get('error', 'why is not known: error.json is damaged')
     run, seconds = _known(workdir / 'run.json'), journal.seconds(workdir)
     return Record(**named, workdir=workdir, state=now, error=error, config=config, result=result, run=run, seconds=seconds)
+
+
+def inside(error: Exception | str, home: pathlib.Path) -> str:
+    """What is wrong with a file of a workdir, without the workdir's own place."""
+    return str(error).replace(f'{home}/', '').rstrip('.')
 
 
 def _known(path: pathlib.Path) -> dict[str, Any]:

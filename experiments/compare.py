@@ -5,7 +5,8 @@
     python -m experiments.compare --runs='runs/cifar10/18pct-*' --out=results/cifar10
 
 --runs=PATTERN names workdirs (several patterns: separated by commas), --out=NAME writes NAME.csv and NAME.md, else the table is printed,
---title=TEXT stands above it. Runs that differ in their seed alone are one row. Nothing is trained, and nothing typed by hand.
+--title=TEXT stands above it. Runs that differ in their seed alone are one row; what is damaged is left out and named. Nothing is
+trained, and nothing typed by hand.
 """
 
 import glob
@@ -17,9 +18,10 @@ import sys
 from absl import flags
 
 from cnn_research import config as configs
-from cnn_research.errors import ConfigError
+from cnn_research import files, journal
+from cnn_research.errors import CheckpointError, ConfigError, ResearchError
 from cnn_research.reporting import published, tables
-from experiments.launch import command, progress
+from experiments.launch import command, outcome, progress
 
 FLAGS = flags.FlagValues()  # of this command alone, so that commands can be imported together
 _RUNS = flags.DEFINE_string('runs', 'runs/train/*', 'Workdirs, as patterns separated by commas.', flag_values=FLAGS)
@@ -55,19 +57,25 @@ _COLUMNS = (
 
 
 def read(workdir: pathlib.Path) -> dict:
-    """The records of one finished run."""
+    """The records of one finished run; its config as {dotted name: value}. ResearchError for what is missing or damaged."""
     missing = [name for name in ('config.json', 'run.json', 'timing.jsonl', 'metrics.jsonl') if not (workdir / name).is_file()]
     if missing:
         raise ConfigError(f'{workdir} lacks {", ".join(missing)}; only runs of experiments.train can be compared.')
-    result, config, record = (json.loads((workdir / f'{name}.json').read_text()) for name in ('result', 'config', 'run'))
-    timing = [json.loads(line)['seconds'] for line in (workdir / 'timing.jsonl').read_text().splitlines()]
-    history = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    result = files.check(workdir / 'result.json', journal.result(workdir), outcome.TEST)
+    files.check(workdir / 'result.json', result.get('holdout', {}), outcome.TEST['test'] if 'holdout' in result else {}, 'holdout')
+    config = outcome.config(workdir, configs.read(workdir))
+    timing = files.read_lines(workdir / 'timing.jsonl', {'seconds': float})
+    history = files.read_lines(workdir / 'metrics.jsonl', {'epoch': float})
+    for name, lines in {'timing': timing, 'metrics': history}.items():
+        if not lines:
+            raise CheckpointError(f'{workdir / name}.jsonl is damaged: it holds no line.')
     return {
         'workdir': workdir,
         'result': result,
-        'config': config,
-        'record': record,
-        'seconds': sum(timing),
+        'config': configs.flat(config),
+        'parameters': configs.network(config).parameters,
+        'record': files.read_json(workdir / 'run.json', outcome.RUN),
+        'seconds': sum(line['seconds'] for line in timing),
         'epochs': history[-1]['epoch'],
     }
 
@@ -77,9 +85,7 @@ def rows(runs: list[dict]) -> tuple[list[dict], list[str]]:
     groups: dict[str, list[dict]] = {}
     for run in runs:
         decisive = {
-            k: v
-            for k, v in configs.flat(run['config']).items()
-            if (k in configs.DECISIVE or k in ('data.name', 'evaluate.views')) and k != 'seed'
+            k: v for k, v in run['config'].items() if (k in configs.DECISIVE or k in ('data.name', 'evaluate.views')) and k != 'seed'
         }
         groups.setdefault(json.dumps(decisive, sort_keys=True), []).append(run)
     made, sources = [], []
@@ -89,48 +95,52 @@ def rows(runs: list[dict]) -> tuple[list[dict], list[str]]:
         for one, other in itertools.pairwise(group):
             if one['config']['seed'] == other['config']['seed']:
                 raise ConfigError(f'{one["workdir"]} and {other["workdir"]} are the same run twice; name one of them.')
-        net = configs.network(configs.update(configs.default(), configs.flat(config)))
         test = [100 * run['result']['test']['top1_error'] for run in group]
+        architecture = config['architecture']
         row = {
-            'network': config['architecture'],
-            'loss': config['loss']['name'].replace('_', ' '),
-            'parameters': net.parameters,
+            'network': architecture,
+            'loss': config['loss.name'].replace('_', ' '),
+            'parameters': first['parameters'],
             'epochs': round(first['epochs'], 1),
             'error': test,
             'holdout': [100 * run['result']['holdout']['top1_error'] for run in group if 'holdout' in run['result']],
             'minutes': sum(run['seconds'] for run in group) / len(group) / 60,
         }
-        paper = PAPERS.get((config['data']['name'], config['architecture'].split()[0]))
-        if paper and ' ' not in config['architecture'] and not config['data']['examples']:
+        paper = PAPERS.get((config['data.name'], architecture.partition(' ')[0]))
+        if paper and ' ' not in architecture and not config['data.examples']:
             number = published.published(*paper[:3])
             row |= {'paper': number.value, 'difference': sum(test) / len(test) - number.value, 'note': paper[3]}
         made.append(row)
-        seeds = ', '.join(str(run['config']['seed']) for run in group)
-        line = progress.elsewhere(first['record']['command'], 'config.seed')
-        record = first['record']
-        sources.append(f'- {config["architecture"]}: `{line}`, seeds {seeds}; {record["machine"]}; {record["versions"]}; {record["date"]}')
+        seeds, record = ', '.join(str(run['config']['seed']) for run in group), first['record']
+        line = tables.code(progress.elsewhere(record['command'], 'config.seed'))
+        about = tables.escaped(f'{record["machine"]}; {record["versions"]}; {record["date"]}')
+        sources.append(f'- {tables.escaped(architecture)}: {line}, seeds {seeds}; {about}')
     return made, sources
 
 
 def main() -> None:
     found = [pathlib.Path(p) for pattern in _RUNS.value.split(',') for p in sorted(glob.glob(pattern))]
-    runs = [read(path) for path in found if (path / 'result.json').is_file()]
+    runs, damaged = [], []
+    for path in [path for path in found if (path / 'result.json').is_file()]:
+        try:
+            runs.append(read(path))
+        except ResearchError as error:
+            damaged.append(error)
+    if damaged and not runs:
+        raise damaged[0]
     if not runs:
         raise ConfigError(f'--runs={_RUNS.value!r} matches no finished run; a finished run holds result.json.')
     made, sources = rows(runs)
+    sources += [f'- left out: {tables.escaped(str(error))}' for error in damaged]
     table = tables.Table([column for column in _COLUMNS if any(row.get(column.key) for row in made)], made)
-    text = (
-        f'# {_TITLE.value}\n\n{tables.to_markdown(table)}\nRendered from the records of the finished runs ({len(runs)}):\n\n'
-        + '\n'.join(sources)
-        + '\n'
-    )
+    said = f'Rendered from the records of the finished runs ({len(runs)}):\n\n' + '\n'.join(sources)
+    text = f'# {tables.escaped(_TITLE.value)}\n\n{tables.to_markdown(table)}\n{said}\n'
     if not _OUT.value:
         sys.stdout.write(text)
         return
     out = pathlib.Path(_OUT.value)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_name(f'{out.name}.csv').write_text(tables.to_csv(table))
-    out.with_name(f'{out.name}.md').write_text(text)
+    files.write(out.parent / f'{out.name}.csv', tables.to_csv(table))
+    files.write(out.parent / f'{out.name}.md', text)
 
 
 if __name__ == '__main__':

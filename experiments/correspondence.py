@@ -15,7 +15,6 @@ from cnn_research import checkpoints, tasks
 from cnn_research.data import clutter
 from cnn_research.errors import ConfigError
 from cnn_research.fields import Field
-from cnn_research.models.network import check_taps
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.studies.looking.correspondence import OBJECT, RANDOM, correspondence, read_boxes
 from cnn_research.studies.looking.figures import correspondence as drawing
@@ -58,7 +57,7 @@ def _groups(given, architecture, source) -> list[tuple[np.ndarray, dict[str, np.
 
 def check(given, architecture, source) -> None:
     """ResearchError for a tap or boxes that are not there."""
-    check_taps(architecture, looking.listed(given.options.correspondence.taps))
+    looking.taps(architecture, given.options.correspondence.taps, 'correspondence.taps')
     _groups(given, architecture, source)
 
 
@@ -78,9 +77,10 @@ def _signs(trained: checkpoints.Trained, seen, taps: list[str], colour: float) -
 
 
 def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcome.Page:
-    taps, groups = looking.listed(given.options.correspondence.taps), _groups(given, looked.trained.architecture, looked.source)
+    options, architecture = given.options.correspondence, looked.trained.architecture
+    taps, groups = looking.taps(architecture, options.taps, 'correspondence.taps'), _groups(given, architecture, looked.source)
     seen = [(gallery.pictures(looked, images), boxes) for images, boxes in groups]
-    colour = given.options.correspondence.colour
+    colour = options.colour
     trained = [looked.trained, *(looking.network(given, home) for home in looking.workdirs(given)[1:])]
     changes: dict[str, dict[str, np.ndarray]] = {}
     found = [_signs(one, seen, taps, colour) for one in trained]

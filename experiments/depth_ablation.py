@@ -26,6 +26,7 @@ FIELDS = (
     Field('depth.rows', 'all', "'deck': the five rows of the deck only", ('all', 'deck')),
     *duration('lesion', 'length of every refit (0 in all units = no lesions)', epochs=2),
 )
+reads = depth.LABELS.__contains__  # whether a row is one of the published table's
 
 
 def _error(config, variables, source, views='centre') -> float:
@@ -43,7 +44,7 @@ def _refits(given: command.Command, rows: dict[str, dict], grown: list[trials.Tr
         net = configs.network(configs.check(configs.update(given.config, rows[row])))
 
         def load():
-            whole = checkpoints.load(trained.workdir)
+            whole = sweep.begun_with(given, trained, grown)
             return lesions.kept(whole.architecture, net, whole.variables['params'])
 
         return tasks.Start(f'refit of {trained.key}', load)
@@ -134,7 +135,8 @@ def render(book: pages.Book) -> pages.Rendered:
 
 
 def main(given: command.Command) -> None:
-    rows = {row: how for row, how in given.recipe.rows.items() if given.options.depth.rows == 'all' or row in depth.DECK}
+    rows = plans.rows(given, FIELDS, lambda row: reads(row) and depth.base_of(row) in given.recipe.rows)
+    rows = {row: how for row, how in rows.items() if given.options.depth.rows == 'all' or row in depth.DECK}
     grown = trials.plan(rows, given.config, given.options, given.workdir)
     lesioned = any(given.options.lesion.values()) and not given.options.trials.grid
     refits = _refits(given, rows, grown) if lesioned else []

@@ -10,6 +10,7 @@ source, by default the test images that the run reports on, --data_dir the folde
 """
 
 import glob
+import pathlib
 import sys
 
 from absl import flags
@@ -17,7 +18,7 @@ from absl import flags
 from cnn_research import checkpoints, evaluate, memory, tasks
 from cnn_research import config as configs
 from cnn_research.data.sources import open_source
-from cnn_research.errors import ConfigError
+from cnn_research.errors import ConfigError, ResearchError
 from cnn_research.reporting import tables
 from experiments.launch import command
 
@@ -28,19 +29,37 @@ _SPLIT = flags.DEFINE_string('split', '', 'The split; by default the one that th
 _DATA_DIR = flags.DEFINE_string('data_dir', '', 'Folder of the TFDS sets; by default the one of the run.', flag_values=FLAGS)
 
 
+def _members(workdirs: list[str]) -> dict[str, checkpoints.Trained | ResearchError]:
+    """{workdir: its network, or what is wrong with it}; the error of the first where all are wrong."""
+    found: dict[str, checkpoints.Trained | ResearchError] = {}
+    for workdir in workdirs:
+        try:
+            found[workdir] = checkpoints.load(workdir)
+        except ResearchError as error:
+            found[workdir] = error
+    if all(isinstance(member, ResearchError) for member in found.values()):
+        raise next(iter(found.values()))
+    return found
+
+
 def main() -> None:
-    workdirs = [path for pattern in _RUNS.value.split(',') for path in sorted(glob.glob(pattern)) or [pattern]]
-    members = [checkpoints.load(workdir) for workdir in workdirs]
-    told = {(m.config.data.name, m.config.data.resize, m.config.loss.name) for m in members}
-    if len(told) > 1:
-        raise ConfigError(f'the runs of a committee must share data.name, data.resize and loss.name; these have {sorted(told)}.')
-    config = members[0].config
+    workdirs = [path for pattern in _RUNS.value.split(',') if pattern for path in sorted(glob.glob(pattern)) or [pattern]]
+    places = [pathlib.Path(workdir).resolve() for workdir in workdirs]
+    if not workdirs or len(set(places)) < len(places):
+        twice = next((path for path, place in zip(workdirs, places, strict=True) if places.count(place) > 1), 'no run')
+        raise ConfigError(f'--runs={_RUNS.value!r} names {twice}{" twice" if workdirs else ""}; name every run once.')
+    told = _members(workdirs)
+    members = {workdir: member for workdir, member in told.items() if not isinstance(member, ResearchError)}
+    shared = {(m.config.data.name, m.config.data.resize, m.config.loss.name) for m in members.values()}
+    if len(shared) > 1:
+        raise ConfigError(f'the runs of a committee must share data.name, data.resize and loss.name; these have {sorted(shared)}.')
+    config = next(iter(members.values())).config
     config = configs.update(config, {'data.dir': _DATA_DIR.value or config.data.dir})
     whole = _SPLIT.value
     source = open_source(config.data.name, whole, config.data.dir or None) if whole else tasks.sources(config)['test']
-    for member in members:
+    for member in members.values():
         memory.check_evaluation(configs.update(config, {'evaluate.views': _VIEWS.value}), member.architecture)
-    networks = [(tasks.network(member.config), member.variables) for member in members]
+    networks = {workdir: (tasks.network(member.config), member.variables) for workdir, member in members.items()}
 
     def row(name, chosen):
         result = evaluate.committee(
@@ -51,9 +70,11 @@ def main() -> None:
             key: None if value is None else 100 * value for key, value in percent.items()
         }
 
-    rows = [row(str(workdir), [network]) for workdir, network in zip(workdirs, networks, strict=True)]
-    if len(networks) > 1:
-        rows.append(row(f'committee of {len(networks)}', networks))
+    rows = [row(name, [networks[name]]) if name in networks else {'run': name, 'note': str(told[name])} for name in told]
+    if len(told) > len(members):
+        rows.append({'run': f'committee of {len(told)}', 'note': 'not evaluated: not every run could be read'})
+    elif len(networks) > 1:
+        rows.append(row(f'committee of {len(networks)}', list(networks.values())))
     columns = [
         tables.Column('run'),
         tables.Column('examples', format=',d'),
@@ -61,6 +82,7 @@ def main() -> None:
         tables.Column('top1', 'top-1 error, %', '.2f'),
         tables.Column('top5', 'top-5 error, %', '.2f'),
         tables.Column('class', 'mean class accuracy, %', '.2f'),
+        *([tables.Column('note')] if len(told) > len(members) else []),
     ]
     caption = f'{source.name} ({source.split}), {_VIEWS.value} view{"s" if _VIEWS.value == "ten" else ""}'
     sys.stdout.write(tables.to_markdown(tables.Table(columns, rows, caption)))

@@ -33,7 +33,7 @@ FIELDS = (
 
 
 def _taps(given, architecture) -> list[str]:
-    return looking.listed(given.options.features.taps) or activations.default_taps(architecture)
+    return looking.listed(given.options.features.taps, 'features.taps') or activations.default_taps(architecture)
 
 
 def check(given, architecture, source) -> None:

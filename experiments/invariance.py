@@ -11,7 +11,6 @@ of the original's features, and the probability of the true class. Leaves report
 import numpy as np
 
 from cnn_research.fields import Field
-from cnn_research.models.network import check_taps
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
 from cnn_research.studies.looking import invariance
@@ -37,11 +36,12 @@ RANGES = {
 def check(given, architecture, source) -> None:
     """ResearchError for an image or a tap that is not there."""
     gallery.numbers(given, source)
-    check_taps(architecture, looking.listed(given.options.invariance.taps))
+    looking.taps(architecture, given.options.invariance.taps, 'invariance.taps')
 
 
 def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcome.Page:
-    options, taps = given.options.invariance, looking.listed(given.options.invariance.taps)
+    options = given.options.invariance
+    taps = looking.taps(looked.trained.architecture, options.taps, 'invariance.taps')
     pictures = gallery.pictures(looked, gallery.numbers(given, looked.source))
     labels = gallery.classes(looked, pictures)
     rows, arrays, table = [], {}, []

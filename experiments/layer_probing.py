@@ -42,6 +42,7 @@ FIELDS = (
     Field('probe.folds', 5, 'of the cross-validation that chooses C', low=2),
     Field('probe.costs', '1e-6,3e-6,1e-5,3e-5,1e-4,3e-4,1e-3,3e-3,1e-2,3e-2,1e-1', 'values of C, the weight of the losses, to choose from'),
 )
+reads = frozenset({'network'}).__contains__  # whether a row is its table's
 
 
 def _sizes_and_costs(options) -> tuple[tuple[int, ...], tuple[float, ...]]:
@@ -50,12 +51,12 @@ def _sizes_and_costs(options) -> tuple[tuple[int, ...], tuple[float, ...]]:
     return sizes, configs.numbers(options['probe.costs'], 'probe.costs', float, low=1e-12)
 
 
-def _source(trial: trials.Trial, options):
+def _source(given: command.Command, trial: trials.Trial, options):
     """(source to probe, which of it the network learned from or None, the short side that images are scaled to)."""
-    data = trial.config.data
+    data, where = trial.config.data, given.config.data.dir or trial.config.data.dir or None
     own = options['probe.data'] in ('', data.name)
     splits = (data.train, data.test) if own else (options['probe.train'], options['probe.test'])
-    train, test = (open_source(options['probe.data'] or data.name, split, data.dir or None) for split in splits)
+    train, test = (open_source(options['probe.data'] or data.name, split, where) for split in splits)
     source = joined(train, test)
     learned = np.arange(source.num_examples) < train.num_examples if own else None
     return source, learned, tasks.resize_of(trial.config, source.image_shape, source.image_shape if own else None)
@@ -79,7 +80,7 @@ def _protocol(options, tap: str, trained: bool) -> str:
 def _measure(given: command.Command, first: trials.Trial, trial: trials.Trial, stop) -> None:
     """The outcomes of every tap of a network; untrained with the most images alone, of the pixels with the first network only."""
     options = configs.flat(given.options)
-    source, learned, resize = _source(trial, options)
+    source, learned, resize = _source(given, trial, options)
     own = _taps(trial.config, options)
     names = {(tap, seen): _protocol(options, tap, seen) for seen in (True, False) for tap in own}
     names |= {(features.PIXELS, True): _protocol(options, features.PIXELS, True)} if trial is first else {}
@@ -135,9 +136,10 @@ def main(given: command.Command) -> None:
     if options['trials.grid']:
         raise ConfigError('trials.grid does not go with layer_probing, whose table has one network; give each its own workdir.')
     named = [name.strip() for name in options['network'].split(',') if name.strip()]
-    networks = trials.adopted(named) if named else trials.plan(given.recipe.rows, given.config, given.options, given.workdir)
+    rows = {} if named else plans.rows(given, FIELDS, reads)
+    networks = trials.adopted(named) if named else trials.plan(rows, given.config, given.options, given.workdir)
     for trial in networks:
-        _taps(trial.config, options), _sizes_and_costs(options), _source(trial, options)
+        _taps(trial.config, options), _sizes_and_costs(options), _source(given, trial, options)
     if given.dry_run:
         print(plans.table(given, networks))
         return

@@ -10,17 +10,16 @@ steps themselves, which is fair without dropout and augmentation. The table show
 command again goes on where it was stopped.
 """
 
-import json
 import math
 import pathlib
 
 from cnn_research import config as configs
-from cnn_research import train
+from cnn_research import files, tasks, train
 from cnn_research.errors import ConfigError
 from cnn_research.journal import read_history
 from cnn_research.reporting import figures, page, tables
 from cnn_research.reporting.published import published
-from experiments.launch import command, progress
+from experiments.launch import command, outcome, plans, progress
 
 NONLINEARITIES = ('relu', 'tanh')
 TARGET = 0.25
@@ -29,7 +28,10 @@ TUNING_EPOCHS = 2.0
 
 def variant(config, nonlinearity: str, **values):
     """The config with every nonlinearity of its network replaced, and dotted fields set."""
-    layers = [layer for layer in configs.network(config).layers if any(stage.role == 'nonlinearity' for stage in layer.stages)]
+    net = configs.network(config)
+    layers = [layer for layer in net.layers if any(stage.role == 'nonlinearity' for stage in layer.stages)]
+    if not layers:
+        raise ConfigError(f'{net.name} has no nonlinearity that could be replaced; choose another architecture.')
     surgery = ' '.join(f'replaced({layer.number},nonlinearity={nonlinearity})' for layer in layers)
     return configs.update(config, {'architecture': f'{config.architecture} {surgery}', **values})
 
@@ -78,13 +80,14 @@ def tuned(config, workdir: pathlib.Path, watch, asked) -> list[tuple[float, floa
 def main(given: command.Command) -> None:
     base, asked = configs.check(given.config), command.stopper()
     plain = configs.update(base, {'architecture_json': ''})
-    if not base.data.holdout:
-        raise ConfigError('the learning rates are chosen on the holdout, but data.holdout=0; give it a share such as 0.1.')
+    if not base.data.holdout or 'holdout' not in tasks.sources(base):
+        share = base.data.holdout
+        raise ConfigError(f'the learning rates are chosen on the holdout, but data.holdout={share} holds out no example; give it 0.1, say.')
     if given.dry_run:
         print(
             f'tuning        {TUNING_EPOCHS:g} epochs at each learning rate of {rates(base)}, for each of {", ".join(NONLINEARITIES)}; then:'
         )
-        print('\n'.join(progress.plan(variant(plain, name)) for name in NONLINEARITIES))
+        print('\n'.join(plans.training(variant(plain, name)) for name in NONLINEARITIES))
         return
     rows, series = [], []
     for name in NONLINEARITIES:
@@ -112,16 +115,15 @@ def main(given: command.Command) -> None:
     )
     figure = figures.learning_curves(series, 'epoch', 'training error (%)')
     figures.save(figure, given.workdir / 'relu_tanh')
-    record = json.loads((given.workdir / 'run.json').read_text())
+    record = files.read_json(given.workdir / 'run.json', outcome.RUN)
     record['command'] = progress.elsewhere(record['command'])
     made = '\n'.join(f'- {key}: {record[key]}' for key in ('command', 'date', 'machine', 'versions'))
-    (given.workdir / 'relu_tanh.md').write_text(
-        f'# ReLU against tanh\n\n{lead}\n\n{tables.to_markdown(table)}\n![curves](relu_tanh.png)\n\n{made}\n'
-    )
-    (given.workdir / 'relu_tanh.csv').write_text(tables.to_csv(table))
+    text = f'# ReLU against tanh\n\n{lead}\n\n{tables.to_markdown(table)}\n![curves](relu_tanh.png)\n\n{made}\n'
+    files.write(given.workdir / 'relu_tanh.md', text)
+    files.write(given.workdir / 'relu_tanh.csv', tables.to_csv(table))
     caption = 'Training error, each point the mean over a quarter of an epoch.'
     sections = [('Epochs', tables.to_html(table)), ('Curves', page.figure_html(figure, caption))]
-    (given.workdir / 'report.html').write_text(page.page('ReLU against tanh', lead, sections, given.line))
+    files.write(given.workdir / 'report.html', page.page('ReLU against tanh', lead, sections, given.line))
     print(f'{lead} Report: {given.workdir / "report.html"}')
 
 

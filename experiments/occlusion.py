@@ -65,9 +65,14 @@ def _confined(looked: looking.Looked, square, tap: str, count: int) -> occlusion
     return occlusion.confinement(occlusion.occlude(looked.network, looked.variables, images, labels, tap, square), boxes)
 
 
+def _square(options, architecture) -> occlusion.Square:
+    return occlusion.Square(options.size or max(2, min(architecture.input_shape[:2]) // 4), options.stride, options.colour)
+
+
 def check(given, architecture, source) -> None:
-    """ResearchError for an image, a tap or a way down that is not there."""
+    """ResearchError for an image, a tap or a way down that is not there, or a square that is larger than the image."""
     gallery.numbers(given, source)
+    occlusion.check_square(_square(given.options.occlusion, architecture), architecture.input_shape)
     check_taps(architecture, [given.options.occlusion.tap])
     projection.projecting(architecture, 'deconvnet')
 
@@ -77,8 +82,8 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
     chosen = gallery.numbers(given, looked.source)
     pictures = gallery.pictures(looked, chosen)
     labels = gallery.classes(looked, pictures)
-    size = options.size or max(2, looked.trained.architecture.input_shape[0] // 4)
-    square = occlusion.Square(size, options.stride, options.colour)
+    square = _square(options, looked.trained.architecture)
+    size = square.size
     found = occlusion.occlude(looked.network, looked.variables, pictures.raw, labels, options.tap, square)
     projections = _projections(looked, options.tap, found.number, pictures, chosen)
     examples = [

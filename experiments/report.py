@@ -13,6 +13,7 @@ import pathlib
 
 from absl import flags
 
+from cnn_research import files
 from cnn_research.errors import ConfigError
 from experiments.launch import command, pages
 
@@ -23,7 +24,9 @@ _RESULTS = flags.DEFINE_string('results', '', 'A folder for the tables and figur
 
 
 def main() -> None:
-    workdirs = [pathlib.Path(part) for part in _WORKDIR.value.split(',') if part]
+    workdirs = [pathlib.Path(part.strip()) for part in _WORKDIR.value.split(',') if part.strip()]
+    if not workdirs:
+        raise ConfigError(f'--workdir={_WORKDIR.value!r} names no workdir; name one or several, separated by commas.')
     if _RESULTS.value:
         if len(workdirs) > 1 or _OUT.value:
             raise ConfigError('--results takes one --workdir and no --out; call it once for each workdir.')
@@ -31,7 +34,7 @@ def main() -> None:
         print(f'results: {_RESULTS.value}/README.md')
         return
     out = pathlib.Path(_OUT.value or workdirs[0] / 'report.html')
-    out.write_text(pages.report(workdirs))
+    files.write(out, pages.report(workdirs))
     print(f'report: {out}')
 
 

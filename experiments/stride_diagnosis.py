@@ -76,6 +76,14 @@ def _rows(book: pages.Book) -> list[stride.Row]:
     return rows
 
 
+def reads(row: str) -> bool:
+    """Whether a row names a cell."""
+    try:
+        return bool(stride.cell(row))
+    except ValueError:
+        return False
+
+
 def render(book: pages.Book) -> pages.Rendered:
     """The report's sections, and the tables and figures beside it, from the records alone."""
     bound = max((record.config['optimizer.max_rms'] for record in book.records if record.config), default=0.0)
@@ -87,7 +95,7 @@ def render(book: pages.Book) -> pages.Rendered:
 
 
 def main(given: command.Command) -> None:
-    planned = trials.plan(given.recipe.rows, given.config, given.options, given.workdir)
+    planned = trials.plan(plans.rows(given, FIELDS, reads), given.config, given.options, given.workdir)
     if given.dry_run:
         print(plans.table(given, planned))
         return

@@ -10,15 +10,13 @@ runs/train/FILE-SCALE), --dry_run prints the plan and does nothing. The same com
 seeds or a grid, the report is a table of all of them.
 """
 
-import json
-
 import numpy as np
 
-from cnn_research import checkpoints, evaluate, tasks, train, trials
+from cnn_research import checkpoints, evaluate, files, tasks, train, trials
 from cnn_research.data import stream
 from cnn_research.data.sources import subset
 from cnn_research.reporting import figures, page, tables
-from experiments.launch import command, pages, plans, progress, sweep
+from experiments.launch import command, outcome, pages, plans, progress, sweep
 
 FIELDS = trials.FIELDS
 SAMPLES = 18
@@ -54,8 +52,8 @@ def report(run: train.Run, line: str) -> str:
     columns += [tables.Column(name, format='.2f' if '%' in name else '.4f') for name, _, _ in quantities]
     table = tables.Table(columns, rows, 'At the end of training, every example counted once.')
     tables.write(table, run.workdir / 'result')
-    record = json.loads((run.workdir / 'run.json').read_text())
-    timing = [json.loads(text) for text in (run.workdir / 'timing.jsonl').read_text().splitlines()]
+    record = files.read_json(run.workdir / 'run.json', outcome.RUN)
+    timing = files.read_lines(run.workdir / 'timing.jsonl', {'seconds': float})
     facts = [
         ('architecture', net.name),
         ('parameters', f'{net.parameters:,}'),
@@ -73,7 +71,7 @@ def report(run: train.Run, line: str) -> str:
     sections.append(('Learning curves', show('error', error, f'Top-1 error. {noted}') + show('loss', loss, f'Loss. {noted}')))
     kernel = trained.variables['params'].get('layer1', {}).get('convolution', {}).get('kernel')
     if kernel is not None:
-        np.savez(run.workdir / 'layer1.npz', kernel=kernel)
+        files.write(run.workdir / 'layer1.npz', lambda file: np.savez(file, kernel=kernel))
         caption = f'The {kernel.shape[-1]} layer-1 filters, {kernel.shape[0]}x{kernel.shape[1]}, at the end, each scaled by itself.'
         sections.append(('Layer-1 filters', show('layer1', figures.filter_grid(kernel), caption)))
     images, _ = chosen.read(np.arange(SAMPLES))
@@ -93,6 +91,11 @@ def report(run: train.Run, line: str) -> str:
         sections.append(('About clutter', page.text_html(about)))
     lead = f'{net.name} trained on {test.name}: {100 * result["test"]["top1_error"]:.2f} % test error.'
     return page.page(f'Training {net.name.split()[0]} on {test.name}', lead, sections, line)
+
+
+def reads(row: str) -> bool:
+    """Whether a row can be the label of a recipe."""
+    return bool(row)
 
 
 def render(book: pages.Book) -> pages.Rendered:
@@ -135,7 +138,7 @@ def main(given: command.Command) -> None:
         print(plans.training(given.config))
         return
     run = train.fit(given.config, given.workdir, watch=progress.Progress(given), stop=command.stopper())
-    (run.workdir / 'report.html').write_text(report(run, given.line))
+    files.write(run.workdir / 'report.html', report(run, given.line))
     print(f'test error {100 * run.result["test"]["top1_error"]:.2f} %; report: {run.workdir / "report.html"}')
 
 

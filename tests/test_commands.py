@@ -128,6 +128,26 @@ def test_a_bug_keeps_its_traceback():
         command.guarded('train', broken)()
 
 
+def test_an_interrupt_with_nothing_to_save_is_no_traceback(capsys, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    ended = []
+    monkeypatch.setattr(os, '_exit', ended.append)
+    command.guarded('train', interrupted)()
+    assert ended == [130] and 'interrupted' in one_line(capsys, 'train')
+
+
+def test_an_interrupt_while_a_command_is_imported_is_no_traceback(environment):
+    line = [sys.executable, '-X', 'importtime', '-m', 'experiments.describe']
+    running = subprocess.Popen(line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while 'cnn_research' not in (read := running.stderr.readline()):
+        assert read, 'it ended by itself'
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert (running.returncode, out) == (130, '') and 'Traceback' not in err
+
+
 def test_stopped_by_a_signal_it_goes_on_and_leaves_a_report(environment, tmp_path):
     workdir = tmp_path / 'run'
     arguments = [*SMALL, '--config.schedule.steps=200', f'--workdir={workdir}']

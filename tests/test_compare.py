@@ -1,13 +1,12 @@
 """Tables rendered from the records of runs."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
+import finished
 import pytest
 
-from cnn_research import config as configs
 from experiments import compare
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -16,14 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def recorded(folder, seed, error, **changes):
     """A finished run as `fit` and the train command leave it, with a test error of `error`."""
     values = {'architecture': 'lenet5', 'loss.name': 'radial_basis', 'data.name': 'mnist', 'seed': seed, **changes}
-    config = configs.check(configs.update(configs.default(), values))
-    folder.mkdir(parents=True)
-    (folder / 'config.json').write_text(json.dumps(config.to_dict()))
-    (folder / 'result.json').write_text(json.dumps({'key': 'k', 'test': {'top1_error': error}}))
     line = f"python -m experiments.train --config=configs/lenet5.py:mnist --config.seed={seed} --workdir={folder} '--config.data.dir=/x y'"
-    (folder / 'run.json').write_text(json.dumps({'command': line, 'machine': 'a machine', 'versions': 'jax 0', 'date': '2026-01-01'}))
-    (folder / 'timing.jsonl').write_text('{"step": 1, "seconds": 60}\n{"step": 2, "seconds": 30}\n')
-    (folder / 'metrics.jsonl').write_text('{"step": 1, "epoch": 0.5}\n{"step": 2, "epoch": 1.0}\n')
+    finished.recorded(folder, 'k', values, {**finished.RUN, 'command': line}, test=finished.error(error))
     return compare.read(folder)
 
 

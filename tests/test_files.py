@@ -6,10 +6,14 @@ import os
 import pathlib
 import threading
 
+import numpy as np
 import pytest
 
-from cnn_research import files
+from cnn_research import features, files
 from cnn_research.errors import CheckpointError, WriteError
+from cnn_research.reporting import figures
+from cnn_research.reporting.shelf import Shelf
+from cnn_research.reporting.tables import Column, Table
 
 DAMAGED = {
     'missing': None,
@@ -42,6 +46,8 @@ def test_a_field_of_another_kind_is_named(value, tmp_path):
     path.write_text(json.dumps({'test': {'error': value}}))
     with pytest.raises(CheckpointError, match=r'test\.error is .*, not a finite number'):
         files.read_json(path, {'test': {'error': float}})
+    with pytest.raises(CheckpointError, match=r'test\.error is 1\.5, which is not from 0 to 1'):
+        files.check(path, {'test': {'error': 1.5}}, {'test': {'error': (0, 1)}})
     with pytest.raises(CheckpointError, match=r'test\.loss is missing'):
         files.read_json(path, {'test': {'loss': float}})
     path.write_text(json.dumps({'test': {'error': 1, 'more': value}}))
@@ -63,6 +69,36 @@ def test_what_cannot_be_written_leaves_what_was_there(where, tmp_path, monkeypat
         files.write(path, 'after')
     assert str(path) in str(told.value) and '\n' not in str(told.value)
     assert (tmp_path / 'kept').read_text() == 'before' and sorted(p.name for p in tmp_path.iterdir()) == ['folder', 'kept']
+
+
+def place(path):
+    return Shelf(path, 'x', ())
+
+
+TABLE = Table([Column('a')], [{'a': 1}])
+WRITERS = {
+    'a table': lambda path: place(path).table('t', TABLE),
+    'a figure': lambda path: place(path).figure('f', figures.learning_curves([('a', [0, 1], [1, 2])], 'x', 'y'), 'caption'),
+    'a text': lambda path: files.write(path / 'report.html', 'x'),
+    'arrays': lambda path: files.write(path / 'arrays.npz', lambda file: np.savez(file, a=np.zeros(3))),
+    'features': lambda path: features.kept(path, ['layer1'], lambda taps: {tap: np.zeros((2, 2)) for tap in taps}),
+    'a log': lambda path: files.append(path / 'log.txt', 'x'),
+    'anything': files.check_writable,
+}
+
+
+@pytest.mark.parametrize('kind', WRITERS)
+def test_every_writer_names_the_place_that_takes_nothing(kind, tmp_path, monkeypatch):
+    WRITERS[kind](tmp_path / 'good')
+    (tmp_path / 'file').write_text('kept')
+    with pytest.raises(WriteError, match='file.* cannot be written'):
+        WRITERS[kind](tmp_path / 'file')
+    if kind != 'a log':
+        monkeypatch.setattr(os, 'fsync', full)
+        with pytest.raises(WriteError, match='No space left on device'):
+            WRITERS[kind](tmp_path / 'new')
+        assert not [p for p in (tmp_path / 'new').rglob('*') if p.is_file()]
+    assert (tmp_path / 'file').read_text() == 'kept'
 
 
 def test_many_write_one_file_at_once_and_every_reader_finds_it_whole(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 
 import jax
 import numpy as np
@@ -39,6 +40,12 @@ def network(tmp_path_factory):
     folder = tmp_path_factory.mktemp('network')
     train.fit(configs.update(configs.default(), SETTINGS), folder)
     return folder
+
+
+@pytest.fixture(scope='module')
+def twin(network, tmp_path_factory):
+    """The same network in another place."""
+    return shutil.copytree(network, tmp_path_factory.mktemp('twin') / 'network')
 
 
 def looked_into(module, network, folder, *more):
@@ -166,8 +173,8 @@ def test_what_settled_before_the_first_checkpoint_has_no_epoch_and_an_order_only
     assert verdict('unknown', {'layer1.relu': [3.0, np.nan, 3.5], 'layer5.relu': [None, None, None]})[0] == 'no verdict'
 
 
-def test_correspondence_reads_clutters_boxes(network, tmp_path):
-    arrays = looked_into(correspondence, f'{network},{network}', tmp_path, '--config.correspondence.many=2')
+def test_correspondence_reads_clutters_boxes(network, twin, tmp_path):
+    arrays = looked_into(correspondence, f'{network},{twin}', tmp_path, '--config.correspondence.many=2')
     assert {'upper left layer5', 'lower right layer7', 'random layer5'} <= set(arrays)
     assert arrays['random layer5'].shape == (2, 20) and ((arrays['random layer7'] >= 0) & (arrays['random layer7'] <= 1)).all()
     np.testing.assert_array_equal(*arrays['upper left layer5'])  # the same network twice
@@ -208,12 +215,23 @@ def test_correspondence_reads_boxes_of_the_user(network, tmp_path):
         (BOXES + '2,random,3,4,5,5\n', 'name the part otherwise'),
         (BOXES + '1,nose,3,4,5,5\n', "'eye' is missing for image 1"),
         (BOXES.replace('2,eye,6,4,5,5\n', ''), 'boxes for 1 images'),
+        (BOXES + '2,eye,7,4,5,5\n', "line 5: part 'eye' of image 2 is there twice"),
+        (BOXES + '0,object,2,2,20,20\n', "line 5: part 'object' of image 0 is there twice"),
+        (BOXES + '1,object,2,2,20,20\n', 'image 1 has an object and no part'),
+        (BOXES + '0,nose,2,2,21,20\n2,nose,2,2,21,20\n', "'nose' of image 0 is larger than its object"),
+        (BOXES + '1,eye,4,4,½,5\n', 'line 5'),
+        (BOXES + '1,eye,4,4,٣,5\n', 'line 5'),
+        (BOXES + f'1,eye,4,4,{"9" * 5000},5\n', 'line 5'),
+        (BOXES + '1,,4,4,5,5\n', 'line 5'),
+        ('', 'boxes for 0 images'),
+        (BOXES.encode('utf-16'), 'cannot be read as comma-separated text'),
+        (BOXES + f'"{"x" * 200_000}"', 'cannot be read as comma-separated text'),
         (None, 'no such file'),
     ],
 )
 def test_boxes_that_are_none_are_refused(network, tmp_path, text, message):
     if text is not None:
-        (tmp_path / 'boxes.csv').write_text(text)
+        (tmp_path / 'boxes.csv').write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ConfigError, match=message):
         looked_into(correspondence, network, tmp_path / 'none', f'--config.correspondence.boxes={tmp_path / "boxes.csv"}')
     assert not (tmp_path / 'none').exists()
@@ -276,6 +294,14 @@ def test_a_checkpoint_of_an_earlier_step_is_another_network(network, tmp_path):
         (stages, '--config.stages.layers=6', 'has maps in the layers 1, 2, 3, 4, 5', ConfigError),
         (evolution, '--config.look.step=10', 'leave look.step out', ConfigError),
         (features, '--config.look.step=7', 'cannot be read', CheckpointError),
+        (occlusion, '--config.look.images=3,3', 'look.images', ConfigError),
+        (occlusion, '--config.occlusion.size=33', 'size of the square is 33 px, not from 1 to 32', ConfigError),
+        (occlusion, '--config.occlusion.stride=33', 'stride of the square', ConfigError),
+        (occlusion, '--config.look.mean=nowhere.npy', "look.mean='nowhere.npy' goes with a file of published weights", ConfigError),
+        (invariance, '--config.invariance.taps=layer1,layer1', 'layer1 twice', ConfigError),
+        (invariance, '--config.invariance.taps=,', 'names no tap', ConfigError),
+        (features, '--config.features.taps=layer1.relu, layer1.relu', 'layer1.relu twice', ConfigError),
+        (correspondence, '--config.correspondence.taps=layer5,layer5', 'layer5 twice', ConfigError),
     ],
 )
 def test_what_is_not_there_is_refused(network, tmp_path, module, argument, message, error):
@@ -284,10 +310,10 @@ def test_what_is_not_there_is_refused(network, tmp_path, module, argument, messa
     assert not (tmp_path / 'none').exists()
 
 
-def test_several_networks_are_for_commands_that_compare_them(network, tmp_path):
+def test_several_networks_are_for_commands_that_compare_them(network, twin, tmp_path):
     with pytest.raises(ConfigError, match='names 2 networks; stages looks into one'):
-        looked_into(stages, f'{network},{network}', tmp_path)
-    arrays = looked_into(evolution, f'{network},{network}', tmp_path, '--config.evolution.units=1', '--config.evolution.examples=10')
+        looked_into(stages, f'{network},{twin}', tmp_path)
+    arrays = looked_into(evolution, f'{network},{twin}', tmp_path, '--config.evolution.units=1', '--config.evolution.examples=10')
     np.testing.assert_array_equal(*arrays['layer1.relu drift'])
 
 

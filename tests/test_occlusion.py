@@ -99,7 +99,7 @@ def test_only_what_the_square_reaches_is_computed_anew(monkeypatch):
 
 def test_what_is_painted_in_the_network_own_units_needs_no_preprocessing():
     seen = np.asarray(augment.prepare(IMAGES, PREPROCESSING, NET.input_shape))
-    found = occlusion.occlude(NETWORK, {'params': PARAMS}, seen, LABELS, 'layer2', Square(40, 40, 0.0))
+    found = occlusion.occlude(NETWORK, {'params': PARAMS}, seen, LABELS, 'layer2', Square(11, 11, 0.0))
     blank = NETWORK.apply({'params': PARAMS}, jnp.zeros((1, *NET.input_shape)))[0]
     np.testing.assert_allclose(found.under.probability[:, 0, 0], jax.nn.softmax(blank)[0][LABELS], rtol=1e-5)
 
@@ -148,7 +148,17 @@ def test_drops_that_know_nothing_of_the_box_give_chance():
 
 @pytest.mark.parametrize(
     ('tap', 'square', 'error'),
-    [('layer9', Square(3), ArchitectureError), ('layer2', Square(0), ConfigError), ('layer2', Square(3, 0), ConfigError)],
+    [
+        ('layer9', Square(3), ArchitectureError),
+        ('layer2', Square(0), ConfigError),
+        ('layer2', Square(3, 0), ConfigError),
+        ('layer2', Square(12), ConfigError),
+        ('layer2', Square(3, 12), ConfigError),
+        ('layer2', Square(3, 1, 255.5), ConfigError),
+        ('layer2', Square(3, 1, -1.0), ConfigError),
+        ('layer2', Square(3, 1, float('nan')), ConfigError),
+        ('layer2', Square(3, 1, (1.0, 2.0)), ConfigError),
+    ],
 )
 def test_what_cannot_be_slid_is_refused(tap, square, error):
     with pytest.raises(error):

@@ -129,6 +129,21 @@ def test_the_library_has_no_flags_and_never_prints(name):
     }
 
 
+# The way itself; folders that are written whole; what is read anew where it is not whole.
+WRITERS = ('cnn_research/files.py', 'cnn_research/checkpoints.py', 'cnn_research/data/')
+
+
+@pytest.mark.parametrize(
+    'name', [name for name in FILES if name.startswith(('cnn_research/', 'experiments/')) and not name.startswith(WRITERS)]
+)
+def test_what_is_kept_is_written_in_one_way(name):
+    calls = [node for node in ast.walk(ast.parse(FILES[name].read_text())) if isinstance(node, ast.Call)]
+    called = [ast.unparse(node.func) for node in calls]
+    assert not [text for text in called if text.endswith(('.write_text', '.write_bytes')) and text != 'checkpoints.write_text']
+    first = [ast.unparse(node.args[0]) for node in calls if ast.unparse(node.func) in ('np.save', 'np.savez', 'np.savez_compressed')]
+    assert set(first) <= {'file'}  # an open file that files.write gives
+
+
 def names(tree):
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | {
         node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)

@@ -201,7 +201,10 @@ def test_a_grid_is_crossed_with_the_rows_and_selected_by_the_holdout(tmp_path):
         'optimizer.learning_rat=1': 'Did you mean',
         'seed=1,2': 'trials.seeds',
         'dtype': 'cannot be read',
-        'dtype=a,a': 'cannot',
+        'dtype=a,a': 'dtype=a twice',
+        'optimizer.learning_rate=0.01,0.1, 1e-2': 'optimizer.learning_rate=0.01 twice, the second time as 1e-2',
+        'data.batch_size=8,08': 'twice',
+        'data.batch_size=8,many': 'not a whole number',
     }.items():
         with pytest.raises(ConfigError, match=match):
             trials.grid(text)

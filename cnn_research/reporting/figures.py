@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cnn_research import files
 from cnn_research.reporting.drawing import Figure, colormap, rc_context
 
 # Okabe and Ito's palette without its yellow, which is too pale for a line on white: told apart by colour-blind readers.
@@ -158,12 +159,11 @@ def legend_below(figure: Figure, handles: Sequence, names: Sequence[str]) -> Non
 
 
 def save(figure: Figure, path: str | Path) -> tuple[Path, Path]:
-    """Writes `path`.png and `path`.pdf (the suffix is added to the name as given), making the directory; returns both paths."""
+    """Writes `path`.png and `path`.pdf (the suffix is added to the name as given), by files.write; returns both paths."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     written = path.with_name(path.name + '.png'), path.with_name(path.name + '.pdf')
     for file in written:
-        file.write_bytes(_rendered(figure, file.suffix[1:]))
+        files.write(file, _rendered(figure, file.suffix[1:]))
     return written
 
 

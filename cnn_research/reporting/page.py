@@ -142,7 +142,8 @@ def joined(title: str, lead: str, reports: Sequence[Report]) -> str:
 
 def place(report: str, label: str) -> str:
     """The address of a row's trials within the page, for the `href` of a Cell: '#depth_ablation-without_3,4'."""
-    return '#' + urllib.parse.quote(f'{report}-{label.replace(" ", "_")}', safe=',:;+=()')
+    quoted = urllib.parse.quote(label, safe=' ,:;+=()').replace('_', '%5F').replace(' ', '_')  # no two labels have one address
+    return f'#{urllib.parse.quote(report)}-{quoted}'
 
 
 def trials_html(report: str, trials: Sequence[Trial]) -> str:

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cnn_research import files
+
 MISSING = '–'
 # What LaTeX would interpret, or would not print as it stands; brackets and stars because they may follow the end of a row.
 _TEX = {
@@ -92,13 +94,13 @@ def to_csv(table: Table) -> str:
 def to_markdown(table: Table) -> str:
     """A GitHub-flavoured Markdown table, its caption above it; what Markdown or HTML would interpret is escaped. A cell links to its
     `href` unless that is a place within a page: there is none."""
-    lines = [[_escaped(_header(column)) for column in table.columns]]
+    lines = [[escaped(_header(column)) for column in table.columns]]
     lines.append(['---:' if _numeric(table, column) else '---' for column in table.columns])
     lines += [
         [_markdown_cell(cell, column.format) for cell, column in zip(_cells(row, table), table.columns, strict=True)] for row in table.rows
     ]
     body = ''.join(f'| {" | ".join(cells)} |\n' for cells in lines)
-    return f'{_escaped(table.caption)}\n\n{body}' if table.caption else body
+    return f'{escaped(table.caption)}\n\n{body}' if table.caption else body
 
 
 def to_html(table: Table) -> str:
@@ -139,13 +141,12 @@ def to_tex(table: Table) -> str:
 
 
 def write(table: Table, path: str | Path) -> tuple[Path, Path, Path]:
-    """Writes `path`.csv, .md and .tex (the suffix is added to the name as given), making the directory; returns the three paths."""
+    """Writes `path`.csv, .md and .tex (the suffix is added to the name as given), by files.write; returns the three paths."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     texts = {'.csv': to_csv(table), '.md': to_markdown(table), '.tex': to_tex(table)}
     written = tuple(path.with_name(path.name + suffix) for suffix in texts)
     for file, text in zip(written, texts.values(), strict=True):
-        file.write_text(text, encoding='utf-8', newline='')
+        files.write(file, text)
     return written
 
 
@@ -264,7 +265,7 @@ def _html_cell(cell: Cell, spec: str) -> str:
 
 
 def _markdown_cell(cell: Cell, spec: str) -> str:
-    text = _escaped(_text(cell, spec))
+    text = escaped(_text(cell, spec))
     if cell.href is None or cell.href.startswith('#'):
         return text
     # A parenthesis would end the address, a pipe the cell.
@@ -277,7 +278,12 @@ def _tex(text: str) -> str:
     return re.sub("([-'])(?=\\1)", r'\1{}', ''.join(_TEX.get(character, character) for character in text))
 
 
-def _escaped(text: str) -> str:
+def code(text: str) -> str:
+    """Text as code within one Markdown line."""
+    return f'`{" ".join(text.split()).replace("`", chr(39))}`'
+
+
+def escaped(text: str) -> str:
     """Text for one Markdown line: no markup, no cell boundary, no line break."""
     text = html.escape(' '.join(text.split()), quote=False)
     return ''.join('\\' + character if character in '\\|*`[]' else character for character in text)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import ml_collections
 from absl import flags
 
+import experiments
 from cnn_research import config as configs
 from cnn_research import lengths
 from cnn_research.errors import ConfigError, ResearchError, Stopped, nearest
@@ -162,11 +163,19 @@ def interruptible() -> None:
 
 
 def guarded(name: str, main: Callable) -> Callable:
-    """main with the exits of every command: 2 for what the user can mend, 75 after a stop that saved; bugs keep their traceback."""
+    """main with the exits of every command: 2 for what the user can mend, 75 after a stop that saved, 130 after one with nothing to
+    save; bugs keep their traceback."""
 
     def run_main(*arguments):
+        if signal.getsignal(signal.SIGINT) is experiments.quiet:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             main(*arguments)
+        except KeyboardInterrupt:
+            print(f'{name}: interrupted; the same command begins again, or goes on from what it had kept', file=sys.stderr)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(130)  # at once: devices may be at work, and the interpreter's own end would wait for them or crash
         except ResearchError as error:
             print(f'{name}: {error}', file=sys.stderr)
             sys.exit(2)

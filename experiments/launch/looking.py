@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from cnn_research import checkpoints, journal, tasks, train
+from cnn_research import checkpoints, files, journal, tasks, train
 from cnn_research import config as configs
 from cnn_research.architecture import Architecture
 from cnn_research.data.sources import Source, open_source
 from cnn_research.errors import ConfigError
 from cnn_research.fields import Field
-from cnn_research.models.network import Network
+from cnn_research.models.network import Network, check_taps
 from cnn_research.reporting.shelf import Shelf
 from experiments.launch import command, gallery, outcome, plans, progress
 
@@ -62,14 +62,26 @@ Check = Callable[[command.Command, Architecture, Source], None]
 Draw = Callable[[command.Command, Looked, Shelf], outcome.Page]
 
 
-def listed(text: str) -> list[str]:
-    """The names in a field that takes several, separated by commas."""
-    return [name.strip() for name in text.split(',') if name.strip()]
+def listed(text: str, field: str) -> list[str]:
+    """The names in a field that takes several, separated by commas; ConfigError for one that is there twice."""
+    names = [name.strip() for name in text.split(',') if name.strip()]
+    if len(set(names)) < len(names):
+        raise ConfigError(f'{field}={text!r} names {next(name for name in names if names.count(name) > 1)} twice; leave one out.')
+    return names
+
+
+def taps(architecture: Architecture, text: str, field: str) -> list[str]:
+    """The taps in a field that names one or more; ResearchError for none, and for one that is not there or there twice."""
+    found = listed(text, field)
+    if not found:
+        raise ConfigError(f'{field}={text!r} names no tap; name some, separated by commas, such as layer5.')
+    check_taps(architecture, found)
+    return found
 
 
 def workdirs(given: command.Command) -> list[str]:
     """The networks that are named, or the one that the command trains itself."""
-    return listed(given.options.network) or [str(given.workdir / 'network')]
+    return listed(given.options.network, 'network') or [str(given.workdir / 'network')]
 
 
 def network(given: command.Command, home: str) -> checkpoints.Trained:
@@ -91,11 +103,17 @@ def opened(given: command.Command, check: Check) -> Looked:
     check(given, architecture, source) raises ResearchError for what cannot be looked at, before anything is trained; so does this function
     for what is not there.
     """
-    options, home = given.options.look, workdirs(given)[0]
+    options, homes = given.options.look, workdirs(given)
+    home = homes[0]
+    if len({pathlib.Path(one).resolve() for one in homes}) < len(homes):
+        raise ConfigError(f'network={given.options.network!r} names one network twice; leave one out.')
+    trains = [one for one in homes if not given.options.network or pathlib.Path(one).is_dir()]
+    if options.mean and trains:
+        raise ConfigError(f'look.mean={options.mean!r} goes with a file of published weights; {trains[0]} has the mean of its training.')
     trained = network(given, home) if given.options.network else None
     if trained and not options.data and not pathlib.Path(home).is_dir():
         raise ConfigError(f'{home} does not say on which images it was trained: name those to look at, --config.look.data=folder:DIR.')
-    for other in workdirs(given)[1:]:
+    for other in homes[1:]:
         shapes = [one.architecture.input_shape for one in (trained, network(given, other))]
         if shapes[0] != shapes[1]:
             raise ConfigError(f'{home} reads images of {shapes[0]}, {other} of {shapes[1]}; networks that are compared read the same.')
@@ -127,6 +145,7 @@ def run(given: command.Command, draw: Draw, check: Check, several: bool = False)
     if given.dry_run:
         print(f'{looked.name}; {looked.source.num_examples:,} images of {looked.images}')
         return
+    files.check_writable(given.workdir)
     begun, shelf = time.perf_counter(), Shelf(given.workdir, given.name, ())
     page = draw(given, looked, shelf)
     outcome.write(given, page, shelf, workdirs(given), time.perf_counter() - begun)

@@ -1,16 +1,32 @@
 """What a command that looks into a network leaves: report.html, README.md and arrays.npz, and these as a folder of results."""
 
-import json
 import pathlib
 import re
-import shutil
 from typing import NamedTuple
 
+import ml_collections
 import numpy as np
 
-from cnn_research.reporting import page
+from cnn_research import config as configs
+from cnn_research import files, journal, trials
+from cnn_research.errors import ArchitectureError, CheckpointError, ConfigError
+from cnn_research.reporting import page, tables
 from cnn_research.reporting.shelf import Shelf
 from experiments.launch import command, progress
+
+RUN = {'command': str, 'date': str, 'machine': str, 'versions': str}  # what run.json must say
+TEST = {'test': {'top1_error': (0, 1)}}  # what result.json must say
+_FILE = re.compile(r'(figures/)?\w[\w.-]*\.(png|csv)', re.ASCII)  # what `Shelf` calls its files
+
+
+def config(home: pathlib.Path, values: dict) -> ml_collections.ConfigDict:
+    """{dotted name: value} of config.json with all fields; CheckpointError for fields, values or an architecture that are none."""
+    try:
+        whole = configs.update(configs.default(), values)
+        configs.network(whole)
+        return whole
+    except (ConfigError, ArchitectureError) as error:
+        raise CheckpointError(f'{home / configs.FILE} is damaged: {error}') from None
 
 
 class Page(NamedTuple):
@@ -24,19 +40,21 @@ class Page(NamedTuple):
 
 def write(given: command.Command, drawn: Page, shelf: Shelf, homes: list[str], seconds: float) -> None:
     """arrays.npz, report.html and README.md of the networks in `homes`, which say how they were made."""
-    np.savez_compressed(given.workdir / 'arrays.npz', **drawn.arrays)
+    files.write(given.workdir / 'arrays.npz', lambda file: np.savez_compressed(file, **drawn.arrays))
     facts = progress.facts(given.line) | {'time': progress.duration(seconds)}
     facts |= {
         f'network {number}' if len(homes) > 1 else 'network': _origin(given, pathlib.Path(home)) for number, home in enumerate(homes, 1)
     }
     sections = [*drawn.sections, ('How it was made', page.facts_html([fact for fact in facts.items() if fact[0] != 'command']))]
-    (given.workdir / 'report.html').write_text(page.page(drawn.title, drawn.lead, sections, progress.elsewhere(given.line)))
+    files.write(given.workdir / 'report.html', page.page(drawn.title, drawn.lead, sections, progress.elsewhere(given.line)))
     named_so = ' --config.network=WORKDIR' + ',...' * (len(homes) > 1) if given.options.network else ''
-    facts['command'] = f'`{progress.elsewhere(given.line, "config.network")}{named_so}`'
-    tables = ', '.join(f'[{name}]({name}.csv)' for name in shelf.tables)
-    facts |= {'tables': tables} if tables else {}
-    parts = [f'# {drawn.title}\n', f'{drawn.lead}\n', *shelf.markdown, 'How it was made:\n', *(f'- {k}: {v}' for k, v in facts.items())]
-    (given.workdir / 'README.md').write_text('\n'.join(parts) + '\n')
+    facts = {name: tables.escaped(str(value)) for name, value in facts.items()}
+    facts['command'] = tables.code(f'{progress.elsewhere(given.line, "config.network")}{named_so}')
+    named = ', '.join(f'[{name}]({name}.csv)' for name in shelf.tables)
+    facts |= {'tables': named} if named else {}
+    lead = tables.escaped(drawn.lead)
+    parts = [f'# {drawn.title}\n', f'{lead}\n', *shelf.markdown, 'How it was made:\n', *(f'- {k}: {v}' for k, v in facts.items())]
+    files.write(given.workdir / 'README.md', '\n'.join(parts) + '\n')
     print(f'report: {given.workdir / "report.html"}')
 
 
@@ -44,17 +62,46 @@ def _origin(given: command.Command, home: pathlib.Path) -> str:
     """Where a network is from: its training's command and test error, as far as they are known, or the name of its file."""
     if not home.is_dir():
         return home.name
-    said = [json.loads((home / name).read_text()) if (home / name).is_file() else {} for name in ('run.json', 'result.json')]
-    words = progress.elsewhere(said[0].get('command', 'unknown command')) if given.options.network else 'trained by this command'
-    finished = 'test' in said[1] and not given.options.look.step  # an earlier state has not the error of the last
-    return f'{words}; test error {100 * said[1]["test"]["top1_error"]:.2f} %' if finished else words
+    try:
+        line = progress.elsewhere(files.read_json(home / 'run.json', RUN)['command'])
+    except CheckpointError as error:
+        line = f'unknown command ({trials.inside(error, home)})'
+    words = line if given.options.network else 'trained by this command'
+    if given.options.look.step:
+        return words  # an earlier state has not the error of the last
+    try:
+        test = files.check(home / 'result.json', journal.result(home) or {}, TEST)['test']
+        return f'{words}; test error {100 * test["top1_error"]:.2f} %'
+    except CheckpointError as error:
+        return f'{words}; its test error is not known ({trials.inside(error, home)})'
 
 
 def results(workdir: pathlib.Path, folder: pathlib.Path) -> None:
-    """README.md of such a workdir, and the figures and tables that it names, as FOLDER."""
-    text = (workdir / 'README.md').read_text()
-    named = [pathlib.Path(link) for link in re.findall(r'\]\(([^)]+\.(?:png|csv))\)', text)]
-    tables = [link.with_suffix(suffix) for link in named if link.suffix == '.csv' for suffix in ('.md', '.tex')]
-    for link in ('README.md', *named, *tables):
-        (folder / link).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(workdir / link, folder / link)
+    """README.md of such a workdir, and the figures and tables that it names, as FOLDER.
+
+    CheckpointError where it names anything but files that a `Shelf` leaves in that workdir; nothing is written then.
+    """
+    try:
+        text = (workdir / 'README.md').read_bytes().decode()
+    except (OSError, ValueError):
+        raise CheckpointError(f'{workdir / "README.md"} cannot be read as text in UTF-8.') from None
+    named = re.findall(r'(?<!\\)\]\(([^)]+\.(?:png|csv))\)', text)
+    wrong = [link for link in named if not _FILE.fullmatch(link)]
+    tables_ = [link.removesuffix('.csv') + suffix for link in named if link.endswith('.csv') for suffix in ('.md', '.tex')]
+    links = ['README.md', *dict.fromkeys([*named, *tables_])]
+    wrong += [link for link in links if not _own(workdir, link)] or [link for link in links if not _within(folder, folder / link)]
+    if wrong:
+        raise CheckpointError(
+            f'{workdir / "README.md"} names {wrong[0]!r}, which is no table or figure of this workdir; only those are copied.'
+        )
+    for link in links:
+        files.write(folder / link, (workdir / link).read_bytes())
+
+
+def _own(workdir: pathlib.Path, link: str) -> bool:
+    return (workdir / link).is_file() and _within(workdir, workdir / link)
+
+
+def _within(folder: pathlib.Path, path: pathlib.Path) -> bool:
+    """Whether a path stays in a folder when links are followed."""
+    return path.resolve().is_relative_to(folder.resolve())

@@ -5,15 +5,29 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from cnn_research import trials
-from cnn_research.reporting import page
+from cnn_research import config as configs
+from cnn_research import files, trials
+from cnn_research import records as kept
+from cnn_research.errors import CheckpointError, ConfigError, ResearchError
+from cnn_research.reporting import page, tables
 from cnn_research.reporting.shelf import Shelf
 from experiments.launch import outcome, progress
+
+EXPERIMENTS = ('depth_ablation', 'layer_probing', 'stride_diagnosis', 'train')  # whose workdirs are tables
+# What an evaluation must hold, by the first word of its protocol.
+_EVALUATIONS = {
+    'train': (0, 1),
+    'bypassed': dict,
+    'layer1': list,
+    'filters': {'layer1': dict, 'layer2': dict, 'shift': dict},
+    'probe': {'dimension': int, 'classes': int, 'test': int, 'outcomes': dict},
+}
+_PLAN = {'experiment': str, 'label': str, 'line': str, 'options': dict}
 
 
 class Book(NamedTuple):
     """What an experiment's `render` is given: its name within the page, where, by which command, with which own fields, the records of its
-    trials in order, and the shelf for its tables and figures."""
+    trials in order, the shelf for its tables and figures, and the trials of the points of a grid that were not chosen."""
 
     name: str
     workdir: pathlib.Path
@@ -23,6 +37,7 @@ class Book(NamedTuple):
     options: dict[str, Any]
     records: list[trials.Record]
     shelf: Shelf | None = None
+    losers: Sequence[trials.Record] = ()
 
     def of(self, part: str = '') -> dict[str, list[trials.Record]]:
         """{row: its records} of a part of the experiment."""
@@ -38,9 +53,9 @@ class Book(NamedTuple):
 
 
 def problem(records: Sequence[trials.Record]) -> str:
-    """What keeps a row from counting, in one line: trials that failed, are not finished, or were cut short; '' for nothing."""
-    said = [f'seed {r.seed} failed: {r.error}' for r in records if r.state == 'failed']
-    open_ = [str(r.seed) for r in records if r.state not in ('finished', 'failed')]
+    """What keeps a row from counting, in one line: trials that failed, are damaged, not finished, or were cut short; '' for nothing."""
+    said = [f'seed {r.seed} {r.state}: {r.error}' for r in records if r.state in ('failed', 'damaged')]
+    open_ = [str(r.seed) for r in records if r.state not in ('finished', 'failed', 'damaged')]
     said += [f'not finished: seed {", ".join(open_)}'] if open_ else []
     said += ['reduced: a shorter schedule or fewer examples than the scale has'] if any(r.reduced for r in records) else []
     return '; '.join(said)
@@ -62,25 +77,111 @@ class Rendered(NamedTuple):
 def _details(book: Book) -> str:
     """Every trial with its command and config, where the rows' links lead."""
     shown = []
-    for record in book.records:
-        label = f'{record.part}: {book.row_of(record)}' if record.part else book.row_of(record)
-        state = f'failed: {record.error}' if record.error else record.state
+    for record in (*book.records, *book.losers):
+        label = f'{record.row} ({record.point}), not chosen' if record in book.losers else book.row_of(record)
+        label = f'{record.part}: {label}' if record.part else label
+        state = f'{record.state}: {record.error}' if record.error else record.state
         facts = {name: record.run[name] for name in ('machine', 'versions', 'date') if name in record.run}
+        facts |= {'run.json': 'missing or damaged'} if record.result and not record.run else {}
         facts |= {'time in steps': progress.duration(record.seconds)} if record.seconds else {}
         config = '\n'.join(f'{name}={value}' for name, value in record.config.items() if name not in ('architecture_json', 'data.dir'))
         shown.append(page.Trial(label, record.seed, record.key, state, record.run.get('command', book.line), config, facts))
     return page.trials_html(book.name, shown)
 
 
+def _sound(record: trials.Record) -> trials.Record:
+    """The record, its config complete, or without numbers as 'damaged' where a table could not be made of what it holds."""
+    home = record.workdir
+    try:
+        config = configs.flat(outcome.config(home, record.config)) if record.config else {}
+        if record.result:
+            if not config:
+                raise CheckpointError(f'{home / "config.json"} is missing.')
+            files.check(home / 'result.json', record.result, outcome.TEST)
+            holdout = {'top1_error': (0, 1), 'error': (0, 1)} if 'holdout' in record.result else {}
+            files.check(home / 'result.json', record.result.get('holdout', {}), holdout, 'holdout')
+            for path in sorted((home / 'evaluations').glob('*.json')):
+                protocol = path.stem.partition('-')[0]
+                kept.read(path, {'key': str} | ({'result': _EVALUATIONS[protocol]} if protocol in _EVALUATIONS else {}))
+        if record.run:
+            files.check(home / 'run.json', record.run, outcome.RUN)
+        return record._replace(config=config, error=trials.inside(record.error, home))
+    except ResearchError as error:
+        return record._replace(state='damaged', error=trials.inside(error, home), config={}, result=None, run={}, seconds=0.0)
+
+
+def _chosen(record: trials.Record, book: Book) -> bool:
+    return any(record.key == other.key for other in book.records)
+
+
+def _selection(book: Book) -> tuple[str, tuple[str, str]]:
+    """(what the lead says, the section) of the points of a grid: what each has on the holdout, the losers too."""
+    points: dict[tuple[str, str, str], list[trials.Record]] = {}
+    for record in sorted((*book.records, *book.losers), key=lambda record: (record.part, record.row)):
+        points.setdefault((record.part, record.row, record.point), []).append(record)
+    lines, best = [], {}
+    for (part, row, point), records in points.items():
+        done = [record for record in records if record.result and 'holdout' in record.result]
+        chosen = bool(done) and _chosen(done[0], book)
+        if chosen:
+            best[row if not part else f'{part}: {row}'] = point
+        lines.append(
+            {
+                'of': row if not part else f'{part}: {row}',
+                'point': point,
+                'holdout': [100 * record.result['holdout']['error'] for record in done] or None,
+                'chosen': chosen,
+                'note': problem(records) or None,
+            }
+        )
+    columns = [tables.Column('of', 'row'), tables.Column('point'), tables.Column('holdout', 'holdout error, % (seeds)', '.2f')]
+    columns += [tables.Column('chosen'), *([tables.Column('note')] if any(line['note'] for line in lines) else [])]
+    caption = 'Every point of the grid: of each row the one with the lowest mean error on the holdout stands in the tables above.'
+    same = len(set(best.values())) == 1 and len(best) == len({line['of'] for line in lines})
+    words = f'{next(iter(best.values()))} for every row' if same else '; '.join(f'{row}: {point}' for row, point in best.items())
+    lead = f' Chosen on the holdout: {words or "nothing yet, since no trial is finished"}.'
+    return lead, ('Chosen on the holdout', book.shelf.table('selection', tables.Table(columns, lines, caption)))
+
+
+def _about(workdir: pathlib.Path, module, about: dict[str, Any]) -> dict[str, Any]:
+    """What plan.json says of the whole table, its options checked and complete; CheckpointError where they are none."""
+    fields = getattr(module, 'FIELDS', trials.FIELDS)
+    known = {field.name for field in fields}
+    try:
+        options = configs.update(
+            configs.default(fields), {name: value for name, value in about['options'].items() if name in known}, fields
+        )
+        configs.check_values(options, fields)
+    except ConfigError as error:
+        raise CheckpointError(f'{workdir / "plan.json"} is damaged: {error}') from None
+    return {**about, 'options': configs.flat(options)}
+
+
 def _rendered(workdir: pathlib.Path, folder: pathlib.Path, number: int = 0) -> tuple[Book, Rendered]:
     """A workdir's book, and what its experiment makes of it, tables and figures in the folder; number: its place among several."""
     about, found = trials.records_of(workdir)
-    if about['options']['trials.select'] == 'holdout':
-        found = trials.selected(found)
+    files.check(workdir / 'plan.json', about, _PLAN)
+    if about['experiment'] not in EXPERIMENTS:
+        raise CheckpointError(
+            f'{workdir / "plan.json"} is of no experiment known here: {about["experiment"]!r}; there are {", ".join(EXPERIMENTS)}.'
+        )
+    module = importlib.import_module(f'experiments.{about["experiment"]}')
+    about, found = _about(workdir, module, about), [_sound(record) for record in found]
+    unread = [record.row for record in found if not module.reads(record.row)]
+    if unread:
+        raise CheckpointError(f'{workdir / "plan.json"} has the row {unread[0]!r}, which {about["experiment"]} does not read.')
+    selecting = about['options']['trials.select'] == 'holdout'
+    shown = trials.selected(found) if selecting else found
     name = about['experiment'] + (f'-{number}' if number else '')
-    book = Book(name, workdir, about['experiment'], about['line'], about['label'], about['options'], found)
-    book = book._replace(shelf=Shelf(folder, name, set(book.of())))
-    return book, importlib.import_module(f'experiments.{book.experiment}').render(book)
+    book = Book(name, workdir, about['experiment'], about['line'], about['label'], about['options'], shown)
+    book = book._replace(losers=[record for record in found if not _chosen(record, book)])
+    points = {record.row: record.point for record in shown if record.result and record.point} if selecting else {}
+    book = book._replace(shelf=Shelf(folder, name, set(book.of()), points))
+    done = module.render(book)
+    if selecting:
+        words, section = _selection(book)
+        done = done._replace(lead=done.lead + words, sections=[*done.sections, section])
+    return book, done
 
 
 def report(workdirs: Sequence[pathlib.Path]) -> str:
@@ -98,21 +199,28 @@ def report(workdirs: Sequence[pathlib.Path]) -> str:
 def results(workdir: pathlib.Path, folder: pathlib.Path) -> None:
     """FOLDER/README.md with the report's tables, figures and texts, the files beside it, and what the runs were: command, seeds, time,
     machine, versions. What a command that looks into a network has left is copied, without arrays and the figures for print."""
-    if (workdir / 'README.md').is_file():
+    if (workdir / 'README.md').is_file() and not (workdir / 'plan.json').is_file():
         outcome.results(workdir, folder)
         return
     book, done = _rendered(workdir, folder)
-    finished = [record for record in book.records if record.result]
+    every = [*book.records, *book.losers]
+    finished = [record for record in every if record.result]
     seeds = ', '.join(map(str, sorted({record.seed for record in finished})))
     adopted = any(record.part == 'adopted' for record in finished)
     command = progress.elsewhere(book.line, 'config.trials.shard', 'config.network') + (' --config.network=WORKDIR,...' if adopted else '')
     lines = [
-        f'- command: `{command}`',
-        f'- {len(finished)} of {len(book.records)} trainings finished, seeds {seeds}, '
+        f'- command: {tables.code(command)}',
+        f'- {len(finished)} of {len(every)} trainings finished, seeds {seeds}, '
         f'{progress.duration(sum(record.seconds for record in finished))} in their steps',
     ]
-    lines += sorted({f'- {r.run["machine"]}; {r.run["versions"]}; {r.run["date"]}' for r in finished if r.run})
-    trained = {progress.elsewhere(record.run['command'], 'config.seed') for record in finished if record.part == 'adopted'}
-    lines += [f'- its networks: `{line}`' for line in sorted(trained)]
-    parts = [f'# {done.title}\n', f'{done.lead}\n', *book.shelf.markdown, 'Rendered from the records of the runs:\n', '\n'.join(lines)]
-    folder.joinpath('README.md').write_text('\n'.join(parts) + '\n')
+    lines += sorted({tables.escaped(f'- {r.run["machine"]}; {r.run["versions"]}; {r.run["date"]}') for r in finished if r.run})
+    trained = {progress.elsewhere(r.run['command'], 'config.seed') for r in finished if r.part == 'adopted' and r.run}
+    lines += [f'- its networks: {tables.code(line)}' for line in sorted(trained)]
+    parts = [
+        f'# {tables.escaped(done.title)}\n',
+        f'{tables.escaped(done.lead)}\n',
+        *book.shelf.markdown,
+        'Rendered from the records of the runs:\n',
+        '\n'.join(lines),
+    ]
+    files.write(folder / 'README.md', '\n'.join(parts) + '\n')

@@ -1,12 +1,13 @@
 """The plans that dry runs print: of one training, and of a table of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from cnn_research import config as configs
 from cnn_research import lengths, memory, optimizers, parallel, tasks, train, trials
 from cnn_research.errors import ConfigError
+from cnn_research.fields import Field
 from experiments.launch import command, progress
 
 
@@ -34,6 +35,43 @@ def training(config) -> str:
     return '\n'.join(lines)
 
 
+def rows(given: command.Command, fields: Sequence[Field], reads: Callable[[str], bool]) -> dict[str, dict]:
+    """The recipe's rows; ConfigError for one of another experiment: without rows, or with rows or options that this one cannot read."""
+    label, _, scale = given.recipe.label.rpartition('-')
+    own, known = f'use --config=configs/{given.name}.py:{scale}, or rows like its own', {field.name for field in fields}
+    if not given.recipe.rows:
+        raise ConfigError(f'{label}.py has no rows for {given.name} to train; {own}.')
+    unread = [f'the row {row!r}' for row in given.recipe.rows if not reads(row)]
+    unread += [f'the option {name}' for name in given.recipe.options if name not in known]
+    if unread:
+        raise ConfigError(f'{label}.py has {unread[0]}, which {given.name} does not read; {own}.')
+    return given.recipe.rows
+
+
+def check(given: command.Command, planned: Sequence[trials.Trial]) -> None:
+    """ConfigError for a table that has no trial, or one twice, and for options that cannot be read or that nothing comes of."""
+    options = given.options.trials
+    if not planned:
+        raise ConfigError(f'{given.name} has nothing to train with these options; {given.recipe.label} has {len(given.recipe.rows)} rows.')
+    seen: dict[str, trials.Trial] = {}
+    for trial in planned:
+        same = seen.setdefault(trial.key, trial)
+        if same is not trial:
+            names = [', '.join(filter(None, (t.part, t.row, t.point, f'seed {t.config.seed}'))) for t in (same, trial)]
+            raise ConfigError(f'{names[0]!r} and {names[1]!r} are the same training twice; leave one out.')
+    trials.share(planned, options.shard)
+    if options.budget:
+        trials.seconds(options.budget)
+        if not given.config.schedule.epochs:
+            raise ConfigError('trials.budget needs a schedule in epochs; set schedule.epochs.')
+    if options.select and not options.grid:
+        raise ConfigError(f'trials.select={options.select!r} chooses among the points of trials.grid, and there is none.')
+    for trial in planned if options.select else ():
+        if not trial.config.data.holdout or 'holdout' not in tasks.sources(trial.config):
+            share = trial.config.data.holdout
+            raise ConfigError(f"trials.select='holdout' finds no example there: data.holdout={share}; give it a share such as 0.1.")
+
+
 def reduced(given: command.Command, trial: trials.Trial) -> bool:
     """Whether the trial sees fewer examples, or sees them less often, than its row does at the scale as it stands."""
     if trial.part:
@@ -46,6 +84,7 @@ def reduced(given: command.Command, trial: trials.Trial) -> bool:
 
 def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
     """What a run would do: each trial with its state, parameters, steps, hours and GB, from a few measured steps of each network."""
+    check(given, planned)
     lines, measured = [], {}
     left, refits, per_epoch = 0.0, 0.0, 0.0  # seconds: of all, of those whose length no schedule.epochs changes, of an epoch of the others
     wide = max(len(f'{t.part} {t.row} {t.point}') for t in planned)
@@ -82,9 +121,6 @@ def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
 
 def _fitting(config, epochs: float) -> str:
     """The flags that shorten or lengthen the schedule to so many epochs, its parts in proportion."""
-    have = config.schedule.epochs
-    if not have:
-        raise ConfigError('trials.budget needs a schedule in epochs; set schedule.epochs.')
     epochs = float(f'{epochs:.2g}') if epochs < 10 else int(epochs)
     values = lengths.in_proportion(config, {'schedule.epochs': epochs})
     return ' '.join(

@@ -11,7 +11,8 @@ import time
 
 import jax
 
-from cnn_research import checkpoints
+from cnn_research import files
+from cnn_research.errors import CheckpointError
 from experiments.launch.command import Command
 
 
@@ -42,9 +43,7 @@ class Progress:
                 self._last = time.monotonic()
             if not sys.stderr.isatty():
                 print(f'{self._prefix}{text}', file=sys.stderr, flush=True)
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open('a') as file:
-                file.write(f'{time.strftime("%Y-%m-%d %H:%M:%S")} {text}\n')
+            files.append(self._path, f'{time.strftime("%Y-%m-%d %H:%M:%S")} {text}')
 
     @staticmethod
     def _line(event: dict) -> str:
@@ -64,9 +63,15 @@ def duration(seconds: float) -> str:
 
 
 def elsewhere(line: str, *more: str) -> str:
-    """A command line without what belongs to one machine or run: --workdir, --config.data.dir and the flags in `more`."""
+    """A command line without what belongs to one machine or run: --workdir, --config.data.dir and the flags in `more`.
+
+    One that no shell could read, as a damaged record may hold, is left as it is.
+    """
     own = tuple(f'--{name}=' for name in ('workdir', 'config.data.dir', *more))
-    return shlex.join(word for word in shlex.split(line) if not word.startswith(own))
+    try:
+        return shlex.join(word for word in shlex.split(line) if not word.startswith(own))
+    except ValueError:
+        return line
 
 
 def machine() -> str:
@@ -93,9 +98,11 @@ def facts(line: str) -> dict[str, str]:
 
 def _record(given: Command) -> None:
     path = given.workdir / 'run.json'
-    path.parent.mkdir(parents=True, exist_ok=True)
     content: dict = facts(given.line)
-    before = json.loads(path.read_text()) if path.is_file() else None
+    try:
+        before = files.read_json(path) if path.exists() else None
+    except CheckpointError as error:
+        before = {'unknown': str(error)}
     if before and {**before, 'date': content['date']} != content:  # a run that went on elsewhere, or otherwise, says so
         content['before'] = before
-    checkpoints.write_text(path, json.dumps(content, indent=1))
+    files.write(path, json.dumps(content, indent=1))

@@ -6,8 +6,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from cnn_research import checkpoints, files, runs, train, trials
 from cnn_research import config as configs
-from cnn_research import train, trials
 from cnn_research.errors import TrialError
 from experiments.launch import command, pages, plans, progress
 
@@ -25,6 +25,24 @@ def line(given: command.Command, trial: trials.Trial) -> str:
     return shlex.join(['python', '-m', 'experiments.train', *kept, *more])
 
 
+def begun_with(given: command.Command, base: trials.Trial, planned: Sequence[trials.Trial]) -> checkpoints.Trained:
+    """The trained network that another trial of the table begins with, once it is finished.
+
+    Busy while this process has yet to finish it; TrialError where it failed, or where it belongs to another's share and is not finished.
+    """
+    name = f'{base.row}, seed {base.config.seed}'
+    now = trials.state(base.workdir, base.key)
+    if now == 'failed':
+        raise TrialError(f'it begins with {name}, whose training failed.')
+    if now != 'finished' and base in trials.share(planned, given.options.trials.shard):
+        raise runs.Busy(f'{name} is not finished yet.')
+    if now != 'finished':
+        raise TrialError(
+            f'it begins with {name}, which is in the share of another process and not finished; once it is, give this command again.'
+        )
+    return checkpoints.load(base.workdir)
+
+
 def carry_out(
     given: command.Command,
     planned: Sequence[trials.Trial],
@@ -34,10 +52,11 @@ def carry_out(
 
     measure(trial, stop): raises Stopped between two things that it keeps, where it takes minutes and `stop` says so.
     """
+    plans.check(given, planned)
+    mine, stop = trials.share(planned, given.options.trials.shard), command.stopper()
     about = {'experiment': given.name, 'label': given.recipe.label, 'options': configs.flat(given.options)}
     about['line'] = progress.elsewhere(given.line, 'config.trials.shard')
     trials.write_plan(given.workdir, planned, [plans.reduced(given, trial) for trial in planned], about)
-    mine, stop = trials.share(planned, given.options.trials.shard), command.stopper()
     ended, begun, watches = [], time.monotonic(), {}
 
     def watch(trial, event):
@@ -59,7 +78,7 @@ def carry_out(
             raise train.Stopped
         if trial not in failed:
             measure(trial, stop)
-    given.workdir.joinpath('report.html').write_text(pages.report([given.workdir]))
+    files.write(given.workdir / 'report.html', pages.report([given.workdir]))
     print(f'report: {given.workdir / "report.html"}', file=sys.stdout)
     if failed:
         raise TrialError(f'{len(failed)} of {len(mine)} trials failed, {failed[0].row} for one; the report shows each with its error.')

@@ -62,6 +62,9 @@ CLAIMS = (
 )
 
 
+LABELS = frozenset(record.key.partition('/')[2] for record in published_rows('zf table 3') if record.quantity == 'train top-1')
+
+
 class Row(NamedTuple):
     """One row: {seed: error in %} of each measurement, and what is wrong with it ('' if nothing); top5 {} where it has no meaning.
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from cnn_research import parallel, train
+from cnn_research import files, parallel, train
 from cnn_research.architecture import Architecture
 from cnn_research.data import augment, stream
 from cnn_research.models import pooling
@@ -85,11 +85,8 @@ def kept(
     stretches = _passed(network, variables, feed, taps, k, None, range(done, feed.steps), state, every) if done < feed.steps else ()
     for state in stretches:
         done = min(done + every, feed.steps)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f'.partial.{path.name}')
         arrays = {f'{tap} {name}': array for tap, top in state.items() for name, array in top._asdict().items()}
-        np.savez(partial, source=source, done=done, **arrays)
-        partial.replace(path)
+        files.write(path, lambda file, done=done, arrays=arrays: np.savez(file, source=source, done=done, **arrays))
         if done < feed.steps and stop():
             raise train.Stopped
     return state

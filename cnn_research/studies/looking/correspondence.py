@@ -10,7 +10,9 @@ Boxes are top, left, height, width in pixels of the network's input.
 
 import csv
 import functools
+import io
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -21,7 +23,7 @@ import numpy as np
 from cnn_research import parallel
 from cnn_research.errors import ConfigError
 from cnn_research.models.network import Network, check_taps
-from cnn_research.studies.looking.occlusion import GREY, covered, prepared
+from cnn_research.studies.looking.occlusion import GREY, check_colour, covered, prepared
 
 DRAWS = 10  # random places for each part
 HEADING = ['image', 'part', 'top', 'left', 'height', 'width']
@@ -52,6 +54,7 @@ def correspondence(
     unknown tap; ConfigError for fewer than two images, or where boxes do not fit.
     """
     check_taps(network.architecture, taps)
+    check_colour(colour, variables, network.architecture.input_shape)
     objects = np.asarray(objects)
     if len(images) < 2:
         raise ConfigError('correspondence compares images: it needs at least two.')
@@ -83,35 +86,49 @@ def correspondence(
 
 def read_boxes(path: str, side: tuple[int, ...], examples: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """(numbers of the images, {part: boxes (N, 4)}, among them 'object') of a file; ConfigError, naming the line, for what is wrong."""
-    if not pathlib.Path(path).is_file():
-        raise ConfigError(f'correspondence.boxes={path!r}: there is no such file.')
     found: dict[str, dict[int, list[int]]] = {}
-    with open(path, newline='') as file:
-        for number, line in enumerate(csv.reader(file), 1):
-            words = [word.strip() for word in line]
-            if number == 1 and words != HEADING:
-                raise ConfigError(f'{path}: the first line is {",".join(HEADING)!r}, not {",".join(words)!r}.')
-            if number == 1 or not words:
-                continue
-            if len(words) != 6 or not all(word.isdigit() for word in (words[0], *words[2:])):
-                raise ConfigError(f'{path}, line {number}: {",".join(words)!r} is not {",".join(HEADING)} with whole numbers of px.')
-            image, (top, left, height, width) = int(words[0]), map(int, words[2:])
-            if image >= examples or not height or not width or top + height > side[0] or left + width > side[1]:
-                raise ConfigError(
-                    f'{path}, line {number}: no such image or box; there are images 0 to {examples - 1}, seen as {side[0]}x{side[1]} px.'
-                )
-            if words[1] == RANDOM:
-                raise ConfigError(f'{path}, line {number}: {RANDOM!r} is what boxes of no part are called; name the part otherwise.')
-            found.setdefault(words[1], {})[image] = [top, left, height, width]
+    for number, words in enumerate(_lines(path), 1):
+        if number == 1 and words != HEADING:
+            raise ConfigError(f'{path}: the first line is {",".join(HEADING)!r}, not {",".join(words)[:80]!r}.')
+        if number == 1 or not any(words):
+            continue
+        if len(words) != 6 or not words[1] or not all(re.fullmatch('[0-9]{1,9}', word) for word in (words[0], *words[2:])):
+            raise ConfigError(f'{path}, line {number}: {",".join(words)[:80]!r} is not {",".join(HEADING)} with whole numbers of px.')
+        image, (top, left, height, width) = int(words[0]), map(int, words[2:])
+        if image >= examples or not height or not width or top + height > side[0] or left + width > side[1]:
+            raise ConfigError(
+                f'{path}, line {number}: no such image or box; there are images 0 to {examples - 1}, seen as {side[0]}x{side[1]} px.'
+            )
+        if words[1] == RANDOM:
+            raise ConfigError(f'{path}, line {number}: {RANDOM!r} is what boxes of no part are called; name the part otherwise.')
+        if image in found.setdefault(words[1], {}):
+            raise ConfigError(f'{path}, line {number}: part {words[1]!r} of image {image} is there twice; leave one box out.')
+        found[words[1]][image] = [top, left, height, width]
     whole = found.pop(OBJECT, {})
     images = sorted(set().union(*found.values()))
     for part, boxes in found.items():
         if set(boxes) != set(images):
             raise ConfigError(f'{path}: part {part!r} is missing for image {sorted(set(images) - set(boxes))[0]}.')
+        for image, (_, _, height, width) in boxes.items():
+            if image in whole and (height > whole[image][2] or width > whole[image][3]):
+                raise ConfigError(f'{path}: part {part!r} of image {image} is larger than its object.')
+    if set(whole) - set(images):
+        raise ConfigError(f'{path}: image {min(set(whole) - set(images))} has an object and no part.')
     if len(images) < 2:
         raise ConfigError(f'{path} has boxes for {len(images)} images; correspondence compares two or more.')
     boxes = {part: np.array([one[image] for image in images]) for part, one in found.items()}
     return np.array(images), boxes | {OBJECT: np.array([whole.get(image, [0, 0, *side[:2]]) for image in images])}
+
+
+def _lines(path: str) -> list[list[str]]:
+    """The words of each line of a comma-separated file; ConfigError where it cannot be read."""
+    if not pathlib.Path(path).is_file():
+        raise ConfigError(f'correspondence.boxes={path!r}: there is no such file.')
+    try:
+        text = pathlib.Path(path).read_bytes().decode('utf-8-sig')
+        return [[word.strip() for word in line] for line in csv.reader(io.StringIO(text, newline=''))]
+    except (OSError, ValueError, csv.Error) as error:
+        raise ConfigError(f'{path} cannot be read as comma-separated text in UTF-8 ({type(error).__name__}).') from None
 
 
 def sign_change(signs: np.ndarray) -> np.ndarray:

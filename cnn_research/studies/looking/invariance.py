@@ -17,7 +17,7 @@ from cnn_research import parallel
 from cnn_research.data import augment
 from cnn_research.errors import ConfigError, nearest
 from cnn_research.models.network import Network, check_taps
-from cnn_research.studies.looking.occlusion import GREY
+from cnn_research.studies.looking.occlusion import GREY, check_colour
 
 # From a value to (the matrix from offsets in the new image to offsets in the original, how far down the new image lies, px).
 TRANSFORMATIONS: dict[str, Callable] = {
@@ -65,11 +65,15 @@ def invariance(
     """The Invariance of raw images (N, H, W, C) with labels (N,) under `values` of a transformation, at the taps.
 
     variables: {'params', 'preprocessing'} as `checkpoints.load` returns them; without 'preprocessing', images and colour are in the
-    network's own units. kind and colour: see `transformed`. Raises ArchitectureError for an unknown tap, ConfigError for an unknown kind.
+    network's own units. kind and colour: see `transformed`. Raises ArchitectureError for an unknown tap, ConfigError for an unknown kind,
+    and for values or a colour that are none.
     """
     check_taps(network.architecture, taps)
     if kind not in TRANSFORMATIONS:
         raise ConfigError(f'no transformation {kind!r}; choose from {", ".join(TRANSFORMATIONS)}.{nearest(kind, TRANSFORMATIONS)}')
+    if not len(values) or not np.isfinite(values).all() or (kind == 'scale' and min(values) <= 0):
+        raise ConfigError(f'a {kind} needs finite values, one or more{", above 0" * (kind == "scale")}, not {list(values)}.')
+    check_colour(colour, variables, network.architecture.input_shape)
     seen = _compiled(network, tuple(taps))
     images, labels = jnp.asarray(images), np.asarray(labels)
     preprocessing = variables.get('preprocessing', augment.AS_IT_IS)

@@ -63,12 +63,12 @@ def occlude(network: Network, variables: dict, images, labels, tap: str, square:
     variables: {'params', 'preprocessing'} as `checkpoints.load` returns them. The square hides raw pixels, before the mean is taken away,
     of the centre view that the network sees; without 'preprocessing', images and colour are in the network's own units. Occluded images
     exist on the device only, batch_size at a time (0 = by their size). Raises ArchitectureError where the tap is none, ConfigError for a
-    square that is none.
+    square that is none or larger than the image, and for a colour that is none.
     """
     net = network.architecture
     check_taps(net, (tap,))
-    if square.size < 1 or square.stride < 1:
-        raise ConfigError(f'the square needs a size and a stride of at least 1 px, not {square.size} and {square.stride}.')
+    check_square(square, net.input_shape)
+    check_colour(square.colour, variables, net.input_shape)
     rows, columns = (_middles(side, square.stride) for side in net.input_shape[:2])
     tops, lefts = (grid.ravel() - square.size // 2 for grid in np.meshgrid(rows, columns, indexing='ij'))
     boxes = jnp.asarray(np.stack([tops, lefts, *np.full((2, len(tops)), square.size)], axis=1))
@@ -97,6 +97,25 @@ def occlude(network: Network, variables: dict, images, labels, tap: str, square:
     number, *rest = (np.concatenate(part) for part in zip(*parts, strict=True))
     maps = (part.reshape(-1, len(rows), len(columns)) for part in rest[3:])
     return Occlusion(rows, columns, number, Said(*rest[:3]), Said(*maps))
+
+
+def check_square(square: Square, shape: tuple[int, ...]) -> None:
+    """ConfigError for a square that cannot be slid over images of `shape` (H, W, C): none, or one larger than they are."""
+    side = max(shape[:2])
+    for name, value in (('size', square.size), ('stride', square.stride)):
+        if not 1 <= value <= side:
+            raise ConfigError(f'the {name} of the square is {value} px, not from 1 to {side}: the network sees {shape[0]}x{shape[1]}.')
+
+
+def check_colour(colour: float | Sequence[float], variables: dict, shape: tuple[int, ...]) -> None:
+    """ConfigError for what is no grey level, or not one for each channel of `shape` (H, W, C).
+
+    Where the variables have no preprocessing, images are in the network's own units, and any finite number is a colour.
+    """
+    levels = np.ravel(colour)
+    low, high = (0, 255) if 'preprocessing' in variables else (-np.finfo(np.float32).max, np.finfo(np.float32).max)
+    if len(levels) not in (1, shape[2]) or not ((levels >= low) & (levels <= high)).all():
+        raise ConfigError(f'a colour is one grey level from 0 to 255, or one for each of {shape[2]} channels, not {colour}.')
 
 
 def _middles(side: int, stride: int) -> np.ndarray:
