@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_research import checkpoints, evaluate, parallel, tasks
+from cnn_research import evaluate, files, parallel, tasks
 from cnn_research.data import augment, stream
 from cnn_research.data.sources import Source
 from cnn_research.models.network import Network, check_taps
@@ -107,21 +107,20 @@ def fingerprint(network: Network, variables: Mapping, source: Source, side: int,
 def kept(folder: pathlib.Path, taps: Sequence[str], compute: Callable[[Sequence[str]], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """{tap: (N, D), mapped from FOLDER/TAP.npy}; compute(missing taps) makes what is not there or not what was written.
 
-    The folder is named for the `fingerprint`; a file is written beside its name and renamed, and held against its SHA-256.
+    The folder is named for the `fingerprint`; a file is written whole or not at all, and held against its SHA-256: one that was damaged, or
+    cannot be read, is made again. Raises WriteError where a file cannot be written.
     """
 
     def there(tap):
-        note = folder / f'{tap}.sha256'
-        return note.is_file() and (folder / f'{tap}.npy').is_file() and note.read_text() == _digest(folder / f'{tap}.npy')
+        try:
+            return (folder / f'{tap}.sha256').read_bytes().decode('ascii') == _digest(folder / f'{tap}.npy')
+        except (OSError, ValueError):
+            return False
 
     missing = [tap for tap in taps if not there(tap)]
-    if missing:
-        folder.mkdir(parents=True, exist_ok=True)
     for tap, array in compute(missing).items() if missing else ():
-        partial = folder / f'.{tap}.partial.npy'
-        np.save(partial, array)
-        partial.replace(folder / f'{tap}.npy')
-        checkpoints.write_text(folder / f'{tap}.sha256', _digest(folder / f'{tap}.npy'))
+        files.write(folder / f'{tap}.npy', functools.partial(np.save, arr=array))
+        files.write(folder / f'{tap}.sha256', _digest(folder / f'{tap}.npy'))
     return {tap: np.load(folder / f'{tap}.npy', mmap_mode='r') for tap in taps}
 
 
