@@ -107,16 +107,19 @@ def fingerprint(network: Network, variables: Mapping, source: Source, side: int,
 def kept(folder: pathlib.Path, taps: Sequence[str], compute: Callable[[Sequence[str]], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """{tap: (N, D), mapped from FOLDER/TAP.npy}; compute(missing taps) makes what is not there or not what was written.
 
-    The folder is named for the `fingerprint`; a file is written beside its name and renamed, and held against its SHA-256.
+    The folder is named for the `fingerprint`; a file is written whole or not at all, and held against its SHA-256: one that was damaged, or
+    cannot be read, is made again. Raises WriteError where a file cannot be written.
     """
 
     def there(tap):
-        note = folder / f'{tap}.sha256'
-        return note.is_file() and (folder / f'{tap}.npy').is_file() and note.read_text() == _digest(folder / f'{tap}.npy')
+        try:
+            return (folder / f'{tap}.sha256').read_bytes().decode('ascii') == _digest(folder / f'{tap}.npy')
+        except (OSError, ValueError):
+            return False
 
     missing = [tap for tap in taps if not there(tap)]
     for tap, array in compute(missing).items() if missing else ():
-        files.write(folder / f'{tap}.npy', lambda file, array=array: np.save(file, array))
+        files.write(folder / f'{tap}.npy', functools.partial(np.save, arr=array))
         files.write(folder / f'{tap}.sha256', _digest(folder / f'{tap}.npy'))
     return {tap: np.load(folder / f'{tap}.npy', mmap_mode='r') for tap in taps}
 

@@ -118,7 +118,8 @@ def render(book: pages.Book) -> pages.Rendered:
         for tap, seen in itertools.product((*taps, features.PIXELS), (True, False)):
             told = trials.read(record.workdir, _protocol(book.options, tap, seen))
             if told:
-                row = rows.setdefault((tap, seen), report.Row(tap, seen, told['dimension'], told['classes'], told['test'], {}))
+                row = report.Row(tap, seen, told['dimension'], told['classes'], told['test'], {}, probes.TOLERANCE)
+                row = rows.setdefault((tap, seen), row)
                 row.outcomes[record.seed] = told['outcomes']
     about = report.About(
         pages.data_name(book),
