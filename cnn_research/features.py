@@ -90,12 +90,6 @@ def untrained(network: Network, seed: int) -> dict:
     return tasks.fresh(network, jax.random.fold_in(jax.random.key(seed), 0))
 
 
-def labels(source: Source) -> np.ndarray:
-    """int32 (N,), read without keeping the images."""
-    chunks = np.array_split(np.arange(source.num_examples), -(-source.num_examples // 512))
-    return np.concatenate([source.read(chunk)[1] for chunk in chunks])
-
-
 def fingerprint(network: Network, variables: Mapping, source: Source, side: int, resize: int) -> str:
     """24 hex digits of SHA-256 over all that the features follow from: architecture, weights, preprocessing, examples, their sizes."""
     digest = hashlib.sha256(json.dumps([network.architecture.to_json(), network.dtype, source.fingerprint, side, resize]).encode())

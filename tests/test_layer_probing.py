@@ -74,7 +74,7 @@ def test_an_outcome_is_that_of_its_features(workdir):
     options = configs.flat(given(workdir).options)
     (network,) = trials.adopted([str(trial)])
     source, learned, _ = layer_probing._source(network, options)
-    labels = layer_probing.features.labels(source)
+    labels = source.labels()
     used, drawn = protocol.gathered(protocol.draws(labels, 10, (2, 3), 4, 2, 0, learned))
     arrays = [np.load(path) for path in workdir.glob('features/*/layer5.npy')]
     how = protocol.Protocol(probes.KINDS, (1e-4, 0.1), 2, 'standardised')

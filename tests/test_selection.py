@@ -14,7 +14,7 @@ from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
 from experiments import depth_ablation, layer_probing, nonlinearity, stride_diagnosis
 from experiments import train as training
-from experiments.launch import command, pages, plans, sweep
+from experiments.launch import command, pages, plans, recipes, sweep
 
 DIGITS = (
     '--config.architecture=perceptron',
@@ -134,7 +134,7 @@ def test_the_config_of_another_experiment_is_refused(module, config, message, tm
 @pytest.mark.parametrize('module', [depth_ablation, stride_diagnosis, layer_probing])
 def test_every_recipe_of_an_experiment_can_be_read_by_it(module):
     name = module.__name__.split('.')[1]
-    for scale in command._load(f'configs/{name}.py').label, 'smoke', 'cifar10':
+    for scale in recipes.load(f'configs/{name}.py').label, 'smoke', 'cifar10':
         given = command.parse(name, f'configs/{name}.py:{scale.rpartition("-")[2]}', [], module.FIELDS)
         assert plans.rows(given, module.FIELDS, module.reads) == given.recipe.rows
 
