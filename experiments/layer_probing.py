@@ -118,9 +118,8 @@ def render(book: pages.Book) -> pages.Rendered:
         for tap, seen in itertools.product((*taps, features.PIXELS), (True, False)):
             told = trials.read(record.workdir, _protocol(book.options, tap, seen))
             if told:
-                row = report.Row(tap, seen, told['dimension'], told['classes'], told['test'], {}, probes.TOLERANCE)
-                row = rows.setdefault((tap, seen), row)
-                row.outcomes[record.seed] = told['outcomes']
+                new = report.Row(tap, seen, told['dimension'], told['classes'], told['test'], {}, probes.TOLERANCE)
+                rows.setdefault((tap, seen), new).outcomes[record.seed] = told['outcomes']
     about = report.About(
         pages.data_name(book),
         book.options['probe.data'] or pages.data_name(book),

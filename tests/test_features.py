@@ -182,7 +182,7 @@ def test_joined_sources_have_the_examples_of_both():
         np.testing.assert_array_equal(image, images_of[0])
         assert label == labels_of[0]
     assert both.fingerprint not in (train.fingerprint, joined(test, train).fingerprint)
-    np.testing.assert_array_equal(features.labels(subset(both, range(4990, 5700))), both.read(np.arange(4990, 5700))[1])
+    np.testing.assert_array_equal(subset(both, range(4990, 5700)).labels(), both.read(np.arange(4990, 5700))[1])
     other = dataclasses.replace(test, class_names=('one', 'two'), num_classes=2)
     with pytest.raises(SourceError, match='other classes'):
         joined(train, other)
