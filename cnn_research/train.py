@@ -146,9 +146,9 @@ def fit(
 
     task: what to learn, by default the classification that the config describes. devices: of this process, by default all.
     watch: is told {'start': step, 'total': steps} when steps begin, {'step', 'total', 'loss', ...} at each log line, {'reading': text}
-    while data are read and before the first step is compiled, and {'note': text} of what should be said aloud. stop: asked at every step;
-    when it says True the state is saved and Stopped raised. Raises ResearchError before any work for what cannot be run, and TrialError
-    with step and place when the loss is no longer finite.
+    while data are read and before the first step is compiled, and {'note': text} of what should be said aloud, with 'assumed' where it is
+    so of the data. stop: asked at every step; when it says True the state is saved and Stopped raised. Raises ResearchError before any
+    work for what cannot be run, and TrialError with step and place when the loss is no longer finite.
     """
     config, workdir = configs.check(config), pathlib.Path(workdir)
     devices = devices or parallel.local_devices()
@@ -170,6 +170,8 @@ def fit(
     with runs.claimed(workdir):
         task = task or tasks.classification(config, found, devices, lambda line: watch({'reading': line}))
         there = runs.begun(workdir)
+        for text in dict.fromkeys(line for source in (found or {}).values() for line in source.notes):
+            watch({'note': text, 'assumed': True})
         for problem in there.problems:
             note(problem)
         done = runs.going_on(there, config, key, total)

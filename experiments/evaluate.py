@@ -20,7 +20,7 @@ from cnn_research import config as configs
 from cnn_research.data.sources import open_source
 from cnn_research.errors import ConfigError, ResearchError
 from cnn_research.reporting import tables
-from experiments.launch import command
+from experiments.launch import command, plans
 
 FLAGS = flags.FlagValues()  # of this command alone, so that commands can be imported together
 _RUNS = flags.DEFINE_string('runs', 'runs/demo/trials/*', 'Workdirs, as patterns separated by commas.', flag_values=FLAGS)
@@ -86,6 +86,7 @@ def main() -> None:
     ]
     caption = f'{source.name} ({source.split}), {_VIEWS.value} view{"s" if _VIEWS.value == "ten" else ""}'
     sys.stdout.write(tables.to_markdown(tables.Table(columns, rows, caption)))
+    plans.say([f'{name}: {line}' for name, member in members.items() for line in member.notes] + list(source.notes))
 
 
 if __name__ == '__main__':

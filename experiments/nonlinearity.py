@@ -123,6 +123,8 @@ def main(given: command.Command) -> None:
     files.write(given.workdir / 'relu_tanh.csv', tables.to_csv(table))
     caption = 'Training error, each point the mean over a quarter of an epoch.'
     sections = [('Epochs', tables.to_html(table)), ('Curves', page.figure_html(figure, caption))]
+    if record.get('notes'):
+        sections.append((outcome.NOTES, page.text_html('\n\n'.join(record['notes']))))
     files.write(given.workdir / 'report.html', page.page('ReLU against tanh', lead, sections, given.line))
     print(f'{lead} Report: {given.workdir / "report.html"}')
 

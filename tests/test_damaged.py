@@ -205,8 +205,9 @@ def test_the_origin_of_a_network_says_what_is_not_known(table, kind, tmp_path):
 def test_a_run_goes_on_beside_a_damaged_note_of_the_machine(table, kind):
     home = table / 'trials' / 'key1'
     damage(home, 'run.json', kind)
-    progress._record(type('Given', (), {'workdir': home, 'line': 'a line'}))
+    progress._record(type('Given', (), {'workdir': home, 'line': 'a line'}), ['2 files were skipped'])
     content = files.read_json(home / 'run.json', outcome.RUN)
+    assert content['notes'] == ['2 files were skipped']
     assert content['command'] == 'a line' and ('before' in content) == (kind != 'missing')
 
 

@@ -1,14 +1,15 @@
 """What a table refuses before any work, and what it says of the points that the holdout chose among."""
 
 import csv
+import dataclasses
 import json
 
 import pytest
-from finished import PERCEPTRON, error, recorded
+from finished import PERCEPTRON, RUN, error, recorded
 from page_reader import Reader
 
 from cnn_research import config as configs
-from cnn_research import files, records, runs, train, trials
+from cnn_research import files, records, runs, tasks, train, trials
 from cnn_research.errors import ConfigError, TrialError
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
@@ -187,3 +188,36 @@ def test_data_dir_reaches_what_is_probed(tmp_path, monkeypatch):
         with pytest.raises(ZeroDivisionError):
             layer_probing._source(given, trial, configs.flat(given.options))
         assert asked.pop() == ('caltech101', 'train', where)
+
+
+def test_what_a_source_assumed_is_said_in_the_plan_the_log_and_the_report(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, 'stopper', lambda: lambda: False)
+    opened = tasks.sources
+    words = ('3 files were skipped: a.txt, <b>', 'transparent pixels stand on white')
+
+    def noted(config):
+        return {role: dataclasses.replace(source, notes=words) for role, source in opened(config).items()}
+
+    monkeypatch.setattr(tasks, 'sources', noted)
+    given = ('--config=configs/alexnet.py:smoke', *DIGITS, '--config.schedule.steps=2', f'--workdir={tmp_path}/run')
+    training.main(command.parse('train', '', [*given, '--dry_run'], trials.FIELDS))
+    told = capsys.readouterr().out
+    assert all(told.count(line) == 1 for line in words)
+    grid = '--config.trials.grid=data.batch_size=20,30'
+    training.main(command.parse('train', '', [*given, grid, '--dry_run'], trials.FIELDS))
+    told = capsys.readouterr().out
+    assert all(told.count(line) == 1 for line in words)
+    training.main(command.parse('train', '', given, trials.FIELDS))
+    home = tmp_path / 'run'
+    assert files.read_json(home / 'run.json')['notes'] == list(words)
+    assert all((home / 'log.txt').read_text().count(line) == 1 for line in words)
+    page = Reader((home / 'report.html').read_text()).text
+    assert 'Skipped, chosen or assumed' in page and all(line in page for line in words)
+
+
+def test_what_the_runs_of_a_table_assumed_is_in_its_report(tmp_path):
+    home = table_of(tmp_path, {'rate=1': [0.1]})
+    files.write(home / 'trials' / 'k0' / 'run.json', json.dumps({**RUN, 'notes': ['3 files were skipped: <b>']}))
+    assert '3 files were skipped: <b>' in Reader(pages.report([home])).text
+    pages.results(home, tmp_path / 'kept')
+    assert '3 files were skipped: &lt;b&gt;' in (tmp_path / 'kept' / 'README.md').read_text()

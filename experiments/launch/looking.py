@@ -31,8 +31,8 @@ FIELDS = (
 class Looked(NamedTuple):
     """A network, with its variables, and a source of its images.
 
-    name: what a caption calls it; resize: as data.resize of a training; classes: names of what the network tells apart; labelled: whether
-    these are the source's own.
+    notes: what should be said beside its numbers. name: what a caption calls it; resize: as data.resize of a training; classes: names of
+    what the network tells apart; labelled: whether these are the source's own.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Looked(NamedTuple):
     resize: int
     classes: tuple[str, ...]
     labelled: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def truth(self) -> str:
@@ -113,8 +114,11 @@ def opened(given: command.Command, check: Check) -> Looked:
     trained = network(given, home) if given.options.network else None
     if trained and not options.data and not pathlib.Path(home).is_dir():
         raise ConfigError(f'{home} does not say on which images it was trained: name those to look at, --config.look.data=folder:DIR.')
+    notes = list(trained.notes) if trained else []
     for other in homes[1:]:
-        shapes = [one.architecture.input_shape for one in (trained, network(given, other))]
+        compared = network(given, other)
+        notes += compared.notes
+        shapes = [one.architecture.input_shape for one in (trained, compared)]
         if shapes[0] != shapes[1]:
             raise ConfigError(f'{home} reads images of {shapes[0]}, {other} of {shapes[1]}; networks that are compared read the same.')
     config = trained.config if trained else configs.check(given.config)
@@ -126,12 +130,14 @@ def opened(given: command.Command, check: Check) -> Looked:
         train.fit(config, home, watch=progress.Progress(given, '[network] '), stop=command.stopper())
         command.interruptible()
         trained = checkpoints.load(home, options.step or None)
+        notes += trained.notes
+    notes = tuple(dict.fromkeys((*notes, *source.notes)))
     outputs = trained.architecture.rows[-1].output[-1]
     # The source that was learned, or one as large for published weights: both count ImageNet's classes in the order of their identifiers.
     labelled = outputs == len(source.class_names) and (source.name == config.data.name or not pathlib.Path(home).is_dir())
     classes = tuple(map(gallery.meant, source.class_names)) if labelled else tuple(f'class {number}' for number in range(outputs))
     resize = tasks.resize_of(config, source.image_shape, trained.image_shape)
-    return Looked(named(trained, home), trained, tasks.network(config), source, resize, classes, labelled)
+    return Looked(named(trained, home), trained, tasks.network(config), source, resize, classes, labelled, notes)
 
 
 def run(given: command.Command, draw: Draw, check: Check, several: bool = False) -> None:
@@ -144,8 +150,10 @@ def run(given: command.Command, draw: Draw, check: Check, several: bool = False)
     looked = opened(given, check)
     if given.dry_run:
         print(f'{looked.name}; {looked.source.num_examples:,} images of {looked.images}')
+        plans.say(looked.notes)
         return
     files.check_writable(given.workdir)
+    plans.say(looked.notes)
     begun, shelf = time.perf_counter(), Shelf(given.workdir, given.name, ())
     page = draw(given, looked, shelf)
-    outcome.write(given, page, shelf, workdirs(given), time.perf_counter() - begun)
+    outcome.write(given, page, shelf, workdirs(given), looked.notes, time.perf_counter() - begun)

@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import ml_collections
@@ -16,6 +17,7 @@ from experiments.launch import command, progress
 
 RUN = {'command': str, 'date': str, 'machine': str, 'versions': str}  # what run.json must say
 TEST = {'test': {'top1_error': (0, 1)}}  # what result.json must say
+NOTES = 'Skipped, chosen or assumed'  # the heading of what a number rests on and nobody asked for
 _FILE = re.compile(r'(figures/)?\w[\w.-]*\.(png|csv)', re.ASCII)  # what `Shelf` calls its files
 
 
@@ -38,14 +40,15 @@ class Page(NamedTuple):
     arrays: dict[str, np.ndarray]
 
 
-def write(given: command.Command, drawn: Page, shelf: Shelf, homes: list[str], seconds: float) -> None:
-    """arrays.npz, report.html and README.md of the networks in `homes`, which say how they were made."""
+def write(given: command.Command, drawn: Page, shelf: Shelf, homes: list[str], notes: Sequence[str], seconds: float) -> None:
+    """arrays.npz, report.html and README.md of the networks in `homes`, which say how they were made, and what should be said of it."""
     files.write(given.workdir / 'arrays.npz', lambda file: np.savez_compressed(file, **drawn.arrays))
     facts = progress.facts(given.line) | {'time': progress.duration(seconds)}
     facts |= {
         f'network {number}' if len(homes) > 1 else 'network': _origin(given, pathlib.Path(home)) for number, home in enumerate(homes, 1)
     }
-    sections = [*drawn.sections, ('How it was made', page.facts_html([fact for fact in facts.items() if fact[0] != 'command']))]
+    assumed = [(NOTES, shelf.text('\n\n'.join(notes)))] if notes else []
+    sections = [*drawn.sections, *assumed, ('How it was made', page.facts_html([fact for fact in facts.items() if fact[0] != 'command']))]
     files.write(given.workdir / 'report.html', page.page(drawn.title, drawn.lead, sections, progress.elsewhere(given.line)))
     named_so = ' --config.network=WORKDIR' + ',...' * (len(homes) > 1) if given.options.network else ''
     facts = {name: tables.escaped(str(value)) for name, value in facts.items()}

@@ -105,6 +105,7 @@ def _sound(record: trials.Record) -> trials.Record:
                 kept.read(path, {'key': str} | ({'result': _EVALUATIONS[protocol]} if protocol in _EVALUATIONS else {}))
         if record.run:
             files.check(home / 'run.json', record.run, outcome.RUN)
+            files.check(home / 'run.json', record.run.get('notes', []), [str], 'notes')
         return record._replace(config=config, error=trials.inside(record.error, home))
     except ResearchError as error:
         return record._replace(state='damaged', error=trials.inside(error, home), config={}, result=None, run={}, seconds=0.0)
@@ -181,6 +182,9 @@ def _rendered(workdir: pathlib.Path, folder: pathlib.Path, number: int = 0) -> t
     if selecting:
         words, section = _selection(book)
         done = done._replace(lead=done.lead + words, sections=[*done.sections, section])
+    notes = dict.fromkeys(line for record in found for line in record.run.get('notes', []))
+    if notes:
+        done = done._replace(sections=[*done.sections, (outcome.NOTES, book.shelf.text('\n\n'.join(notes)))])
     return book, done
 
 

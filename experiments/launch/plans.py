@@ -11,6 +11,12 @@ from cnn_research.fields import Field
 from experiments.launch import command, progress
 
 
+def say(notes: Sequence[str]) -> None:
+    """Shows what was skipped, chosen or assumed."""
+    for line in notes:
+        print(f'note: {line}')
+
+
 def training(config) -> str:
     """What a training would do: sizes, steps, memory, and the time of a few steps on random images; opens every source, trains nothing."""
     config = configs.check(config)
@@ -32,7 +38,8 @@ def training(config) -> str:
         'of pixels' + ('' if shape else ' (sizes differ: streamed or resized)'),
         f'time          about {progress.duration(steps * step)} in steps, by a few measured ones of {1e3 * step:.0f} ms each',
     ]
-    return '\n'.join(lines)
+    notes = dict.fromkeys(line for source in found.values() for line in source.notes)
+    return '\n'.join([*lines, *(f'{"note":12}  {line}' for line in notes)])
 
 
 def rows(given: command.Command, fields: Sequence[Field], reads: Callable[[str], bool]) -> dict[str, dict]:
@@ -85,7 +92,7 @@ def reduced(given: command.Command, trial: trials.Trial) -> bool:
 def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
     """What a run would do: each trial with its state, parameters, steps, hours and GB, from a few measured steps of each network."""
     check(given, planned)
-    lines, measured = [], {}
+    lines, measured, notes = [], {}, {}
     left, refits, per_epoch = 0.0, 0.0, 0.0  # seconds: of all, of those whose length no schedule.epochs changes, of an epoch of the others
     wide = max(len(f'{t.part} {t.row} {t.point}') for t in planned)
     for trial in planned:
@@ -94,6 +101,7 @@ def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
         if shape not in measured:
             found = tasks.sources(config)
             measured[shape] = train.seconds_per_step(config, found), found['train'].num_examples
+            notes |= dict.fromkeys(line for source in found.values() for line in source.notes)
         step, examples = measured[shape]
         steps = configs.steps(config.schedule, config.data.batch_size, examples)
         time, gigabytes = steps * step, memory.training(config, net) / 1e9
@@ -116,7 +124,7 @@ def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
         if budget <= 0:
             raise ConfigError(f'trials.budget={given.options.trials.budget!r} does not even hold the trials of fixed length; give it more.')
         lines.append(f'in {given.options.trials.budget}: {_fitting(given.config, budget / max(per_epoch, 1e-9))}')
-    return '\n'.join(lines)
+    return '\n'.join([*lines, *(f'note: {line}' for line in notes)])
 
 
 def _fitting(config, epochs: float) -> str:

@@ -19,19 +19,23 @@ from experiments.launch.command import Command
 class Progress:
     """Shows a training's events: one moving line on a terminal, and a line a minute (and every note) in WORKDIR/log.txt.
 
-    When steps begin it leaves WORKDIR/run.json: the command, date, machine and versions that the numbers are quoted with. prefix: what
+    When steps begin it leaves WORKDIR/run.json: the command, date, machine and versions that the numbers are quoted with, and as 'notes'
+    what was skipped, chosen or assumed in the data. prefix: what
     stands before each line shown, where several trainings share a screen.
     """
 
     def __init__(self, given: Command, prefix: str = ''):
         self._given, self._path, self._prefix = given, given.workdir / 'log.txt', prefix
+        self._assumed: list[str] = []
         self._last = time.monotonic() - 50  # the first moving line after ten seconds
         self._stage = ''
 
     def __call__(self, event: dict) -> None:
         if 'start' in event:
-            _record(self._given)
+            _record(self._given, self._assumed)
             return
+        if event.get('assumed'):
+            self._assumed.append(event['note'])
         moving = 'note' not in event and 'role' not in event
         text = event.get('note') or event.get('reading') or self._line(event)
         if sys.stderr.isatty():
@@ -96,9 +100,9 @@ def facts(line: str) -> dict[str, str]:
     }
 
 
-def _record(given: Command) -> None:
+def _record(given: Command, assumed: list[str]) -> None:
     path = given.workdir / 'run.json'
-    content: dict = facts(given.line)
+    content: dict = facts(given.line) | ({'notes': assumed} if assumed else {})
     try:
         before = files.read_json(path) if path.exists() else None
     except CheckpointError as error:
