@@ -170,6 +170,8 @@ def load(workdir, step: int | None = None) -> Trained:
             raise CheckpointError(f'{workdir}/{configs.FILE} is not the config that the checkpoint of step {candidate} was trained with.')
         if notes:
             notes.append(f'the state of step {candidate} is used instead.')
+        if told.get('continued'):
+            notes.append(journal.other_rates(told['continued']))
         net = configs.network(config)
         names, shape = tuple(told.get('class_names', ())), told.get('image_shape')
         return Trained(net, _variables(net, arrays, candidate), config, candidate, names, tuple(notes), shape and tuple(shape))

@@ -7,7 +7,7 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cnn_research import config as configs
@@ -99,6 +99,14 @@ def _writing(path: pathlib.Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise files.refused(path, error) from None
+
+
+def other_rates(continued: Sequence) -> str:
+    """What must be said of a run that went on from trainings with other learning rates, as its result lists them; '' for any other."""
+    if not continued:
+        return ''
+    step = continued[-1][1]
+    return f'up to step {step} the learning rates were those of a shorter schedule; a training of this length from the start has others'
 
 
 class Journal:

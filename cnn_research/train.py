@@ -181,18 +181,10 @@ def fit(
             _, before = _scheduled(configs.update(configs.default(), there.config), num_examples)
             if not np.array_equal(*(np.asarray(jax.vmap(one)(np.arange(done))) for one in (schedule, before))):
                 continued = [*continued, [there.told['key'], done]]
-                note(other_rates(continued))
+                note(journal.other_rates(continued))
             (workdir / journal.RESULT).rename(workdir / f'result.{done}.json')
         configs.write(workdir, config)
         return _trained(config, workdir, task, runs.Identity(key, protocol, continued), total, schedule, devices, watch, stop)
-
-
-def other_rates(continued: Sequence) -> str:
-    """What must be said of a run that went on from trainings with other learning rates, as its result lists them; '' for any other."""
-    if not continued:
-        return ''
-    step = continued[-1][1]
-    return f'up to step {step} the learning rates were those of a shorter schedule; a training of this length from the start has others'
 
 
 def _scheduled(config, num_examples: int) -> tuple[int, Callable]:
@@ -219,7 +211,14 @@ def _trained(config, workdir, task, identity, total, schedule, devices, watch, s
     every = {name: configs.steps(config[name].every, batch_size, num_examples) for name in ('log', 'evaluate', 'checkpoint')}
     marked = configs.marked_steps(config.checkpoint.marks, batch_size, num_examples)
     state = _initial(config, task, plateau)
-    about = {'key': identity.key, 'continued': identity.continued, 'config': configs.decisive(configs.flat(config)), **task.about}
+    told = {role: fingerprint for role, fingerprint in task.fingerprints.items() if role != 'test'}
+    about = {
+        'key': identity.key,
+        'data': told,
+        'continued': identity.continued,
+        'config': configs.decisive(configs.flat(config)),
+        **task.about,
+    }
     saved, told, problems = checkpoints.restore(
         workdir, {'state': state, **task.constants}, lambda told: journal.hold(workdir, told.get('metrics') or journal.mark(workdir, 0))
     )

@@ -87,7 +87,8 @@ def rows(runs: list[dict]) -> tuple[list[dict], list[str]]:
         decisive = {
             k: v for k, v in run['config'].items() if (k in configs.DECISIVE or k in ('data.name', 'evaluate.views')) and k != 'seed'
         }
-        groups.setdefault(json.dumps(decisive, sort_keys=True), []).append(run)
+        told = [decisive, run['result'].get('data'), run['result']['protocol']]  # what it learned from, and what it was tested on
+        groups.setdefault(json.dumps(told, sort_keys=True), []).append(run)
     made, sources = [], []
     for group in groups.values():
         group.sort(key=lambda run: run['config']['seed'])
@@ -110,6 +111,8 @@ def rows(runs: list[dict]) -> tuple[list[dict], list[str]]:
         if paper and ' ' not in architecture and not config['data.examples']:
             number = published.published(*paper[:3])
             row |= {'paper': number.value, 'difference': sum(test) / len(test) - number.value, 'note': paper[3]}
+        said = [row.get('note', ''), *(journal.other_rates(run['result'].get('continued', [])) for run in group)]
+        row['note'] = '; '.join(dict.fromkeys(filter(None, said)))
         made.append(row)
         seeds, record = ', '.join(str(run['config']['seed']) for run in group), first['record']
         line = tables.code(progress.elsewhere(record['command'], 'config.seed'))

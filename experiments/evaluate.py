@@ -3,6 +3,7 @@
     python -m experiments.evaluate --runs='runs/demo/trials/*'
     python -m experiments.evaluate --runs='runs/mnist/lenet5-*'
     python -m experiments.evaluate --runs=runs/11pct --views=ten --split=test --data_dir=DATA
+    python -m experiments.evaluate --runs=runs/mine --data=folder:DIR
 
 --runs=PATTERN names workdirs (several patterns: separated by commas); the softmax outputs of several runs are averaged, as Ciresan et
 al. 2012 and Krizhevsky et al. 2012 do. --views is centre or ten (corners, centre and their mirrors), --split a whole split of the
@@ -25,6 +26,7 @@ from experiments.launch import command, plans
 FLAGS = flags.FlagValues()  # of this command alone, so that commands can be imported together
 _RUNS = flags.DEFINE_string('runs', 'runs/demo/trials/*', 'Workdirs, as patterns separated by commas.', flag_values=FLAGS)
 _VIEWS = flags.DEFINE_enum('views', 'centre', list(evaluate.VIEWS), 'How an image is looked at.', flag_values=FLAGS)
+_DATA = flags.DEFINE_string('data', '', 'The source; by default the one of the run.', flag_values=FLAGS)
 _SPLIT = flags.DEFINE_string('split', '', 'The split; by default the one that the run reports on.', flag_values=FLAGS)
 _DATA_DIR = flags.DEFINE_string('data_dir', '', 'Folder of the TFDS sets; by default the one of the run.', flag_values=FLAGS)
 
@@ -42,6 +44,15 @@ def _members(workdirs: list[str]) -> dict[str, checkpoints.Trained | ResearchErr
     return found
 
 
+def _source(config, first: checkpoints.Trained):
+    """(the images to be tested on, with the classes as the networks count them; the short side that they are scaled to)."""
+    if not _DATA.value and not _SPLIT.value:
+        return tasks.sources(config)['test'], config.data.resize
+    name, split = _DATA.value or config.data.name, _SPLIT.value or config.data.test
+    source = open_source(name, split, config.data.dir or None, first.class_names or None)
+    return source, tasks.resize_of(config, source.image_shape, first.image_shape)
+
+
 def main() -> None:
     workdirs = [path for pattern in _RUNS.value.split(',') if pattern for path in sorted(glob.glob(pattern)) or [pattern]]
     places = [pathlib.Path(workdir).resolve() for workdir in workdirs]
@@ -53,18 +64,17 @@ def main() -> None:
     shared = {(m.config.data.name, m.config.data.resize, m.config.loss.name) for m in members.values()}
     if len(shared) > 1:
         raise ConfigError(f'the runs of a committee must share data.name, data.resize and loss.name; these have {sorted(shared)}.')
-    config = next(iter(members.values())).config
-    config = configs.update(config, {'data.dir': _DATA_DIR.value or config.data.dir})
-    whole = _SPLIT.value
-    source = open_source(config.data.name, whole, config.data.dir or None) if whole else tasks.sources(config)['test']
+    first = next(iter(members.values()))
+    config = configs.update(first.config, {'data.dir': _DATA_DIR.value or first.config.data.dir})
+    if any(member.class_names != first.class_names for member in members.values()):
+        raise ConfigError('the runs of a committee must tell the same classes apart, in the same order; these do not.')
+    source, resize = _source(config, first)
     for member in members.values():
         memory.check_evaluation(configs.update(config, {'evaluate.views': _VIEWS.value}), member.architecture)
     networks = {workdir: (tasks.network(member.config), member.variables) for workdir, member in members.items()}
 
     def row(name, chosen):
-        result = evaluate.committee(
-            chosen, source, _VIEWS.value, config.loss.name, config.evaluate.batch_size, config.data.resize, config.loss.j
-        )
+        result = evaluate.committee(chosen, source, _VIEWS.value, config.loss.name, config.evaluate.batch_size, resize, config.loss.j)
         percent = {'top1': result.top1_error, 'top5': result.top5_error, 'class': result.mean_class_accuracy}
         return {'run': name, 'examples': result.examples, 'loss': result.loss} | {
             key: None if value is None else 100 * value for key, value in percent.items()

@@ -127,7 +127,7 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
     arrays = {'images': chosen, 'seen': pictures.seen, 'rows': found.rows, 'columns': found.columns, 'map': found.number}
     arrays |= {**found.under._asdict(), 'projections': projections}
     arrays |= {f'clean {name}': array for name, array in found.clean._asdict().items()}
-    if looked.source.name == 'clutter' and looked.labelled:
+    if looked.source.name == 'clutter' and looked.outputs is not None:
         coarse = square._replace(stride=max(_COARSE, square.stride))
         confined = _confined(looked, coarse, options.tap, options.many)
         share, chance = (100 * value for value in confined.means())

@@ -65,8 +65,9 @@ def report(run: train.Run, line: str) -> str:
         ('key', result['key']),
     ]
     sections.append(('Result', tables.to_html(table) + page.facts_html(facts)))
-    if record.get('notes'):
-        sections.append((outcome.NOTES, page.text_html('\n\n'.join(record['notes']))))
+    notes = [*record.get('notes', []), *trained.notes]
+    if notes:
+        sections.append((outcome.NOTES, page.text_html('\n\n'.join(notes))))
     error = figures.learning_curves([curve(role, 'error', 100) for role in roles], 'epoch', 'error (%)')
     loss = figures.learning_curves([curve(role, 'loss') for role in roles], 'epoch', 'loss', log_y=True)
     noted = 'Training values are means since the point before, with augmentation and dropout where the recipe has them.'

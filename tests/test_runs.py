@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn_research import checkpoints, evaluate, files, records, runs, tasks, train, trials
+from cnn_research import checkpoints, evaluate, files, journal, records, runs, tasks, train, trials
 from cnn_research import config as configs
 from cnn_research.data import augment, stream
 from cnn_research.data.sources import open_source
@@ -229,7 +229,8 @@ def test_a_continuation_under_other_learning_rates_says_so_for_good(tmp_path):
     first, _ = fit(tmp_path, config(**given))
     longer, said = fit(tmp_path, config(**given, schedule__steps=16))
     assert any('learning rates' in note for note in said)
-    assert longer.result['continued'] == [[first.result['key'], 12]] and 'up to step 12' in train.other_rates(longer.result['continued'])
+    assert longer.result['continued'] == [[first.result['key'], 12]] and 'up to step 12' in journal.other_rates(longer.result['continued'])
+    assert 'up to step 12' in checkpoints.load(tmp_path).notes[-1]
     again, said = fit(tmp_path, config(**given, schedule__steps=16))
     assert again.result == longer.result and said == []
 

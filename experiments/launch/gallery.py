@@ -54,8 +54,8 @@ def pictures(looked, indices) -> Pictures:
 
 def classes(looked, pictures: Pictures) -> np.ndarray:
     """(N,), as the network counts its classes: the true ones or, where the source has others, those that it names itself."""
-    if looked.labelled:
-        return pictures.labels
+    if looked.outputs is not None:
+        return np.array(looked.outputs)[pictures.labels]
     prepared = augment.prepare(pictures.raw, looked.variables['preprocessing'], looked.network.architecture.input_shape)
     return np.argmax(looked.network.apply({'params': looked.variables['params']}, prepared)[0], axis=1)
 

@@ -5,15 +5,15 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from cnn_research import checkpoints, files, journal, tasks, train
+from cnn_research import checkpoints, classes, files, journal, tasks, train
 from cnn_research import config as configs
 from cnn_research.architecture import Architecture
-from cnn_research.data.sources import Source, open_source
+from cnn_research.data.sources import Source, open_source, same_place
 from cnn_research.errors import ConfigError
 from cnn_research.fields import Field
 from cnn_research.models.network import Network, check_taps
 from cnn_research.reporting.shelf import Shelf
-from experiments.launch import command, gallery, outcome, plans, progress
+from experiments.launch import command, outcome, plans, progress
 
 FIELDS = (
     Field(
@@ -32,7 +32,7 @@ class Looked(NamedTuple):
     """A network, with its variables, and a source of its images.
 
     notes: what should be said beside its numbers. name: what a caption calls it; resize: as data.resize of a training; classes: names of
-    what the network tells apart; labelled: whether these are the source's own.
+    what the network tells apart; outputs: the network's output for each class of the source, by their names, None where they do not match.
     """
 
     name: str
@@ -41,13 +41,13 @@ class Looked(NamedTuple):
     source: Source
     resize: int
     classes: tuple[str, ...]
-    labelled: bool
+    outputs: tuple[int, ...] | None
     notes: tuple[str, ...] = ()
 
     @property
     def truth(self) -> str:
         """What one of `classes` is called."""
-        return 'true class' if self.labelled else 'class named at first'
+        return 'class named at first' if self.outputs is None else 'true class'
 
     @property
     def variables(self) -> dict:
@@ -122,22 +122,38 @@ def opened(given: command.Command, check: Check) -> Looked:
         if shapes[0] != shapes[1]:
             raise ConfigError(f'{home} reads images of {shapes[0]}, {other} of {shapes[1]}; networks that are compared read the same.')
     config = trained.config if trained else configs.check(given.config)
-    own = options.data in ('', config.data.name)
+    own = not options.data or home in trains and same_place(options.data, config.data.name)
     where = given.config.data.dir or config.data.dir or None
-    source = open_source(options.data or config.data.name, options.split or (config.data.test if own else 'test'), where)
+    name, split = options.data or config.data.name, options.split or (config.data.test if own else 'test')
+    # An image folder's split counts by the classes that were learned, as far as it has no others.
+    learned = (trained.class_names if trained else open_source(name, config.data.train, where).class_names) if own else None
+    source = open_source(name, split, where, learned or None)
     check(given, configs.network(config), source)
     if not trained:
         train.fit(config, home, watch=progress.Progress(given, '[network] '), stop=command.stopper())
         command.interruptible()
         trained = checkpoints.load(home, options.step or None)
         notes += trained.notes
-    notes = tuple(dict.fromkeys((*notes, *source.notes)))
-    outputs = trained.architecture.rows[-1].output[-1]
-    # The source that was learned, or one as large for published weights: both count ImageNet's classes in the order of their identifiers.
-    labelled = outputs == len(source.class_names) and (source.name == config.data.name or not pathlib.Path(home).is_dir())
-    classes = tuple(map(gallery.meant, source.class_names)) if labelled else tuple(f'class {number}' for number in range(outputs))
+    outputs = classes.match(trained.class_names or None, source.class_names)
+    notes += [] if outputs else [_unmatched(trained, source)]
+    told = map(classes.meaning, trained.class_names or [f'class {number}' for number in range(trained.architecture.num_classes)])
     resize = tasks.resize_of(config, source.image_shape, trained.image_shape)
-    return Looked(named(trained, home), trained, tasks.network(config), source, resize, classes, labelled, notes)
+    notes = tuple(dict.fromkeys((*notes, *source.notes)))
+    return Looked(named(trained, home), trained, tasks.network(config), source, resize, tuple(told), outputs, notes)
+
+
+def _unmatched(trained: checkpoints.Trained, source: Source) -> str:
+    """Why the true class of an image is not known to the network."""
+    without = classes.unmatched(trained.class_names or None, source.class_names)
+    several = (
+        f'{len(without)} of {source.num_classes} classes of {source.name}, {", ".join(without[:3])}{", ..." if len(without) > 3 else ""},'
+    )
+    why = (
+        f'{several} are not found by name among those of the network'
+        if trained.class_names
+        else "the network does not know its classes' names"
+    )
+    return f'{why}: where a true class is asked for, the class that the network named at first stands in'
 
 
 def run(given: command.Command, draw: Draw, check: Check, several: bool = False) -> None:
