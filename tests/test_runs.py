@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import jax
 import numpy as np
@@ -12,7 +13,9 @@ from cnn_research import checkpoints, evaluate, files, journal, records, runs, t
 from cnn_research import config as configs
 from cnn_research.data import augment, stream
 from cnn_research.data.sources import open_source
-from cnn_research.errors import CheckpointError, ConfigError, SourceError, WriteError
+from cnn_research.errors import ArchitectureError, CheckpointError, ConfigError, SourceError, WriteError
+from experiments import export
+from experiments.launch import command
 
 SETTINGS = {
     'architecture': 'perceptron',
@@ -314,6 +317,31 @@ def test_predictions_from_raw_images_are_those_of_the_evaluation(whole):
 def test_images_that_are_not_raw_are_refused(whole, wrong):
     with pytest.raises(SourceError, match='uint8'):
         checkpoints.load(whole).predict(wrong)
+
+
+def test_a_network_refuses_images_that_nobody_prepared(whole):
+    trained = checkpoints.load(whole)
+    with pytest.raises(ArchitectureError, match='raw images'):
+        tasks.network(trained.config).apply({'params': trained.variables['params']}, np.zeros((1, 28, 28, 1), np.uint8))
+
+
+def test_an_exported_run_says_the_same_of_raw_images(whole, tmp_path, monkeypatch, capsys):
+    out = tmp_path / 'net.safetensors'
+
+    def run(*arguments):
+        monkeypatch.setattr('sys.argv', ['export', *arguments])
+        command.guarded('export', lambda: (export.FLAGS(sys.argv), export.main()))()
+
+    run(f'--network={whole}', f'--out={out}')
+    images, _ = open_source('digits', 'test').read(np.arange(20))
+    ours, theirs = checkpoints.load(whole), checkpoints.trained(out)
+    for given in (images, [stream.resized(image, 40) for image in images]):
+        np.testing.assert_array_equal(theirs.predict(given), ours.predict(given))
+    assert theirs.class_names == ours.class_names and 'weights: ' in capsys.readouterr().out
+    for arguments in ((f'--network={whole}', f'--out={out}'), ('--network=nowhere', f'--out={tmp_path / "other.safetensors"}')):
+        with pytest.raises(SystemExit) as ended:
+            run(*arguments)
+        assert ended.value.code == 2 and len(capsys.readouterr().err.splitlines()) == 1
 
 
 # ---- places

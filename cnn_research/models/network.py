@@ -103,6 +103,11 @@ class Network(nn.Module):
     def features(self, images, taps: Sequence[str], train: bool = False, examples=None):
         """{tap: array} alone, running no layer above the highest tap: apply(variables, images, taps=(...), method='features')."""
         check_taps(self.architecture, taps)
+        if jnp.issubdtype(images.dtype, jnp.integer):
+            raise ArchitectureError(
+                f'{self.architecture.name} was given raw images ({images.dtype}), which must be prepared as in its training: '
+                'checkpoints.load(WORKDIR).predict(images) and .features(images, taps) do so.'
+            )
         if images.shape[1:] != self.architecture.input_shape:
             raise ArchitectureError(f'{self.architecture.name} reads {self.architecture.input_shape} images, not {images.shape[1:]}.')
         if examples is None:
