@@ -47,14 +47,13 @@ def examples(dimensions: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return (features - features.mean(0)) / features.std(0), labels
 
 
-def ours(features: np.ndarray, labels: np.ndarray) -> tuple[float, list[probes.Fit], jax.Array]:
-    """Seconds for every class and C, rotation included, compiled before; the fits, and the rotated features."""
-    rotated = features @ probes.rotation(features)
-    list(probes.fits('svm', rotated, labels, CLASSES, COSTS[:1]))
+def ours(features: np.ndarray, labels: np.ndarray) -> tuple[float, list[probes.Fit], probes.Turned]:
+    """Seconds for every class and C, rotation included, compiled before; the fits, and the features as they were turned."""
+    list(probes.fits('svm', probes.turn(features), labels, CLASSES, COSTS[:1]))
     begun = time.perf_counter()
-    rotated = jax.block_until_ready(features @ probes.rotation(features))
-    fitted = list(probes.fits('svm', rotated, labels, CLASSES, COSTS))
-    return time.perf_counter() - begun, fitted, rotated
+    turned = jax.block_until_ready(probes.turn(features))
+    fitted = list(probes.fits('svm', turned, labels, CLASSES, COSTS))
+    return time.perf_counter() - begun, fitted, turned
 
 
 def _theirs(features, signs, cost) -> tuple[float, bool]:
@@ -70,7 +69,7 @@ def _theirs(features, signs, cost) -> tuple[float, bool]:
 def row(layer: str, classes: int, compared: bool) -> dict:
     """One layer, one split."""
     features, labels = examples(DIMENSIONS[layer])
-    seconds, fitted, rotated = ours(features, labels)
+    seconds, fitted, turned = ours(features, labels)
     line = {'layer': layer, 'dimension': DIMENSIONS[layer], 'ours': seconds, 'unsettled': max(fit.unsettled[0] for fit in fitted)}
     if not compared:
         return line
@@ -83,9 +82,10 @@ def row(layer: str, classes: int, compared: bool) -> dict:
             found = pool(joblib.delayed(_theirs)(features, np.where(labels == label, 1, -1), fit.cost) for label in chosen)
             theirs += time.perf_counter() - begun
             weights = np.asarray(fit.weights[:, chosen, 0], np.float64)
-            outputs = np.asarray(rotated, np.float64) @ weights[:-1] + weights[-1]
+            outputs = np.asarray(turned.coordinates, np.float64) @ weights[:-1] + weights[-1]
+            biases = weights[-1] - np.asarray(turned.offset, np.float64) @ weights[:-1]
             slack = np.maximum(0, 1 - np.where(labels[:, None] == chosen, 1, -1) * outputs)
-            objectives = np.sum(weights**2, 0) / 2 + fit.cost * np.sum(slack**2, 0)
+            objectives = (np.sum(weights[:-1] ** 2, 0) + biases**2) / 2 + fit.cost * np.sum(slack**2, 0)
             for mine, (other, settled) in zip(objectives, found, strict=True):
                 converged += settled
                 worst = max(worst, mine / other - 1)

@@ -1,129 +1,25 @@
-"""The fields of a training: each one's type, default, unit and meaning, the checking of a config, and the key of a trial."""
+"""Configs: made, changed and checked field by field and in combination, written down and read, and the key of a trial."""
 
 import hashlib
 import importlib.util
 import json
 import math
 import pathlib
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import ml_collections
 
 from cnn_research import architecture as arch
 from cnn_research import records
-from cnn_research.data.augment import NORMALIZATIONS
-from cnn_research.errors import ConfigError, nearest, shown
+from cnn_research.errors import ConfigError, nearest, nearest_field, shown
+from cnn_research.fields import FIELDS, Field
 from cnn_research.models import zoo
-from cnn_research.models.initialization import KERNELS
 
 FILE = 'config.json'  # of a workdir
 NUMERICS = 1  # raised by hand when the same config comes to mean other numbers; part of every trial's key
 
-LOSSES = {
-    'softmax': 'multinomial logistic loss on the logits',
-    'squared_error': 'sum over classes of (output - one-hot target)^2',
-    'radial_basis': "LeNet-5's eq. 9 on minus the squared distances",
-}
-SCHEDULES = {
-    'constant': 'learning_rate throughout',
-    'steps': 'times the factors in schedule.drops, from the epochs that they name',
-    'plateau': 'times schedule.factor when the holdout error has not fallen for schedule.patience evaluations',
-    'cosine': 'linear over schedule.warmup, then half a cosine to 0',
-    'trapezoid': 'linear over schedule.warmup, flat, linear to 0 over schedule.cooldown',
-}
-OPTIMIZERS = {
-    'momentum': 'v <- momentum v - rate (gradient + decay w); w <- w + v (Krizhevsky et al. 2012)',
-    'adam': 'Adam (Kingma & Ba 2015), decay added to the gradient',
-    'adamw': 'Adam with decoupled decay (Loshchilov & Hutter 2019)',
-}
-
-
-@dataclass(frozen=True)
-class Field:
-    """One field: its dotted name, default (whose type is the field's type), meaning with unit, and what is valid."""
-
-    name: str
-    default: Any
-    meaning: str
-    choices: tuple[str, ...] = ()
-    low: float | None = None
-    high: float | None = None
-
-
-def duration(name: str, meaning: str, **default) -> tuple[Field, ...]:
-    """The three fields of a duration, one for each unit."""
-    return (
-        Field(f'{name}.epochs', float(default.get('epochs', 0)), f'{meaning}, in passes over the training examples; 0 = not set', low=0),
-        Field(f'{name}.steps', default.get('steps', 0), f'{meaning}, in steps; 0 = not set', low=0),
-        Field(f'{name}.examples', default.get('examples', 0), f'{meaning}, in examples; 0 = not set', low=0),
-    )
-
-
-FIELDS = (
-    Field('architecture', 'alexnet_32', "a name of the zoo, then surgery: 'zfnet without(3,4) resized(6=2048,7=2048)'"),
-    Field('architecture_json', '', 'the same, resolved; filled in by check, and what a saved config is restored from'),
-    Field('seed', 0, 'of the initial weights, the order of examples and all randomness', low=0, high=2**32 - 1),
-    Field('dtype', 'float32', 'of the computation; weights are float32', ('float32', 'bfloat16')),
-    Field('initialization.kernel', 'he', 'how kernels begin', tuple(KERNELS)),
-    Field('initialization.std', 0.01, "standard deviation of 'normal' kernels", low=0),
-    Field('initialization.stds', '', "other standard deviations by layer: '1=0.0001,4=0.1'"),
-    Field('initialization.biases', '', "biases that do not begin at 0, by layer: '2=1,4=1'"),
-    Field('data.name', 'clutter', "a source: 'clutter', 'digits', 'folder:DIR' or a TFDS set such as 'mnist', 'cifar10', 'imagenet2012'"),
-    Field('data.dir', '', "folder of the TFDS sets; '' = $CNN_RESEARCH_DATA, $TFDS_DATA_DIR or ~/tensorflow_datasets"),
-    Field('data.train', 'train', 'split whose examples gradients see, less the holdout'),
-    Field('data.test', 'test', 'split that is read only to report'),
-    Field('data.examples', 0, 'train on this many examples only; 0 = all', low=0),
-    Field('data.test_examples', 0, 'report on the first this many of the test split only; 0 = all', low=0),
-    Field('data.holdout', 0.1, 'share of the training split that choices look at instead of the test split', low=0, high=0.9),
-    Field('data.batch_size', 128, 'examples in a step, over all devices', low=1),
-    Field('data.resize', 0, 'short side in px that images are scaled to before a centre crop; 0 = as they are', low=0),
-    Field('data.normalization', 'mean_image', 'what becomes of uint8 pixels', tuple(NORMALIZATIONS)),
-    Field('data.statistics_examples', 50000, 'training examples, evenly spaced, that means and covariances come from', low=1),
-    Field('data.resident_gb', 4.0, 'a split up to this many GB of pixels lives on the device; a larger one is streamed', low=0),
-    Field('data.workers', 4, 'processes that decode a streamed split', low=0),
-    Field('augment.crop', False, 'random instead of centre crops of images larger than the network reads'),
-    Field('augment.flip', False, 'mirror half of the training images'),
-    Field('augment.colour', 0.0, 'standard deviation of the PCA colour noise (0.1 in Krizhevsky et al. 2012)', low=0),
-    Field('augment.shift', 0.0, 'largest shift, as a share of the side', low=0, high=1),
-    Field('augment.scale', 0.0, 'largest relative change of size', low=0, high=0.9),
-    Field('augment.rotation', 0.0, 'largest rotation, in degrees', low=0, high=180),
-    Field('augment.shear', 0.0, 'largest horizontal shear, as a ratio', low=0, high=1),
-    Field('augment.elastic', 0.0, 'elastic distortion (Simard et al. 2003): its alpha, in px', low=0),
-    Field('augment.elastic_sigma', 8.0, 'smoothness of the elastic distortion, in px', low=0),
-    Field('loss.name', 'softmax', 'what is minimised', tuple(LOSSES)),
-    Field('loss.j', 1.0, "the constant j of the 'radial_basis' loss; the paper calls it positive and gives no value", low=0),
-    Field('optimizer.name', 'momentum', 'the update rule', tuple(OPTIMIZERS)),
-    Field('optimizer.learning_rate', 0.01, 'per step, for the mean gradient over the batch', low=0),
-    Field('optimizer.momentum', 0.9, "of 'momentum', and the first decay of Adam", low=0, high=1),
-    Field('optimizer.weight_decay', 0.0, 'multiplied by the learning rate', low=0),
-    Field('optimizer.bias_rate', 1.0, 'learning rate of biases, relative (2 in Caffe and cuda-convnet)', low=0),
-    Field('optimizer.bias_decay', 1.0, 'weight decay of biases, relative (0 in Caffe and cuda-convnet)', low=0),
-    Field('optimizer.rates', '', "relative learning rates by layer: '5=10'"),
-    Field('optimizer.decays', '', "relative weight decays by layer: '1=0,5=250'"),
-    Field('optimizer.trainable', '', "layers that learn, the others stay as they begin: '5,8'; '' = all"),
-    Field(
-        'optimizer.max_rms', 0.0, 'convolution filters of larger RMS are scaled back to it (0.1 in Zeiler & Fergus 2013); 0 = off', low=0
-    ),
-    *duration('schedule', 'length of the training', epochs=5),
-    Field('schedule.kind', 'constant', 'how the learning rate moves', tuple(SCHEDULES)),
-    Field('schedule.drops', '', "for 'steps': factor from an epoch on, '120=0.1,130=0.01'"),
-    Field('schedule.factor', 0.1, "for 'plateau': what the rate is multiplied by", low=0, high=1),
-    Field('schedule.patience', 5, "for 'plateau': evaluations without a lower holdout error", low=1),
-    *duration('schedule.warmup', 'length of the rise'),
-    *duration('schedule.cooldown', 'length of the fall'),
-    *duration('evaluate.every', 'between looks at the holdout', epochs=1),
-    Field('evaluate.batch_size', 500, 'examples at once, over all devices', low=1),
-    Field('evaluate.views', 'centre', 'of a test image', ('centre', 'ten')),
-    *duration('checkpoint.every', 'between saved states', epochs=1),
-    Field('checkpoint.keep', 2, 'saved states that stay', low=1),
-    Field('checkpoint.marks', '', "epochs whose states stay as well: '1,2,5,10,20,30,40,64', as Zeiler & Fergus 2013, Fig. 4, show"),
-    *duration('log.every', 'between lines of metrics.jsonl', epochs=0.1),
-    Field('log.stuck_after', 1000, 'steps after which a loss still at ln(classes) is said aloud; 0 = never', low=0),
-    Field('log.tensorboard', False, 'also write the metrics for TensorBoard (pip install tensorboardX)'),
-    Field('log.profile_steps', 0, 'steps that are traced into WORKDIR/profile, from the eleventh on', low=0),
-)
 BY_NAME = {field.name: field for field in FIELDS}
 
 # What does not change the trained numbers of a run: where its data are, how they are held, what is measured of it and shown.
@@ -189,10 +85,11 @@ def update(config: ml_collections.ConfigDict, values: Mapping[str, Any], fields:
                 try:
                     value = _read(field, value)
                 except (ValueError, KeyError):
-                    raise ConfigError(f'{name}={value} is not {_KINDS[type(field.default)]}: {field.meaning}.') from None
+                    said = value if value.isprintable() and len(value) <= 100 else shown(value)
+                    raise ConfigError(f'{name}={said} is not {_KINDS[type(field.default)]}: {field.meaning}.') from None
             _check_type(field, value)
             section, _, leaf = name.rpartition('.')
-            for unit in _UNITS if f'{section}.epochs' in by_name and _is_set(value) else ():
+            for unit in _UNITS if f'{section}.epochs' in by_name and is_set(value) else ():
                 if leaf in _UNITS:
                     config[section][unit] = type(by_name[f'{section}.{unit}'].default)(0)
             place = config[section] if section else config
@@ -203,9 +100,12 @@ def update(config: ml_collections.ConfigDict, values: Mapping[str, Any], fields:
 def unknown_field(name: str, known: Iterable[str]) -> ConfigError:
     """The refusal of a field that is not among the `known` names, with the nearest."""
     section, known = name.rpartition('.')[0], list(known)
+    inside = [f.removeprefix(name + '.') for f in known if f.startswith(name + '.')]
     siblings = [f.removeprefix(section + '.') for f in known if section and f.startswith(section + '.')]
     offer = f'the fields of {section} are {", ".join(siblings)}' if siblings else '--help lists the fields'
-    return ConfigError(f'there is no field {name}; {offer}.{nearest(name, known)}')
+    offer = f'it is a section with the fields {", ".join(inside)}' if inside else offer
+    meant = nearest_field(name, known)
+    return ConfigError(f'there is no field {name[:200]}; {offer}.' + (f' Did you mean {meant}?' if meant else ''))
 
 
 def by_layer(text: str, name: str = 'a table by layer') -> dict[float, float]:
@@ -213,11 +113,11 @@ def by_layer(text: str, name: str = 'a table by layer') -> dict[float, float]:
     try:
         pairs = [part.split('=') for part in text.split(',') if part.strip()]
         table = {float(key) if '.' in key else int(key): float(value) for key, value in pairs}
-        if len(table) < len(pairs) or list(table) != sorted(table) or not all(0 <= v < math.inf for v in (*table, *table.values())):
+        if len(table) < len(pairs) or list(table) != sorted(table) or not all(0 <= v < 2**63 for v in (*table, *table.values())):
             raise ValueError
         return table
     except ValueError:
-        raise ConfigError(f"{name}={text!r} cannot be read; write rising pairs such as '1=0.0001,4=0.1', none below 0.") from None
+        raise ConfigError(f"{name}={shown(text)} cannot be read; write rising pairs such as '1=0.0001,4=0.1', none below 0.") from None
 
 
 def numbers(text: str, name: str, kind: type = int, low: float | None = None) -> tuple:
@@ -230,8 +130,8 @@ def numbers(text: str, name: str, kind: type = int, low: float | None = None) ->
         found = tuple(map(kind, words))
     except ValueError:
         found = (-1,)
-    if list(found) != sorted(set(found)) or not all(0 <= number < math.inf for number in found):
-        raise ConfigError(f'{name}={text!r} cannot be read; write rising numbers such as {"5,8" if kind is int else "0.01,1"!r}.')
+    if list(found) != sorted(set(found)) or not all(0 <= number < 2**63 for number in found):
+        raise ConfigError(f'{name}={shown(text)} cannot be read; write rising numbers such as {"5,8" if kind is int else "0.01,1"!r}.')
     if low is not None and (not found or found[0] < low):
         raise ConfigError(f'{name}={text!r} names {found[0] if found else "nothing"}; it takes one number or more, each at least {low:g}.')
     return found
@@ -285,12 +185,13 @@ def check(config) -> ml_collections.ConfigDict:
     return checked.lock()
 
 
-def _is_set(value) -> bool:
+def is_set(value) -> bool:
+    """Whether a duration's unit or a text says anything; text is as a command line has it."""
     return value not in (None, 0, '0', '0.0', '')
 
 
 def _one_unit(name: str, units: Mapping[str, Any]) -> None:
-    both = [f'{name}.{unit}={value}' for unit, value in units.items() if _is_set(value)]
+    both = [f'{name}.{unit}={value}' for unit, value in units.items() if is_set(value)]
     if len(both) > 1:
         raise ConfigError(f'{" and ".join(both)} are both set; keep one.')
 
@@ -298,14 +199,20 @@ def _one_unit(name: str, units: Mapping[str, Any]) -> None:
 def _check_type(field: Field, value) -> None:
     kind = type(field.default)
     fits = isinstance(value, int | float) and not isinstance(value, bool) if kind is float else type(value) is kind
-    if not fits or (kind is float and not abs(value) <= _HIGH[float]):
+    if not fits or value != value or (kind is float and not abs(value) <= _HIGH[float]):
         raise ConfigError(f'{field.name}={shown(value)} is not {_KINDS[kind]}: {field.meaning}.')
+    if kind is str and any(unicodedata.category(letter) in ('Cc', 'Cs') for letter in value):
+        raise ConfigError(f'{field.name}={ascii(value)[:100]} has a character that is none of a text: {field.meaning}.')
 
 
 def _check_value(field: Field, value) -> None:
     _check_type(field, value)
+    if field.default and value == '':
+        raise ConfigError(f'{field.name} is empty: {field.meaning}.')
     if field.choices and value not in field.choices:
-        raise ConfigError(f'{field.name}={value!r} is not valid; choose from {", ".join(field.choices)}.{nearest(value, field.choices)}')
+        raise ConfigError(
+            f'{field.name}={shown(value)} is not valid; choose from {", ".join(field.choices)}.{nearest(value, field.choices)}'
+        )
     high = _HIGH.get(type(field.default)) if field.high is None else field.high
     if (field.low is not None and value < field.low) or (high is not None and value > high):
         span = f'at least {field.low:g}' if value <= high else f'at most {high:g}'
@@ -344,7 +251,7 @@ def _check_combination(config, net) -> None:
     if bool(drops) != (config.schedule.kind == 'steps'):
         raise ConfigError(f"schedule.drops={config.schedule.drops!r} and schedule.kind={config.schedule.kind!r}: drops belong to 'steps'.")
     for name, owner, needed in _ONLY_WITH:
-        if _is_set(values[name]) and values[owner] not in needed:
+        if is_set(values[name]) and values[owner] not in needed:
             raise ConfigError(f'{name}={values[name]!r} does nothing with {owner}={values[owner]!r}; it belongs to {" or ".join(needed)}.')
     if config.augment.elastic and not config.augment.elastic_sigma:
         raise ConfigError('augment.elastic needs augment.elastic_sigma above 0.')

@@ -33,9 +33,17 @@ class TrialError(ResearchError):
     """A training that could not go on: a loss that is not finite, say."""
 
 
-def nearest(name: str, choices: Iterable[str]) -> str:
+class Stopped(Exception):
+    """The training was asked to stop and has saved its state at `step` (None: between trainings); the same call goes on from there."""
+
+    def __init__(self, step: int | None = None):
+        super().__init__('stopped' if step is None else f'stopped and saved at step {step}')
+        self.step = step
+
+
+def nearest(name: str, choices: Iterable[str], cutoff: float = 0.5) -> str:
     """' Did you mean X?' for the closest of `choices`, or '' when none is close; for the end of an error message."""
-    close = difflib.get_close_matches(str(name), [str(choice) for choice in choices], n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name)[:200], [str(choice) for choice in choices], n=1, cutoff=cutoff)
     return f' Did you mean {close[0]}?' if close else ''
 
 
@@ -48,3 +56,37 @@ def shown(value) -> str:
     if type(value) is int and abs(value) >= 10**40:
         return f'a whole number of {value.bit_length()} bits'
     return ' '.join(_SHORT.repr(value).split())
+
+
+def nearest_field(name: str, known: Iterable[str]) -> str | None:
+    """The dotted field that a wrong name most likely means, or None.
+
+    Its last word counts most: the same one, its initials ('lr', 'bs'), one of its words ('decay'), its beginning ('arch') or a near
+    spelling. Then the same section, then few sections, then the order of `known`.
+    """
+    section, _, leaf = name[:200].lower().replace('-', '_').rpartition('.')
+
+    def alike(one: str, other: str) -> float:
+        return difflib.SequenceMatcher(None, one, other).ratio()
+
+    def score(field: str) -> float:
+        own, _, last = field.rpartition('.')
+        words = last.split('_')
+        if leaf.replace('_', '') == last.replace('_', ''):
+            likeness = 1.0
+        elif len(words) > 1 and leaf == ''.join(word[0] for word in words):
+            likeness = 0.96
+        elif leaf in words:
+            likeness = 0.94
+        elif len(leaf) > 2 and last.startswith(leaf):
+            likeness = 0.9
+        else:
+            likeness = alike(leaf, last)
+        if likeness < (0.6 if own == section else 0.72):
+            return 0.0
+        return likeness + (0.3 * alike(section, own) if section else 0.0) - 0.02 * field.count('.')
+
+    scores = {field: score(field) for field in known} if leaf else {}
+    inside = [field for field in scores if field.startswith(name + '.')]
+    best = max(scores, key=scores.get, default=None)
+    return inside[0] if inside else best if best and scores[best] else None

@@ -47,12 +47,25 @@ class Result:
         return asdict(self)
 
 
+def folded(run: Callable, state, feed, steps: Sequence[int] | None = None) -> Iterator:
+    """What `run(state, batch)` makes of the state, after each batch of an evaluation feed, in order.
+
+    steps: those of the feed that are run (default: all). A batch has a 'mask', False on its padding. A run may donate the state: what was
+    given is then gone when the next is asked for.
+    """
+    for step in range(feed.steps) if steps is None else steps:
+        state = run(state, feed.batch(step))
+        yield state
+
+
 def passed(run: Callable, variables, placed, feed) -> Iterator:
     """What `run` (of parallel.spread_map) makes of each batch of an evaluation feed, in order, without its padding: trees of (b, ...)."""
-    for step in range(feed.steps):
-        batch = feed.batch(step)
+
+    def one(_, batch):
         counted = batch.pop('mask')
-        yield jax.tree.map(lambda array, counted=counted: array[counted], run(variables, placed, batch))
+        return jax.tree.map(lambda array: array[counted], run(variables, placed, batch))
+
+    return folded(one, None, feed)
 
 
 def predictor(network: Network, views: str = 'centre', loss: str = 'softmax', j: float = 1.0, devices: Sequence | None = None):

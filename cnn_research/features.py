@@ -90,12 +90,6 @@ def untrained(network: Network, seed: int) -> dict:
     return tasks.fresh(network, jax.random.fold_in(jax.random.key(seed), 0))
 
 
-def labels(source: Source) -> np.ndarray:
-    """int32 (N,), read without keeping the images."""
-    chunks = np.array_split(np.arange(source.num_examples), -(-source.num_examples // 512))
-    return np.concatenate([source.read(chunk)[1] for chunk in chunks])
-
-
 def fingerprint(network: Network, variables: Mapping, source: Source, side: int, resize: int) -> str:
     """24 hex digits of SHA-256 over all that the features follow from: architecture, weights, preprocessing, examples, their sizes."""
     digest = hashlib.sha256(json.dumps([network.architecture.to_json(), network.dtype, source.fingerprint, side, resize]).encode())
@@ -107,16 +101,19 @@ def fingerprint(network: Network, variables: Mapping, source: Source, side: int,
 def kept(folder: pathlib.Path, taps: Sequence[str], compute: Callable[[Sequence[str]], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """{tap: (N, D), mapped from FOLDER/TAP.npy}; compute(missing taps) makes what is not there or not what was written.
 
-    The folder is named for the `fingerprint`; a file is written beside its name and renamed, and held against its SHA-256.
+    The folder is named for the `fingerprint`; a file is written whole or not at all, and held against its SHA-256: one that was damaged, or
+    cannot be read, is made again. Raises WriteError where a file cannot be written.
     """
 
     def there(tap):
-        note = folder / f'{tap}.sha256'
-        return note.is_file() and (folder / f'{tap}.npy').is_file() and note.read_text() == _digest(folder / f'{tap}.npy')
+        try:
+            return (folder / f'{tap}.sha256').read_bytes().decode('ascii') == _digest(folder / f'{tap}.npy')
+        except (OSError, ValueError):
+            return False
 
     missing = [tap for tap in taps if not there(tap)]
     for tap, array in compute(missing).items() if missing else ():
-        files.write(folder / f'{tap}.npy', lambda file, array=array: np.save(file, array))
+        files.write(folder / f'{tap}.npy', functools.partial(np.save, arr=array))
         files.write(folder / f'{tap}.sha256', _digest(folder / f'{tap}.npy'))
     return {tap: np.load(folder / f'{tap}.npy', mmap_mode='r') for tap in taps}
 

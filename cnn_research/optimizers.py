@@ -136,12 +136,15 @@ def schedule(config, total: int, batch_size: int, num_examples: int) -> optax.Sc
         cooldown -= 1
     if warmup + cooldown > total or (given.kind == 'cosine' and warmup >= total):
         lengths = f'schedule.warmup ({warmup} steps) and schedule.cooldown ({cooldown})'
-        raise ConfigError(f'{lengths} leave nothing of the training ({total} steps); shorten them.')
+        fits = f'together at most {total} steps, {total * batch_size / num_examples:.4g} epochs'
+        if given.kind == 'cosine':
+            fits = f'a warmup below {total} steps, {total * batch_size / num_examples:.4g} epochs'
+        raise ConfigError(f'{lengths} leave nothing of the training ({total} steps); what fits is {fits}.')
     if given.kind == 'steps':
         drops = {configs.steps({'epochs': epoch}, batch_size, num_examples): f for epoch, f in configs.by_layer(given.drops).items()}
         if max(drops) >= total:
             ends = f'the training ends at step {total}, epoch {total * batch_size / num_examples:.4g}'
-            raise ConfigError(f'schedule.drops={given.drops!r} names an epoch that is never reached: {ends}.')
+            raise ConfigError(f'schedule.drops={given.drops!r} names an epoch that is never reached: {ends}; name earlier ones.')
         return optax.join_schedules([optax.constant_schedule(peak * factor) for factor in (1, *drops.values())], list(drops))
     if given.kind == 'cosine':
         return optax.warmup_cosine_decay_schedule(0.0 if warmup else peak, peak, warmup, total)

@@ -17,7 +17,7 @@ from jax import lax
 
 from cnn_research import checkpoints, journal, memory, optimizers, parallel, runs, tasks
 from cnn_research import config as configs
-from cnn_research.errors import CheckpointError, TrialError
+from cnn_research.errors import CheckpointError, Stopped, TrialError
 
 
 class TrainState(NamedTuple):
@@ -39,14 +39,6 @@ class Run(NamedTuple):
     step: int
     result: dict
     history: list[dict]
-
-
-class Stopped(Exception):
-    """The training was asked to stop and has saved its state at `step` (None: between trainings); the same call goes on from there."""
-
-    def __init__(self, step: int | None = None):
-        super().__init__('stopped' if step is None else f'stopped and saved at step {step}')
-        self.step = step
 
 
 def train_step(task: tasks.Task, optimizer, schedule, total=parallel.all_sum, trainable: Collection[str] | None = None):
@@ -154,9 +146,9 @@ def fit(
 
     task: what to learn, by default the classification that the config describes. devices: of this process, by default all.
     watch: is told {'start': step, 'total': steps} when steps begin, {'step', 'total', 'loss', ...} at each log line, {'reading': text}
-    while data are read and {'note': text} of what should be said aloud, with 'assumed' where it is so of the data. stop: asked at every
-    step; when it says True the state is saved and Stopped raised. Raises ResearchError before any work for what cannot be run, and
-    TrialError with step and place when the loss is no longer finite.
+    while data are read and before the first step is compiled, and {'note': text} of what should be said aloud, with 'assumed' where it is
+    so of the data. stop: asked at every step; when it says True the state is saved and Stopped raised. Raises ResearchError before any
+    work for what cannot be run, and TrialError with step and place when the loss is no longer finite.
     """
     config, workdir = configs.check(config), pathlib.Path(workdir)
     devices = devices or parallel.local_devices()
@@ -240,6 +232,7 @@ def _trained(config, workdir, task, identity, total, schedule, devices, watch, s
         watch({'note': f'going on from step {first}'})
     if first < total:
         watch({'start': first, 'total': total})
+        watch({'reading': 'compiling the first step'})
     pages = journal.Journal(workdir, size, first, config.log.tensorboard)
 
     state = parallel.replicated(state, devices)

@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 import jax
 import ml_collections
 
-from cnn_research import checkpoints, files, journal, memory, parallel, records, runs, tasks, train
+from cnn_research import checkpoints, files, journal, lengths, memory, parallel, records, runs, tasks, train
 from cnn_research import config as configs
-from cnn_research.config import Field
 from cnn_research.errors import CheckpointError, ConfigError, ResearchError, WriteError
+from cnn_research.fields import Field
 
 FIELDS = (
     Field('trials.seeds', 1, 'networks of each row; their seeds count up from the field seed', low=1, high=1000),
@@ -128,7 +128,7 @@ def plan(
     made, opened = [], {}
     for row, changes in rows.items():
         for point in grid(options.trials.grid):
-            overrides = {**changes, **point}
+            overrides = lengths.in_proportion(config, {**changes, **point})
             for seed in range(config.seed, config.seed + options.trials.seeds):
                 checked = configs.check(configs.update(config, {**overrides, 'seed': seed}))
                 net = configs.network(checked)

@@ -10,41 +10,22 @@ cores, under 10 % test error; what the others reached, with times and machine, s
 
 import ml_collections
 
+from configs import _family as family
+
 SCALES = ('clutter', 'smoke', 'cifar10', 'imagenette', 'imagenet2012')
+
+# architecture, learning rate, epochs, of them warm-up and cool-down
+_TRAINED = {
+    'clutter': (f'alexnet_32 {family.NARROW}', 0.03, 5.0, 0.5, 4.5),
+    'smoke': (f'alexnet_32 {family.NARROW}', 0.03, 6.0, 0.5, 4.0),
+    'cifar10': ('alexnet_32', 0.02, 40.0, 0.3, 12.0),
+    'imagenette': ('alexnet_128', 0.02, 60.0, 0.3, 20.0),
+}
 
 
 def get_config(scale: str) -> ml_collections.ConfigDict:
-    config = ml_collections.ConfigDict(
-        {
-            'architecture': 'alexnet_32',
-            'initialization': {'kernel': 'he'},
-            'data': {'name': 'clutter', 'holdout': 0.1, 'batch_size': 128, 'normalization': 'mean_std'},
-            'optimizer': {'learning_rate': 0.02, 'momentum': 0.9, 'weight_decay': 0.0005},
-            'schedule': {'epochs': 5.0, 'kind': 'trapezoid', 'warmup': {'epochs': 0.3}, 'cooldown': {'epochs': 2.0}},
-        }
-    )
-    if scale in ('clutter', 'smoke'):
-        config.data.batch_size = 64
-        config.optimizer.learning_rate = 0.03
-        config.schedule.warmup.epochs, config.schedule.cooldown.epochs = 0.5, 4.5
-        # Narrow lower layers, so that depth has something to do, and no dropout, which hurts at this length.
-        config.architecture = 'alexnet_32 resized(1=8,2=16,3=32,4=32,5=16,6=128,7=128) replaced(6,dropout=none) replaced(7,dropout=none)'
-    if scale == 'smoke':
-        config.data.examples, config.data.test_examples, config.data.batch_size = 2000, 500, 32
-        config.schedule.epochs, config.schedule.cooldown.epochs = 6.0, 4.0
-    if scale == 'cifar10':
-        config.data.name, config.augment = 'cifar10', {'flip': True, 'shift': 0.1}
-        config.schedule.epochs, config.schedule.cooldown.epochs = 40.0, 12.0
-    if scale == 'imagenette':
-        config.architecture, config.augment = 'alexnet_128', {'crop': True, 'flip': True}
-        config.data.name, config.data.test, config.data.resize = 'imagenette/160px-v2', 'validation', 144
-        config.data.batch_size = 64
-        config.schedule.epochs, config.schedule.cooldown.epochs = 60.0, 20.0
     if scale == 'imagenet2012':
-        config.architecture, config.augment = 'alexnet', {'crop': True, 'flip': True, 'colour': 0.1}
-        config.data = {'name': 'imagenet2012', 'test': 'validation', 'holdout': 0.01, 'resize': 256, 'normalization': 'mean_image'}
-        config.initialization = {'kernel': 'normal', 'std': 0.01, 'biases': '2=1,4=1,5=1,6=1,7=1'}
-        config.optimizer.learning_rate = 0.01
-        config.schedule = {'epochs': 90.0, 'kind': 'plateau', 'factor': 0.1, 'patience': 5}
-        config.evaluate = {'views': 'ten', 'batch_size': 50}
-    return config
+        config = family.published('alexnet', epochs=90.0)
+        config.initialization.biases, config.augment.colour, config.optimizer.weight_decay = '2=1,4=1,5=1,6=1,7=1', 0.1, 0.0005
+        return config
+    return family.trained(scale, *_TRAINED[scale])

@@ -12,17 +12,25 @@ not been run either.
 
 import ml_collections
 
+from configs import _family as family
+
 SCALES = ('clutter', 'smoke', 'mnist', 'cifar10', 'imagenette', 'imagenet2012')
 
-_NARROW = 'alexnet_32 resized(1=8,2=16,3=32,4=32,5=16,6=128,7=128) replaced(6,dropout=none) replaced(7,dropout=none)'
-# Two thirds of the siblings' maps, and no dropout: it would hide what a layer is worth in a training this short.
-_LIGHT = 'resized(1=16,2=32,3=48,4=48,5=32) replaced(6,dropout=none) replaced(7,dropout=none)'
+_NARROW = f'alexnet_32 {family.NARROW}'
 # The Krizhevsky net, ours, and their layers 3 to 7: (architecture, architecture, maps of 3, 4, 5 in the wide rows, units of 6 and 7).
 _NETS = {
     'mnist': ('alexnet_32', 'zfnet_32', (96, 192, 96), 256),
-    'cifar10': (f'alexnet_32 {_LIGHT}', f'zfnet_32 {_LIGHT}', (64, 128, 64), 256),
+    'cifar10': (f'alexnet_32 {family.LIGHT}', f'zfnet_32 {family.LIGHT}', (64, 128, 64), 256),
     'imagenette': ('alexnet_128', 'zfnet_128', (256, 512, 256), 512),
     'imagenet2012': ('alexnet_dense', 'zfnet', (512, 1024, 512), 4096),
+}
+# Learning rate, epochs, of them warm-up and cool-down.
+_TRAINED = {
+    'clutter': (0.03, 3.0, 0.3, 2.7),
+    'smoke': (0.03, 3.0, 0.3, 2.0),
+    'mnist': (0.02, 10.0, 0.5, 5.0),
+    'cifar10': (0.05, 15.0, 0.5, 10.0),
+    'imagenette': (0.02, 60.0, 0.5, 20.0),
 }
 
 
@@ -55,36 +63,9 @@ def get_options(scale: str) -> dict:
 
 
 def get_config(scale: str) -> ml_collections.ConfigDict:
-    config = ml_collections.ConfigDict(
-        {
-            'architecture': _NETS.get(scale, (_NARROW,))[0],
-            'initialization': {'kernel': 'he'},
-            'data': {'name': 'clutter', 'holdout': 0.1, 'batch_size': 64, 'normalization': 'mean_std'},
-            'optimizer': {'learning_rate': 0.03, 'momentum': 0.9, 'weight_decay': 0.0005},
-            'schedule': {'epochs': 3.0, 'kind': 'trapezoid', 'warmup': {'epochs': 0.3}, 'cooldown': {'epochs': 2.7}},
-        }
-    )
-    if scale == 'smoke':
-        config.data.examples, config.data.test_examples, config.data.batch_size = 2000, 500, 32
-        config.schedule.epochs, config.schedule.cooldown.epochs = 3.0, 2.0
-    if scale == 'mnist':
-        config.data.name, config.data.batch_size, config.optimizer.learning_rate = 'mnist', 128, 0.02
-        config.schedule = {'epochs': 10.0, 'kind': 'trapezoid', 'warmup': {'epochs': 0.5}, 'cooldown': {'epochs': 5.0}}
-    if scale == 'cifar10':
-        config.data.name, config.augment = 'cifar10', {'flip': True, 'shift': 0.1}
-        config.data.batch_size, config.optimizer.learning_rate = 128, 0.05
-        config.schedule = {'epochs': 15.0, 'kind': 'trapezoid', 'warmup': {'epochs': 0.5}, 'cooldown': {'epochs': 10.0}}
-    if scale == 'imagenette':
-        config.augment = {'crop': True, 'flip': True}
-        config.data.name, config.data.test, config.data.resize = 'imagenette/160px-v2', 'validation', 144
-        config.optimizer.learning_rate = 0.02
-        config.schedule = {'epochs': 60.0, 'kind': 'trapezoid', 'warmup': {'epochs': 0.5}, 'cooldown': {'epochs': 20.0}}
+    architecture = _NETS.get(scale, (_NARROW,))[0]
     if scale == 'imagenet2012':
-        config.augment = {'crop': True, 'flip': True}
-        config.data = {'name': 'imagenet2012', 'test': 'validation', 'holdout': 0.01, 'resize': 256, 'normalization': 'mean_image'}
-        config.data.batch_size = 128
-        config.initialization = {'kernel': 'normal', 'std': 0.01}
-        config.optimizer = {'learning_rate': 0.01, 'momentum': 0.9, 'max_rms': 0.1}
-        config.schedule = {'epochs': 70.0, 'kind': 'plateau', 'factor': 0.1, 'patience': 5}
-        config.evaluate = {'views': 'ten', 'batch_size': 50}
-    return config
+        config = family.published(architecture, epochs=70.0)
+        config.optimizer.max_rms = 0.1
+        return config
+    return family.trained(scale, architecture, *_TRAINED[scale])

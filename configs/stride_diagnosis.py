@@ -19,6 +19,8 @@ it, and with it the paper's bound of 0.1. The upper layers of the siblings begin
 
 import ml_collections
 
+from configs import _family as family
+
 SCALES = ('clutter', 'smoke', 'cifar10', 'imagenette', 'imagenet2012')
 BOUND = 0.1
 
@@ -31,6 +33,13 @@ _NETS = {
     'cifar10': f'zfnet_32 {_LIGHT}',
     'imagenette': f'zfnet_128 {_LIGHT}',
     'imagenet2012': 'zfnet',
+}
+# Learning rate, epochs, of them warm-up and cool-down.
+_TRAINED = {
+    'clutter': (0.01, 3.0, 0.3, 2.0),
+    'smoke': (0.01, 3.0, 0.3, 2.0),
+    'cifar10': (0.01, 10.0, 0.5, 7.0),
+    'imagenette': (0.01, 20.0, 1.0, 14.0),
 }
 # (kernel, stride, padding of layer 1; stride, padding of layer 2)
 _PHOTOGRAPHS = ((11, 4, 2, 1, 2), (11, 2, 3, 2, 0), (7, 4, 1, 1, 2), (7, 2, 1, 2, 0))
@@ -50,33 +59,11 @@ def get_rows(scale: str) -> dict[str, dict]:
 
 
 def get_config(scale: str) -> ml_collections.ConfigDict:
-    config = ml_collections.ConfigDict(
-        {
-            'architecture': _NETS[scale],
-            'initialization': {'kernel': 'normal', 'std': 0.05, 'stds': '1=0.01'},
-            'data': {'name': 'clutter', 'holdout': 0.1, 'batch_size': 64, 'normalization': 'mean_image'},
-            'optimizer': {'learning_rate': 0.01, 'momentum': 0.9, 'weight_decay': 0.0005},
-            'schedule': {'epochs': 3.0, 'kind': 'trapezoid', 'warmup': {'epochs': 0.3}, 'cooldown': {'epochs': 2.0}},
-        }
-    )
-    if scale == 'smoke':
-        config.data.examples, config.data.test_examples, config.data.batch_size = 2000, 500, 32
-        config.schedule.epochs, config.schedule.cooldown.epochs = 3.0, 2.0
-    if scale == 'cifar10':
-        config.data.name, config.augment = 'cifar10', {'flip': True, 'shift': 0.1}
-        config.data.batch_size = 128
-        config.schedule = {'epochs': 10.0, 'kind': 'trapezoid', 'warmup': {'epochs': 0.5}, 'cooldown': {'epochs': 7.0}}
-    if scale == 'imagenette':
-        config.augment, config.initialization.std = {'crop': True, 'flip': True}, 0.03
-        config.data.name, config.data.test, config.data.resize = 'imagenette/160px-v2', 'validation', 144
-        config.data.batch_size = 32
-        config.schedule = {'epochs': 20.0, 'kind': 'trapezoid', 'warmup': {'epochs': 1.0}, 'cooldown': {'epochs': 14.0}}
     if scale == 'imagenet2012':
-        config.augment = {'crop': True, 'flip': True}
-        config.data = {'name': 'imagenet2012', 'test': 'validation', 'holdout': 0.01, 'resize': 256, 'normalization': 'mean_image'}
-        config.data.batch_size = 128
-        config.initialization = {'kernel': 'normal', 'std': 0.01}
-        config.optimizer = {'learning_rate': 0.01, 'momentum': 0.9}
-        config.schedule = {'epochs': 70.0, 'kind': 'plateau', 'factor': 0.1, 'patience': 5}
-        config.evaluate = {'views': 'ten', 'batch_size': 50}
+        return family.published(_NETS[scale], epochs=70.0)
+    config = family.trained(scale, _NETS[scale], *_TRAINED[scale])
+    config.data.normalization = 'mean_image'
+    config.initialization = {'kernel': 'normal', 'std': 0.05, 'stds': '1=0.01'}
+    if scale == 'imagenette':
+        config.data.batch_size, config.initialization.std = 32, 0.03
     return config

@@ -12,9 +12,9 @@ its digits: there the parts are the quarters of a digit, and images of one class
 import numpy as np
 
 from cnn_research import checkpoints, tasks
-from cnn_research.config import Field
 from cnn_research.data import clutter
 from cnn_research.errors import ConfigError
+from cnn_research.fields import Field
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.studies.looking.correspondence import OBJECT, RANDOM, correspondence, read_boxes
 from cnn_research.studies.looking.figures import correspondence as drawing

@@ -14,8 +14,8 @@ import numpy as np
 
 from cnn_research import checkpoints, evaluate, tasks, trials
 from cnn_research import config as configs
-from cnn_research.config import Field
 from cnn_research.data.sources import subset
+from cnn_research.fields import Field, duration
 from cnn_research.reporting import claims, paired
 from cnn_research.studies.depth import lesions
 from cnn_research.studies.depth import report as depth
@@ -24,7 +24,7 @@ from experiments.launch import command, pages, plans, sweep
 FIELDS = (
     *trials.FIELDS,
     Field('depth.rows', 'all', "'deck': the five rows of the deck only", ('all', 'deck')),
-    *configs.duration('lesion', 'length of every refit (0 in all units = no lesions)', epochs=2),
+    *duration('lesion', 'length of every refit (0 in all units = no lesions)', epochs=2),
 )
 reads = depth.LABELS.__contains__  # whether a row is one of the published table's
 

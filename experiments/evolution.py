@@ -16,10 +16,10 @@ import numpy as np
 
 from cnn_research import checkpoints, features, journal, tasks
 from cnn_research import config as configs
-from cnn_research.config import Field
 from cnn_research.data import stream
 from cnn_research.data.sources import subset
 from cnn_research.errors import ConfigError
+from cnn_research.fields import Field
 from cnn_research.reporting import figures
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.studies.looking import activations, evolution, projection

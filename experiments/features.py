@@ -13,10 +13,10 @@ import contextlib
 
 import numpy as np
 
-from cnn_research.config import Field
 from cnn_research.data import stream
 from cnn_research.errors import ConfigError
 from cnn_research.features import fingerprint
+from cnn_research.fields import Field
 from cnn_research.models.network import check_taps
 from cnn_research.reporting import panels
 from cnn_research.reporting.shelf import Shelf

@@ -10,7 +10,7 @@ of the original's features, and the probability of the true class. Leaves report
 
 import numpy as np
 
-from cnn_research.config import Field
+from cnn_research.fields import Field
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
 from cnn_research.studies.looking import invariance

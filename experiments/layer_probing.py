@@ -19,9 +19,9 @@ import numpy as np
 
 from cnn_research import checkpoints, features, tasks, train, trials
 from cnn_research import config as configs
-from cnn_research.config import Field
-from cnn_research.data.sources import joined, open_source, subset
+from cnn_research.data.sources import joined, open_splits, same_place, subset
 from cnn_research.errors import ConfigError
+from cnn_research.fields import Field
 from cnn_research.models.network import check_taps
 from cnn_research.studies.probing import probes, protocol, report
 from experiments.launch import command, pages, plans, sweep
@@ -54,11 +54,11 @@ def _sizes_and_costs(options) -> tuple[tuple[int, ...], tuple[float, ...]]:
 def _source(given: command.Command, trial: trials.Trial, options):
     """(source to probe, which of it the network learned from or None, the short side that images are scaled to)."""
     data, where = trial.config.data, given.config.data.dir or trial.config.data.dir or None
-    own = options['probe.data'] in ('', data.name)
+    own = not options['probe.data'] or same_place(options['probe.data'], data.name)
     splits = (data.train, data.test) if own else (options['probe.train'], options['probe.test'])
-    train, test = (open_source(options['probe.data'] or data.name, split, where) for split in splits)
-    source = joined(train, test)
-    learned = np.arange(source.num_examples) < train.num_examples if own else None
+    parts = open_splits(options['probe.data'] or data.name, splits, where)
+    source, count = joined(*parts), parts[0].num_examples
+    learned = np.arange(source.num_examples) < count if own else None
     return source, learned, tasks.resize_of(trial.config, source.image_shape, source.image_shape if own else None)
 
 
@@ -87,7 +87,7 @@ def _measure(given: command.Command, first: trials.Trial, trial: trials.Trial, s
     missing = [key for key, name in names.items() if trials.read(trial.workdir, name, source.fingerprint) is None]
     if not missing:
         return
-    labels, net, trained = features.labels(source), tasks.network(trial.config), checkpoints.load(trial.workdir)
+    labels, net, trained = source.labels(), tasks.network(trial.config), checkpoints.load(trial.workdir)
     drawing = options['probe.test_per_class'], options['probe.splits'], options['probe.seed']
     sizes, costs = _sizes_and_costs(options)
     drawn = protocol.draws(labels, source.num_classes, sizes, *drawing, learned)
@@ -118,8 +118,8 @@ def render(book: pages.Book) -> pages.Rendered:
         for tap, seen in itertools.product((*taps, features.PIXELS), (True, False)):
             told = trials.read(record.workdir, _protocol(book.options, tap, seen))
             if told:
-                row = rows.setdefault((tap, seen), report.Row(tap, seen, told['dimension'], told['classes'], told['test'], {}))
-                row.outcomes[record.seed] = told['outcomes']
+                new = report.Row(tap, seen, told['dimension'], told['classes'], told['test'], {}, probes.TOLERANCE)
+                rows.setdefault((tap, seen), new).outcomes[record.seed] = told['outcomes']
     about = report.About(
         pages.data_name(book),
         book.options['probe.data'] or pages.data_name(book),

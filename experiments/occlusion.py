@@ -14,9 +14,9 @@ import contextlib
 
 import numpy as np
 
-from cnn_research.config import Field
 from cnn_research.data import augment, clutter, stream
 from cnn_research.data.sources import subset
+from cnn_research.fields import Field
 from cnn_research.models.network import Network, check_taps
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table

@@ -9,8 +9,8 @@ arrays.npz.
 """
 
 from cnn_research import config as configs
-from cnn_research.config import Field
 from cnn_research.errors import ConfigError
+from cnn_research.fields import Field
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.studies.looking import feature_maps
 from cnn_research.studies.looking.figures.feature_maps import map_rows

@@ -13,7 +13,7 @@ import numpy as np
 
 from cnn_research import checkpoints, tasks, trials
 from cnn_research import config as configs
-from cnn_research.config import Field
+from cnn_research.fields import Field
 from cnn_research.reporting import claims, paired
 from cnn_research.studies.stride import filters, weights
 from cnn_research.studies.stride import report as stride

@@ -18,6 +18,7 @@ from cnn_research.data.sources import subset
 from cnn_research.reporting import figures, page, tables
 from experiments.launch import command, outcome, pages, plans, progress, sweep
 
+FIELDS = trials.FIELDS
 SAMPLES = 18
 
 
@@ -144,4 +145,4 @@ def main(given: command.Command) -> None:
 
 
 if __name__ == '__main__':
-    command.run('train', main, __doc__, 'configs/alexnet.py:clutter', trials.FIELDS)
+    command.run('train', main, __doc__, 'configs/alexnet.py:clutter', FIELDS)

@@ -9,7 +9,7 @@ import pytest
 from cnn_research import train
 from cnn_research.data import stream
 from cnn_research.data.sources import open_source, subset
-from cnn_research.errors import ArchitectureError
+from cnn_research.errors import ArchitectureError, ResearchError
 from cnn_research.models import zoo
 from cnn_research.models.network import Network
 from cnn_research.studies.looking import activations
@@ -89,10 +89,16 @@ def test_a_pass_that_was_cut_off_goes_on_where_it_was(variables, source, tmp_pat
     assert not seen
     jax.tree.map(np.testing.assert_array_equal, found, whole)
     assert len(kept('another network')[1]) == 9
-    file.write_bytes(file.read_bytes()[:500])
-    found, seen = kept('another network')
-    assert len(seen) == 9
-    jax.tree.map(np.testing.assert_array_equal, found, whole)
+    content = file.read_bytes()
+    for damaged in (b'', content[:500], content[:800] + bytes([content[800] ^ 1]) + content[801:], b'\x93NUMPY\xff\xff' + content[8:]):
+        file.write_bytes(damaged)
+        found, seen = kept('another network')
+        assert len(seen) == 9
+        jax.tree.map(np.testing.assert_array_equal, found, whole)
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+    file = file / 'below'  # a file is no folder
+    with pytest.raises(ResearchError, match='below cannot be written'):
+        kept()
 
 
 @pytest.mark.parametrize(

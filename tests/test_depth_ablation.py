@@ -23,7 +23,7 @@ from cnn_research.reporting.paired import OnImages
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.studies.depth import report as depth
 from experiments import depth_ablation
-from experiments.launch import command, pages
+from experiments.launch import command, pages, recipes
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIG = 'configs/depth_ablation.py'
@@ -226,7 +226,7 @@ def test_the_plan_says_the_epochs_that_fit_a_budget(tmp_path, capsys, monkeypatc
 
 
 def _rows(scale):
-    return command._load(f'{CONFIG}:{scale}').rows
+    return recipes.load(f'{CONFIG}:{scale}').rows
 
 
 @pytest.mark.parametrize('scale', ['mnist', 'cifar10', 'imagenette', 'imagenet2012'])

@@ -155,3 +155,14 @@ def test_top5_is_not_told_for_few_classes():
 def test_examples_that_were_not_counted_are_noticed():
     with pytest.raises(AssertionError, match='4 examples were counted, but the split has 5'):
         evaluate.summarize(predictions(np.eye(4), range(4)), 5)
+
+
+def test_a_fold_sees_every_example_once_in_order_and_the_padding_is_masked():
+    feed = stream.evaluation_feed(SOURCE, 10, 0, 1.0, 0)
+
+    def seen(state, batch):
+        return [*state, *np.asarray(stream.fetch(feed.store, batch)[2])[batch['mask']].tolist()]
+
+    states = list(evaluate.folded(seen, [], feed))
+    assert [len(state) for state in states] == [10, 20, COUNT] and states[-1] == list(range(COUNT))
+    assert list(evaluate.folded(seen, states[0], feed, range(1, 3)))[-1] == states[-1] and not list(evaluate.folded(seen, [], feed, ()))

@@ -1,6 +1,9 @@
 """Features are what the network says of each example, whatever the batches, pooled as said, and computed once."""
 
+import concurrent.futures
 import dataclasses
+import errno
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +13,7 @@ import pytest
 from cnn_research import features
 from cnn_research.data import augment
 from cnn_research.data.sources import joined, open_source, subset
-from cnn_research.errors import ArchitectureError, SourceError
+from cnn_research.errors import ArchitectureError, ResearchError, SourceError
 from cnn_research.models import zoo
 from cnn_research.models.network import Network
 from cnn_research.studies.looking import evolution
@@ -96,6 +99,63 @@ def test_features_are_computed_once_and_again_where_a_file_was_hurt(tmp_path):
     assert asked == [('a', 'b'), ('a',)]
 
 
+DAMAGE = {
+    'note gone': lambda folder: (folder / 'a.sha256').unlink(),
+    'note empty': lambda folder: (folder / 'a.sha256').write_bytes(b''),
+    'note of other bytes': lambda folder: (folder / 'a.sha256').write_bytes(b'\xff\xfe\x00'),
+    'note a folder': lambda folder: ((folder / 'a.sha256').unlink(), (folder / 'a.sha256').mkdir()),
+    'array gone': lambda folder: (folder / 'a.npy').unlink(),
+    'array cut off': lambda folder: (folder / 'a.npy').write_bytes((folder / 'a.npy').read_bytes()[:-3]),
+    'array empty': lambda folder: (folder / 'a.npy').write_bytes(b''),
+}
+
+
+@pytest.mark.parametrize('damage', [name for name in DAMAGE if name != 'note a folder'])
+def test_features_that_were_hurt_are_made_again(damage, tmp_path):
+    array = np.arange(6, dtype=np.float32).reshape(3, 2)
+    features.kept(tmp_path, ('a',), lambda taps: {'a': array})
+    DAMAGE[damage](tmp_path)
+    asked = []
+    for _ in range(2):
+        np.testing.assert_array_equal(features.kept(tmp_path, ('a',), lambda taps: asked.append(taps) or {'a': array})['a'], array)
+    assert asked == [['a']] and sorted(path.name for path in tmp_path.iterdir()) == ['a.npy', 'a.sha256']
+
+
+def test_features_that_cannot_be_written_say_where_and_leave_what_was(tmp_path, monkeypatch):
+    array = np.arange(6, dtype=np.float32).reshape(3, 2)
+    features.kept(tmp_path, ('a',), lambda taps: {'a': array})
+
+    def full(*args, **how):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    with monkeypatch.context() as patch, pytest.raises(ResearchError, match=r'b\.npy cannot be written \(No space left'):
+        patch.setattr(features.np, 'save', full)
+        features.kept(tmp_path, ('a', 'b'), lambda taps: dict.fromkeys(taps, array))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['a.npy', 'a.sha256']
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(ResearchError, match='a.npy cannot be written'):
+        features.kept(tmp_path / 'file', ('a',), lambda taps: {'a': array})
+    DAMAGE['note a folder'](tmp_path)
+    with pytest.raises(ResearchError, match='a.sha256 cannot be written'):
+        features.kept(tmp_path, ('a',), lambda taps: {'a': array})
+
+
+def test_two_that_write_the_same_features_do_not_meet(tmp_path):
+    arrays = [np.full((50, 20), number, np.float32) for number in range(4)]
+    start = threading.Barrier(len(arrays))
+
+    def one(array):
+        start.wait()
+        for _ in range(5):
+            (tmp_path / 'a.sha256').unlink(missing_ok=True)
+            features.kept(tmp_path, ('a',), lambda taps: {'a': array})
+
+    with concurrent.futures.ThreadPoolExecutor(len(arrays)) as pool:
+        list(pool.map(one, arrays))
+    found = features.kept(tmp_path, ('a',), lambda taps: {'a': arrays[0]})['a']
+    assert any((found == array).all() for array in arrays)
+
+
 def test_a_fingerprint_tells_all_that_matters(variables, source):
     def of(variables=variables, source=source, side=6, resize=0, net=NET):
         return features.fingerprint(net, variables, source, side, resize)
@@ -122,7 +182,7 @@ def test_joined_sources_have_the_examples_of_both():
         np.testing.assert_array_equal(image, images_of[0])
         assert label == labels_of[0]
     assert both.fingerprint not in (train.fingerprint, joined(test, train).fingerprint)
-    np.testing.assert_array_equal(features.labels(subset(both, range(4990, 5700))), both.read(np.arange(4990, 5700))[1])
+    np.testing.assert_array_equal(subset(both, range(4990, 5700)).labels(), both.read(np.arange(4990, 5700))[1])
     other = dataclasses.replace(test, class_names=('one', 'two'), num_classes=2)
     with pytest.raises(SourceError, match='other classes'):
         joined(train, other)

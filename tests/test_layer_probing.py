@@ -74,7 +74,7 @@ def test_an_outcome_is_that_of_its_features(workdir):
     options = configs.flat(given(workdir).options)
     (network,) = trials.adopted([str(trial)])
     source, learned, _ = layer_probing._source(network, options)
-    labels = layer_probing.features.labels(source)
+    labels = source.labels()
     used, drawn = protocol.gathered(protocol.draws(labels, 10, (2, 3), 4, 2, 0, learned))
     arrays = [np.load(path) for path in workdir.glob('features/*/layer5.npy')]
     how = protocol.Protocol(probes.KINDS, (1e-4, 0.1), 2, 'standardised')
@@ -162,7 +162,7 @@ def row(tap, trained=True, mean=50.0, seeds=3, slope=10.0):
         ]
 
     outcomes = {seed: {kind: {str(size): splits(seed, kind, size) for size in (5, 30)} for kind in probes.KINDS} for seed in range(seeds)}
-    return report.Row(tap, trained, 123, 43, 430, outcomes)
+    return report.Row(tap, trained, 123, 43, 430, outcomes, probes.TOLERANCE)
 
 
 LAYERS = [f'layer{number}' for number in range(1, 8)]
@@ -207,6 +207,59 @@ def test_claims_are_about_networks():
     assert report.judged(uneven(), ABOUT._replace(data='clutter'))[0].verdict == 'no verdict'
     assert report.judged(uneven(), ABOUT._replace(problem='reduced'))[0].verdict == 'no verdict'
     assert report.judged([row('layer2.relu')], ABOUT) == []
+
+
+def with_shares(row, share, seed=0, size=30, kind='svm'):
+    row.outcomes[seed][kind][str(size)][1]['unsettled'] = share
+    return row
+
+
+@pytest.mark.parametrize('share', [3e-4, float('nan'), None, 2 * probes.TOLERANCE])
+def test_what_did_not_settle_is_marked_wherever_it_stands_and_decides_nothing(share, tmp_path):
+    given = rows()
+    assert not any('†' in text for text in written(given, tmp_path / 'settled').values())
+    with_shares(given[4], share)  # layer 5, trained
+    shown = 'inf' if share is None or share != share else f'{share:.0e}'
+    texts = written(given, tmp_path / 'unsettled')
+    for name in ('probing.md', 'curve_svm.md'):
+        marked = [line for line in texts[name].splitlines() if f'† {shown}' in line]
+        assert [line.split(' | ')[0] for line in marked] == ['| layer5'] and marked[0].count('†') == 1
+        assert f'more than {probes.TOLERANCE:.0e}' in texts[name]
+    assert '†' not in texts['curve_softmax.md']
+    assert f'† {shown}' in texts['probing.csv'] and f'† {shown}' in texts['probing.tex']
+    assert 'layer5 71.2†' in texts['lead'] and 'fits that did not settle: layer5.' in texts['page']
+    first, rising, last = report.judged(given, ABOUT)
+    assert [first.verdict, rising.verdict, last.verdict] == ['no verdict', 'no verdict', 'no direction claimed']
+    assert all('layer5: a fit did not settle' in one.reason for one in (first, rising, last))
+
+
+def test_a_fit_that_did_not_settle_marks_its_own_cell_alone(tmp_path):
+    given = [with_shares(row(tap, tap != 'layer2', 50.0), 1e-3, kind='softmax') if tap == 'layer2' else row(tap) for tap in LAYERS]
+    given += [row('layer2')]
+    lines = {line['features']: line for line in report.table(given, '').rows}
+    assert lines['layer2']['untrained softmax'].note == '† 1e-03' and lines['layer2']['untrained softmax'].value
+    assert not any(
+        hasattr(value, 'note') for name in lines for key, value in lines[name].items() if (name, key) != ('layer2', 'untrained softmax')
+    )
+    assert (
+        '†' not in report.curve_table(given, 'softmax', '').caption
+        and [one.verdict for one in report.judged(given, ABOUT)][0] != 'no verdict'
+    )
+    some = with_shares(row('layer1'), probes.TOLERANCE)
+    assert report.unsettled(some, 'svm', 30) == 0  # as much as is allowed
+
+
+@pytest.mark.parametrize('how', protocol.NORMALIZATIONS)
+def test_a_report_says_what_became_of_the_features(how, tmp_path):
+    text = written(rows(), tmp_path, ABOUT._replace(normalization=how))['page']
+    assert ('holds out of it included and the test part not' in text) == (how == 'standardised')
+
+
+def written(given, folder, about=ABOUT):
+    """{file: text} of a report, its page and its lead."""
+    title, lead, sections = report.report(given, about, Shelf(folder, 'layer_probing', ()))
+    files = {path.name: path.read_text() for path in folder.iterdir() if path.suffix in ('.md', '.csv', '.tex')}
+    return files | {'page': page.page(title, lead, sections, 'command'), 'lead': lead}
 
 
 def test_a_report_has_the_curve_and_says_where_its_spread_comes_from(tmp_path):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_research import config as configs
+from cnn_research import fields
 from cnn_research.losses import LOSSES
 
 
@@ -19,7 +19,7 @@ def examples():
 
 
 def test_every_loss_of_the_config_is_there_and_explained():
-    assert set(LOSSES) == set(configs.LOSSES)
+    assert set(LOSSES) == set(fields.LOSSES)
 
 
 def test_softmax_is_minus_the_log_of_the_labels_share(examples):

@@ -51,7 +51,7 @@ def test_no_network_of_the_zoo_is_refused_at_the_papers_batch_sizes(architecture
         memory.check(configs.update(given, {'evaluate.batch_size': 500}), zoo.architecture(architecture), available=GB)
 
 
-@pytest.mark.parametrize('name', sorted(path.stem for path in (ROOT / 'configs').glob('*.py') if path.stem != '__init__'))
+@pytest.mark.parametrize('name', sorted(path.stem for path in (ROOT / 'configs').glob('*.py') if not path.stem.startswith('_')))
 def test_no_scale_of_a_recipe_is_refused(name):
     recipe = importlib.import_module(f'configs.{name}')
     for scale in recipe.SCALES:
@@ -180,7 +180,7 @@ def test_pixels_that_stay_in_memory_are_counted():
         memory.check(config(data__batch_size=1), net, found, 1000 * kept - 1)
 
 
-@pytest.mark.parametrize('changes', [{'schedule.epochs': 3e38}, {'schedule.steps': 2**40}, {'schedule.examples': 2**53}])
+@pytest.mark.parametrize('changes', [{'schedule.epochs': 1e9}, {'schedule.examples': 2**53}])
 def test_a_training_of_more_steps_than_are_counted_is_refused(changes):
     given = configs.check(configs.update(configs.default(), changes))
     total = configs.steps(given.schedule, 1, 10**6)
@@ -188,8 +188,10 @@ def test_a_training_of_more_steps_than_are_counted_is_refused(changes):
         optimizers.schedule(given, total, 1, 10**6)
 
 
-def test_epochs_that_no_float_holds_are_never_reached():
-    assert configs.marked_steps('9' * 400, 32, 1000) == {2**53}
-    given = configs.check(config(schedule__kind='steps', schedule__drops=f'1.5e308=0.1,{"9" * 400}=0.01'))
+def test_epochs_that_no_float_holds_are_refused_and_large_ones_never_reached():
+    for text in ('9' * 400, '1.5e308'):
+        with pytest.raises(ConfigError, match='cannot be read'):
+            configs.numbers(text, 'checkpoint.marks', float)
+    given = configs.check(config(schedule__kind='steps', schedule__drops=f'2=0.1,{2**60}=0.01'))
     with pytest.raises(ConfigError, match='never reached'):
         optimizers.schedule(given, 100, 32, 1000)

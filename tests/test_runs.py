@@ -179,7 +179,7 @@ def flip(path):
 
 def test_the_number_of_a_finished_run_comes_from_its_own_state(finished, whole):
     flip(finished / 'checkpoints' / '000000012' / 'arrays.npz')
-    with pytest.raises(CheckpointError, match=r'000000012 is damaged.*result\.json was measured on'):
+    with pytest.raises(CheckpointError, match=r'000000012 cannot be read: it is damaged.*result\.json was measured on'):
         checkpoints.load(finished)
     assert checkpoints.load(finished, 8).step == 8
     starts = []

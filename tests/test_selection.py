@@ -15,7 +15,7 @@ from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
 from experiments import depth_ablation, layer_probing, nonlinearity, stride_diagnosis
 from experiments import train as training
-from experiments.launch import command, pages, plans, sweep
+from experiments.launch import command, pages, plans, recipes, sweep
 
 DIGITS = (
     '--config.architecture=perceptron',
@@ -135,7 +135,7 @@ def test_the_config_of_another_experiment_is_refused(module, config, message, tm
 @pytest.mark.parametrize('module', [depth_ablation, stride_diagnosis, layer_probing])
 def test_every_recipe_of_an_experiment_can_be_read_by_it(module):
     name = module.__name__.split('.')[1]
-    for scale in command._load(f'configs/{name}.py').label, 'smoke', 'cifar10':
+    for scale in recipes.load(f'configs/{name}.py').label, 'smoke', 'cifar10':
         given = command.parse(name, f'configs/{name}.py:{scale.rpartition("-")[2]}', [], module.FIELDS)
         assert plans.rows(given, module.FIELDS, module.reads) == given.recipe.rows
 
@@ -179,7 +179,7 @@ def test_the_race_plans_both_networks_and_refuses_what_cannot_be_raced(tmp_path,
 
 def test_data_dir_reaches_what_is_probed(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(layer_probing, 'open_source', lambda name, split, where: asked.append((name, split, where)) or 1 / 0)
+    monkeypatch.setattr(layer_probing, 'open_splits', lambda name, splits, where: asked.append((name, where)) or 1 / 0)
     trial = trials.Trial('', 'network', '', {}, configs.default(), 'k', 'p', tmp_path)
     for more, where in (((), None), (('--config.data.dir=there',), 'there')):
         given = command.parse(
@@ -187,7 +187,7 @@ def test_data_dir_reaches_what_is_probed(tmp_path, monkeypatch):
         )
         with pytest.raises(ZeroDivisionError):
             layer_probing._source(given, trial, configs.flat(given.options))
-        assert asked.pop() == ('caltech101', 'train', where)
+        assert asked.pop() == ('caltech101', where)
 
 
 def test_what_a_source_assumed_is_said_in_the_plan_the_log_and_the_report(tmp_path, capsys, monkeypatch):

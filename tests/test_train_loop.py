@@ -7,6 +7,7 @@ import pytest
 from cnn_research import checkpoints, tasks, train
 from cnn_research import config as configs
 from cnn_research.errors import TrialError
+from experiments.launch import command, progress
 
 
 class Lines:
@@ -81,6 +82,20 @@ def test_a_loss_that_stays_at_chance_is_said_once(tmp_path):
     assert notes(plain(**slow), tmp_path / 'off', linear(chance_loss=2 * still)) == []
     assert notes(plain(**{**slow, 'log__stuck_after': 0}), tmp_path / 'never', linear(chance_loss=still)) == []
     assert notes(plain(log__stuck_after=10), tmp_path / 'learns', linear(chance_loss=still)) == []
+
+
+def test_what_comes_before_the_first_line_is_said(tmp_path, capsys):
+    line = command.parse('train', 'configs/mlp.py:smoke', [f'--workdir={tmp_path}'])
+    events, show = [], progress.Progress(line)
+    train.fit(plain(), tmp_path, linear(), watch=lambda event: (events.append(event), show(event)))
+    first = next(number for number, event in enumerate(events) if 'loss' in event)
+    assert events[first - 1] == {'reading': 'compiling the first step'}
+    for number in range(3):
+        show({'reading': f'clutter (train): {number} of 3 examples read'})
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == 'compiling the first step' and sum('examples read' in text for text in told) == 1
+    train.fit(plain(), tmp_path, linear(), watch=show)  # a finished run compiles nothing
+    assert capsys.readouterr().err == ''
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cnn_research.data import NORMALIZATIONS
 from cnn_research.errors import ConfigError, SourceError, nearest
 
-NORMALIZATIONS = {
-    'none': 'grey levels 0 to 255 as they are',
-    'unit': 'grey levels divided by 255',
-    'mean_image': 'the mean of each pixel subtracted, in grey levels (Krizhevsky 2012, Zeiler and Fergus 2013, cuda-convnet)',
-    'channel_mean': 'the mean of each channel subtracted, in grey levels',
-    'mean_std': 'each channel brought to mean 0 and standard deviation 1',
-    'lenet': 'background -0.1, ink 1.175 (LeCun 1998)',
-}
 WIDE = 1000.0  # px; the standard deviation of a Gaussian from which on its sum is its integral, to the last bit
 # The preprocessing of a network that has none: it sees its images as they are.
 AS_IT_IS = {'mean': np.zeros(1, np.float32), 'scale': np.ones(1, np.float32)}

@@ -7,17 +7,10 @@ import jax.numpy as jnp
 
 from cnn_research.stages import Shape, Stage, fan_in
 
-KERNELS = {
-    'he': 'N(0, sqrt(2 / fan-in)) (He et al. 2015)',
-    'normal': 'N(0, std), std from initialization.std or, by layer, initialization.stds (Krizhevsky et al. 2012; cuda-convnet)',
-    'uniform': 'uniform within 2.4 / fan-in (LeCun et al. 1998, appendix A)',
-    'glorot': 'uniform within sqrt(3 / fan-in) (the fan-in form of Glorot & Bengio 2010 that Caffe calls xavier)',
-}
-
 
 @dataclass(frozen=True)
 class Initialization:
-    """kernel: a name in KERNELS. std: for 'normal'; stds and biases: (layer number, value) pairs for layers that differ."""
+    """kernel: a name in KERNELS of fields.py. std: for 'normal'; stds and biases: (layer number, value) pairs for layers that differ."""
 
     kernel: str = 'he'
     std: float = 0.01

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from cnn_research.reporting.paired import OnImages, over_images
 from cnn_research.reporting.tables import Cell, Column, Interval, Table
@@ -130,6 +129,8 @@ def interval(differences: Iterable[float]) -> Interval:
     mean = float(values[0] if (values == values[0]).all() else values.mean())
     if values.size < FEWEST_SEEDS:
         return Interval(mean, math.nan, math.nan)
+    from scipy import stats  # half a second, which only a table with seeds waits for
+
     half = float(stats.t.ppf(0.975, values.size - 1) * (values - mean).std(ddof=1) / math.sqrt(values.size))
     return Interval(mean, mean - half, mean + half)
 
@@ -268,6 +269,8 @@ def _p(sums: Sequence[float], margin: float | None) -> float:
     is not above -margin, and not below margin (Schuirmann 1987): below 0.05 where the 95 % interval lies inside. NaN without interval."""
     if len(sums) < FEWEST_SEEDS or not all(map(math.isfinite, sums)):
         return math.nan
+    from scipy import stats
+
     error, free = np.std(sums, ddof=1) / math.sqrt(len(sums)), len(sums) - 1
     if margin is None:
         return float(2 * stats.t.sf(abs(np.mean(sums)) / error, free))

@@ -10,12 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from cnn_research.reporting.claims import interval
+from cnn_research.reporting.drawing import Axes, Figure, FigureCanvasAgg, FuncFormatter, LogLocator, NullLocator
 from cnn_research.reporting.figures import COLOURS, QUIET, STYLES, WIDTH, legend_below
 
 MARKERS = 'osD^vPX'

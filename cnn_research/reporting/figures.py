@@ -9,11 +9,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
 from cnn_research import files
+from cnn_research.reporting.drawing import Figure, colormap, rc_context
 
 # Okabe and Ito's palette without its yellow, which is too pale for a line on white: told apart by colour-blind readers.
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#56b4e9', '#e69f00', '#333333')
@@ -125,7 +124,7 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     figure = Figure(figsize=(side, side * 0.88), layout='constrained')
     axes = figure.add_subplot()
     largest = max(float(np.where(diagonal, 0, share).max(initial=0)), 1e-9)
-    colours = matplotlib.colormaps['Reds'].with_extremes(bad='white')
+    colours = colormap('Reds').with_extremes(bad='white')
     drawn = axes.imshow(np.ma.array(share, mask=diagonal | (matrix == 0)), cmap=colours, vmin=0, vmax=largest, interpolation='none')
     if largest > 1e-9:
         bar = figure.colorbar(drawn, ax=axes, shrink=0.7, label='errors, % of the true class')
@@ -178,7 +177,7 @@ def data_uri(figure: Figure) -> str:
 def _rendered(figure: Figure, kind: str) -> bytes:
     """The same figure gives the same bytes: no date, no random identifiers, so that committed figures change only when the data do."""
     buffer, dated = io.BytesIO(), {'svg': 'Date', 'pdf': 'CreationDate'}
-    with matplotlib.rc_context({'svg.hashsalt': 'cnn_research'}):
+    with rc_context({'svg.hashsalt': 'cnn_research'}):
         figure.savefig(buffer, format=kind, dpi=RESOLUTION, facecolor='white', metadata={dated[kind]: None} if kind in dated else {})
     return buffer.getvalue()
 

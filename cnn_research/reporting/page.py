@@ -11,9 +11,8 @@ import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from matplotlib.figure import Figure
-
 from cnn_research.reporting import tables
+from cnn_research.reporting.drawing import Figure
 from cnn_research.reporting.figures import data_uri
 
 _STYLE = """

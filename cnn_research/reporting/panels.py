@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from cnn_research.reporting.drawing import Figure
 from cnn_research.reporting.figures import COLOURS, QUIET, STYLES, WIDTH, filter_mosaic
 
 

@@ -3,9 +3,8 @@
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
 
-from matplotlib.figure import Figure
-
 from cnn_research.reporting import claims, figures, page, tables
+from cnn_research.reporting.drawing import Figure
 
 _SEEDS_ONLY = 'Intervals cover the seeds only, not which images happened to be tested, unless a column says so.'
 

@@ -1,43 +1,42 @@
 """What every command shares: reading its command line, help, one-line refusals, stopping by a signal."""
 
-import importlib.util
+import importlib
 import os
 import pathlib
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
-import jax
 import ml_collections
 from absl import flags
 
 import experiments
 from cnn_research import config as configs
-from cnn_research.config import Field
-from cnn_research.errors import ConfigError, ResearchError, nearest
-from cnn_research.train import Stopped
+from cnn_research import lengths
+from cnn_research.errors import ConfigError, ResearchError, Stopped, nearest
+from cnn_research.fields import Field
+from experiments.launch import recipes
+from experiments.launch.recipes import Recipe
 
-_HELP = {'--help', '-h', '-help', '--helpfull'}
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+_LENGTHS = (
+    'Another length of the schedule scales the warm-up, the cool-down and the drops of its recipe with it, except those that are named too.'
+)
+HELP = {'--help', '-h', '-help', '--helpfull'}
 
 
-class Recipe(NamedTuple):
-    """What FILE.py:SCALE says: the training's fields, the experiment's own, and the rows of its table, {label: training fields}."""
-
-    label: str
-    config: dict
-    options: dict
-    rows: dict[str, dict]
+def names() -> dict[str, pathlib.Path]:
+    """{name: file} of every command."""
+    folder = pathlib.Path(__file__).resolve().parents[1]
+    return {path.stem: path for path in sorted(folder.glob('*.py')) if not path.stem.startswith('_')}
 
 
 @dataclass(frozen=True)
 class Command:
     """A command line, read: the experiment's name, its training config and own options, where it works, and how it was asked for.
 
-    recipe: the same before the command line changed it.
+    recipe: the same before the command line changed it. notes: what was done that nobody named, to be said aloud.
     """
 
     name: str
@@ -47,25 +46,7 @@ class Command:
     workdir: pathlib.Path
     dry_run: bool
     line: str
-
-
-def _load(text: str) -> Recipe:
-    """The recipe of FILE.py:SCALE: its get_config(scale) and, where it has them, get_options(scale) and get_rows(scale)."""
-    file, _, scale = text.partition(':')
-    path = pathlib.Path(file) if pathlib.Path(file).is_file() else ROOT / file
-    if not path.is_file() or path.suffix != '.py':
-        have = sorted(str(p.relative_to(ROOT)) for p in (ROOT / 'configs').glob('*.py'))
-        raise ConfigError(f'there is no config file {file}; choose from {", ".join(have)}.{nearest(file, have)}')
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, 'SCALES') or not hasattr(module, 'get_config'):
-        raise ConfigError(f'{file} is no config file: it must define SCALES and get_config(scale).')
-    scale = scale or module.SCALES[0]
-    if scale not in module.SCALES:
-        raise ConfigError(f'{file} has no scale {scale!r}; choose from {", ".join(module.SCALES)}.{nearest(scale, module.SCALES)}')
-    options, rows = (getattr(module, part, lambda scale: {})(scale) for part in ('get_options', 'get_rows'))
-    return Recipe(f'{path.stem}-{scale}', configs.flat(module.get_config(scale)), configs.flat(options), rows)
+    notes: tuple[str, ...] = ()
 
 
 def parse(name: str, default_config: str, arguments: list[str], fields: Sequence[Field] = ()) -> Command:
@@ -81,6 +62,9 @@ def parse(name: str, default_config: str, arguments: list[str], fields: Sequence
             overrides[key.removeprefix('config.')] = value
         else:
             rest.append(argument)
+    own = [field.name for field in fields]
+    every = [*configs.BY_NAME, *own]
+    _refuse_unknown([argument for argument in rest if argument.startswith('-')], every)
     known = flags.FlagValues()
     flags.DEFINE_string('workdir', '', 'where the run is kept', flag_values=known)
     flags.DEFINE_bool('dry_run', False, 'print the plan and do nothing', flag_values=known)
@@ -89,27 +73,70 @@ def parse(name: str, default_config: str, arguments: list[str], fields: Sequence
     except flags.Error as error:
         raise ConfigError(f'{error}; the flags are --config, --config.FIELD, --workdir, --dry_run and --help.') from None
     if left:
-        raise ConfigError(f'{left[0]!r} is not a flag; write --config=FILE:SCALE, --config.FIELD=VALUE, --workdir=DIR or --dry_run.')
-    recipe = _load(chosen)
-    own = {field.name for field in fields}
+        hint = _meant(left[0].removeprefix('config.'), every)
+        offer = 'write --config=FILE:SCALE, --config.FIELD=VALUE, --workdir=DIR or --dry_run'
+        raise ConfigError(f'{left[0][:200]!r} is not a flag; {offer}.{hint}')
     for override in overrides:
-        if override not in own and override not in configs.BY_NAME:
-            raise configs.unknown_field(override, [*own, *configs.BY_NAME])
-    config, options = configs.default(), configs.default(fields)
-    for values in (recipe.config, {k: v for k, v in overrides.items() if k not in own}):
-        config = configs.update(config, values)
+        if override not in every:
+            raise _unknown_field(name, override, every)
+    recipe = recipes.load(chosen)
+    config, options = configs.update(configs.default(), recipe.config), configs.default(fields)
+    said = {k: v for k, v in overrides.items() if k not in own}
+    values = lengths.in_proportion(config, said)
+    note = _kept_shares(config, said, values)
+    config = configs.update(config, values)
     # A recipe may serve several commands: each takes the options that it knows.
     for values in (recipe.options, overrides):
         options = configs.update(options, {k: v for k, v in values.items() if k in own}, fields)
     configs.check_values(options, fields)
     workdir = pathlib.Path(known.workdir or f'runs/{name}/{recipe.label}')
     line = shlex.join(['python', '-m', f'experiments.{name}', *arguments])
-    return Command(name, config, options, recipe, workdir, known.dry_run, line)
+    return Command(name, config, options, recipe, workdir, known.dry_run, line, note)
+
+
+def _meant(word: str, every: Iterable[str]) -> str:
+    """' Did you mean --FLAG?' for a word that is no flag."""
+    word = word.partition('=')[0]
+    flag = nearest(word, ('workdir', 'dry_run', 'config'), 0.7) if '.' not in word else ''
+    field = configs.nearest_field(word, every)
+    return flag.replace('mean ', 'mean --') or (f' Did you mean --config.{field}?' if field else '')
+
+
+def _refuse_unknown(arguments: Sequence[str], every: Iterable[str]) -> None:
+    """ConfigError for the first flag that is neither --workdir nor --dry_run."""
+    for argument in arguments:
+        word = argument.lstrip('-').partition('=')[0]
+        if word and word not in ('workdir', 'dry_run', 'nodry_run'):
+            offer = 'the flags are --config, --config.FIELD, --workdir, --dry_run and --help'
+            raise ConfigError(f'there is no flag --{word[:200]}; {offer}.{_meant(word, every)}')
+
+
+def _unknown_field(name: str, field: str, every: Iterable[str]) -> ConfigError:
+    """The refusal of a field: with the commands that have it, where there are any."""
+    section = field.rpartition('.')[0]
+    here = any(one.startswith(f'{section}.') for one in every) if section else configs.nearest_field(field, every) is not None
+    others = [other for other in names() if other != name and not here]
+    fields = {other: getattr(importlib.import_module(f'experiments.{other}'), 'FIELDS', ()) for other in others}
+    takers = [other for other, own in fields.items() if field in [one.name for one in own]]
+    if takers:
+        return ConfigError(f'{name} has no field {field}; it belongs to {", ".join(takers)}.')
+    return configs.unknown_field(field, every)
+
+
+def _kept_shares(config, said: dict, values: dict) -> tuple[str, ...]:
+    """What is said of the parts of a schedule that were scaled with it."""
+    scaled = [f'{name}={value}' for name, value in values.items() if name not in said and configs.is_set(value)]
+    if not scaled:
+        return ()
+    had = lengths.length(config)
+    length = next(f'{name}={said[name]}' for name in lengths.LENGTH if configs.is_set(said.get(name)))
+    recipe = f'{configs.flat(config)[had]:g} {had.rpartition(".")[2]}'
+    return (f'{length} (the recipe: {recipe}): the parts of its schedule keep their shares, {", ".join(scaled)}; name them for others',)
 
 
 def help_text(doc: str, fields: Sequence[Field] = ()) -> str:
     """A command's own paragraph and examples, then every field with default and meaning, its own first."""
-    lines = [doc.strip(), '', 'Fields, for --config.FIELD=VALUE:']
+    lines = [doc.strip(), '', _LENGTHS, '', 'Fields, for --config.FIELD=VALUE:']
     for field in (*fields, *configs.FIELDS):
         valid = f' ({", ".join(field.choices)})' if field.choices else ''
         lines.append(f'  {field.name}={field.default!r}\n      {field.meaning}{valid}')
@@ -164,6 +191,8 @@ def keep_compiled() -> None:
 
     JAX_COMPILATION_CACHE_DIR names another folder, and JAX_ENABLE_COMPILATION_CACHE=false turns it off.
     """
+    import jax  # reading a command line does without
+
     if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
         root = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
         jax.config.update('jax_compilation_cache_dir', os.path.join(root, 'cnn_research', 'compiled'))
@@ -172,7 +201,7 @@ def keep_compiled() -> None:
 
 def run_with_flags(name: str, main: Callable[[], None], doc: str, known: flags.FlagValues) -> None:
     """Runs a command of absl flags and no config: --help prints its paragraph, a wrong flag is one line and exit code 2."""
-    if _HELP & set(sys.argv[1:]):
+    if HELP & set(sys.argv[1:]):
         print(doc.strip())
         return
 
@@ -191,8 +220,15 @@ def run_with_flags(name: str, main: Callable[[], None], doc: str, known: flags.F
 def run(name: str, main: Callable[[Command], None], doc: str, default_config: str, fields: Sequence[Field] = ()) -> None:
     """Runs a command that takes a config; fields: those of its own, beside the training's."""
     arguments = sys.argv[1:]
-    if _HELP & set(arguments):
+    if HELP & set(arguments):
         print(help_text(doc, fields))
         return
-    keep_compiled()
-    guarded(name, lambda: main(parse(name, default_config, arguments, fields)))()
+
+    def parse_and_run():
+        given = parse(name, default_config, arguments, fields)
+        for note in given.notes:
+            print(f'{name}: {note}', file=sys.stderr)
+        keep_compiled()
+        main(given)
+
+    guarded(name, parse_and_run)()

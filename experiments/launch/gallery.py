@@ -9,10 +9,10 @@ import numpy as np
 
 from cnn_research import config as configs
 from cnn_research.classes import meaning as meant
-from cnn_research.config import Field
 from cnn_research.data import augment, stream
 from cnn_research.data.sources import Source
 from cnn_research.errors import ConfigError
+from cnn_research.fields import Field
 from cnn_research.models.network import Network
 from cnn_research.studies.looking import activations, projection
 from experiments.launch import command

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from cnn_research import checkpoints, files, journal, tasks, train
 from cnn_research import config as configs
 from cnn_research.architecture import Architecture
-from cnn_research.config import Field
 from cnn_research.data.sources import Source, open_source
 from cnn_research.errors import ConfigError
+from cnn_research.fields import Field
 from cnn_research.models.network import Network, check_taps
 from cnn_research.reporting.shelf import Shelf
 from experiments.launch import command, gallery, outcome, plans, progress

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from cnn_research import config as configs
-from cnn_research import memory, optimizers, parallel, tasks, train, trials
-from cnn_research.config import Field
+from cnn_research import lengths, memory, optimizers, parallel, tasks, train, trials
 from cnn_research.errors import ConfigError
+from cnn_research.fields import Field
 from experiments.launch import command, progress
 
 
@@ -129,15 +129,8 @@ def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
 
 def _fitting(config, epochs: float) -> str:
     """The flags that shorten or lengthen the schedule to so many epochs, its parts in proportion."""
-    have = config.schedule.epochs
     epochs = float(f'{epochs:.2g}') if epochs < 10 else int(epochs)
-    flags = [f'--config.schedule.epochs={epochs:g}']
-    for name in ('warmup', 'cooldown'):
-        if config.schedule[name].epochs:
-            flags.append(f'--config.schedule.{name}.epochs={config.schedule[name].epochs * epochs / have:.3g}')
-    drops = configs.by_layer(config.schedule.drops)
-    if drops:
-        flags.append(
-            '--config.schedule.drops=' + ','.join(f'{float(f"{at * epochs / have:.3g}")}={factor:g}' for at, factor in drops.items())
-        )
-    return ' '.join(flags)
+    values = lengths.in_proportion(config, {'schedule.epochs': epochs})
+    return ' '.join(
+        f'--config.{name}={value:g}' if isinstance(value, float) else f'--config.{name}={value}' for name, value in values.items()
+    )

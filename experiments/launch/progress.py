@@ -28,6 +28,7 @@ class Progress:
         self._given, self._path, self._prefix = given, given.workdir / 'log.txt', prefix
         self._assumed: list[str] = []
         self._last = time.monotonic() - 50  # the first moving line after ten seconds
+        self._stage = ''
 
     def __call__(self, event: dict) -> None:
         if 'start' in event:
@@ -39,8 +40,10 @@ class Progress:
         text = event.get('note') or event.get('reading') or self._line(event)
         if sys.stderr.isatty():
             print(f'\r\033[K{self._prefix}{text}', end='' if moving else '\n', file=sys.stderr, flush=True)
-        if not moving or time.monotonic() - self._last >= 60:
-            if moving:
+        stage = event.get('reading', self._stage).partition(' ')[0]  # 'reading' or 'compiling': said when it begins
+        begins, self._stage = stage != self._stage, stage
+        if not moving or begins or time.monotonic() - self._last >= 60:
+            if moving and not begins:
                 self._last = time.monotonic()
             if not sys.stderr.isatty():
                 print(f'{self._prefix}{text}', file=sys.stderr, flush=True)

@@ -6,9 +6,8 @@ Errors are in percent. A row's label is that of the published table; the deck's 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from matplotlib.figure import Figure
-
 from cnn_research.reporting import claims, comparisons
+from cnn_research.reporting.drawing import Figure
 from cnn_research.reporting.paired import OnImages, over_images
 from cnn_research.reporting.published import rows as published_rows
 from cnn_research.reporting.shelf import Shelf

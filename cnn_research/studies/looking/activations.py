@@ -6,7 +6,6 @@ the device.
 
 import functools
 import pathlib
-import zipfile
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from cnn_research import files, parallel, train
+from cnn_research import evaluate, files, parallel, train
 from cnn_research.architecture import Architecture
 from cnn_research.data import augment, stream
 from cnn_research.models import pooling
@@ -78,7 +77,7 @@ def kept(
     """`strongest` of all steps, kept in the file `path` (.npz) every so many steps, from where a later call goes on.
 
     source: what the result follows from beside taps and k, as features.fingerprint tells it; a file of another, or a damaged one, is begun
-    anew. Raises Stopped after the next time of keeping once `stop` says so.
+    anew. Raises Stopped after the next time of keeping once `stop` says so, and WriteError where the file cannot be written.
     """
     source = f'{source} {",".join(taps)} {k} {feed.steps}'
     done, state = _read(path, source, taps)
@@ -86,7 +85,7 @@ def kept(
     for state in stretches:
         done = min(done + every, feed.steps)
         arrays = {f'{tap} {name}': array for tap, top in state.items() for name, array in top._asdict().items()}
-        files.write(path, lambda file, done=done, arrays=arrays: np.savez(file, source=source, done=done, **arrays))
+        files.write(path, lambda file, arrays=arrays, done=done: np.savez(file, source=source, done=done, **arrays))
         if done < feed.steps and stop():
             raise train.Stopped
     return state
@@ -99,7 +98,7 @@ def _read(path, source, taps):
         with open(path, 'rb') as file, np.load(file, allow_pickle=False) as arrays:
             if arrays['source'] == source:
                 return int(arrays['done']), {tap: Top(*(arrays[f'{tap} {name}'] for name in Top._fields)) for tap in taps}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except Exception:  # there is none, or one that is damaged: a byte can lead numpy and zipfile to any error
         pass
     return 0, None
 
@@ -110,10 +109,9 @@ def _passed(network, variables, feed, taps, k, devices, steps, begun=None, every
     devices = devices or parallel.local_devices()
     run = _compiled(network, tuple(taps), tuple(devices))
     placed = parallel.replicated((variables, feed.store), devices)
-    state = begun or {tap: _nothing(network.architecture.row(tap).output[-1], k) for tap in taps}
-    state = parallel.replicated(state, devices)
-    for count, step in enumerate(steps, 1):
-        state, _ = run(state, placed, feed.batch(step))
+    begun = begun or {tap: _nothing(network.architecture.row(tap).output[-1], k) for tap in taps}
+    states = evaluate.folded(lambda state, batch: run(state, placed, batch)[0], parallel.replicated(begun, devices), feed, steps)
+    for count, state in enumerate(states, 1):
         if count == len(steps) or every and count % every == 0:
             yield jax.tree.map(np.array, state)
 

@@ -14,7 +14,7 @@ import numpy as np
 from cnn_research.studies.probing import probes
 
 NORMALIZATIONS = {
-    'standardised': 'each feature less its mean, over its standard deviation, both of the training part',
+    'standardised': 'each feature less its mean, over its standard deviation, both of the training part, whose folds share them',
     'l2': 'each example over its Euclidean length',
     'raw': 'as they are',
 }
@@ -38,12 +38,17 @@ class Split(NamedTuple):
 
 class Outcome(NamedTuple):
     """Of one probe: the mean accuracy per class on the test part, the C that cross-validation chose, its accuracy there for each C
-    (shares of 1), and the share of the objective that the worst of its fits still expected to gain."""
+    (shares of 1), and the share of the objective that the worst of its fits, of any C and fold, still expected to gain."""
 
     accuracy: float
     cost: float
     validation: list[float]
     unsettled: float
+
+    @property
+    def settled(self) -> bool:
+        """False where a fit did not reach its minimum (probes.TOLERANCE), so that the accuracy may be another."""
+        return self.unsettled <= probes.TOLERANCE
 
 
 def draw(labels: np.ndarray, num_classes: int, per_class: int, test_per_class: int, count: int, seed: int, learned=None) -> list[Split]:
@@ -86,13 +91,19 @@ def gathered(drawn: Mapping[int, Sequence[Split]]) -> tuple[np.ndarray, dict[int
 def normalised(train: jax.Array, test: jax.Array, how: str) -> tuple[jax.Array, jax.Array]:
     """Both parts (N, D) under one of NORMALIZATIONS; nothing of the test part tells on the training part, or on another test example."""
     if how == 'standardised':
-        mean, deviation = jnp.mean(train, axis=0), jnp.std(train, axis=0)
-        # A feature that never changes in training says nothing, whatever rounding leaves of it.
-        scale = jnp.where(deviation > 1e-6 * (jnp.abs(mean) + 1e-30), 1 / jnp.maximum(deviation, 1e-30), 0)
-        return (train - mean) * scale, (test - mean) * scale
+        with jax.enable_x64(True):  # an offset that is large against the deviation leaves float32 neither
+            return _standardised(jnp.asarray(train), jnp.asarray(test))
     if how == 'l2':
         return tuple(part / jnp.maximum(jnp.linalg.norm(part, axis=1, keepdims=True), 1e-30) for part in (train, test))
     return train, test
+
+
+@jax.jit
+def _standardised(train, test):
+    mean, deviation = (of(train.astype(jnp.float64), axis=0) for of in (jnp.mean, jnp.std))
+    # A feature that never changes in training says nothing, whatever rounding leaves of it.
+    scale = jnp.where(deviation > 1e-6 * (jnp.abs(mean) + 1e-30), 1 / jnp.maximum(deviation, 1e-30), 0)
+    return tuple(((part - mean) * scale).astype(jnp.float32) for part in (train, test))
 
 
 def mean_class_accuracy(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> float:
@@ -105,15 +116,16 @@ def mean_class_accuracy(labels: np.ndarray, predicted: np.ndarray, num_classes: 
 def probe(features: np.ndarray, labels: np.ndarray, split: Split, protocol: Protocol) -> dict[str, Outcome]:
     """{kind: Outcome} of the features (N, D) of all examples, with their labels (N,), under one split of two or more for each class.
 
-    All folds share the normalisation of the whole training part. The test part is read once, with the C that the folds chose; of equally
-    good ones the smallest.
+    All folds share the normalisation of the whole training part: their own would bend the penalty of each fold alone, and so need a
+    rotation, or half as many products again, for each. The mean and deviation of a fold's held-out images, never their labels, so help to
+    choose C; nothing of the test part does. It is read once, with the C that the folds chose; of equally good ones the smallest.
     """
     num_classes, per_class = split.train.shape
     train, test = (jnp.asarray(features[np.sort(part, axis=None)]) for part in split)
     labels, test_labels = (np.asarray(labels)[np.sort(part, axis=None)] for part in split)
     train, test = normalised(train, test, protocol.normalization)
-    axes = probes.rotation(train)
-    train, test = train @ axes, test @ axes
+    train = probes.turn(train)
+    test = probes.coordinates(train, test)
     fold = np.empty(len(labels), int)
     for label in range(num_classes):
         fold[labels == label] = np.arange(per_class) % min(protocol.folds, per_class)
@@ -122,16 +134,16 @@ def probe(features: np.ndarray, labels: np.ndarray, split: Split, protocol: Prot
     subsets = np.concatenate([~held, np.ones((len(fold), 1), bool)], axis=1)
     found = {}
     for kind in protocol.kinds:
-        validation, tested, unsettled = [], [], 0.0
+        validation, tested, unsettled = [], [], []
         for fit in probes.fits(kind, train, labels, num_classes, protocol.costs, subsets):
-            said = np.asarray(jnp.argmax(probes.scores(fit, train), axis=1))
+            said = np.asarray(jnp.argmax(probes.scores(fit, train.coordinates), axis=1))
             right = [mean_class_accuracy(labels[out], said[out, number], num_classes) for number, out in enumerate(held.T)]
             validation.append(float(np.mean(right)))
             tested.append(np.asarray(jnp.argmax(probes.scores(fit, test), axis=1))[:, -1])
-            unsettled = max(unsettled, float(fit.unsettled.max()))
+            unsettled.append(fit.unsettled.max())
         best = int(np.argmax(validation))
         accuracy = mean_class_accuracy(test_labels, tested[best], num_classes)
-        found[kind] = Outcome(accuracy, protocol.costs[best], validation, unsettled)
+        found[kind] = Outcome(accuracy, protocol.costs[best], validation, float(np.max(unsettled)))
     return found
 
 

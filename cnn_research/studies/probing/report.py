@@ -3,24 +3,27 @@
 A row is a tap, of the trained networks or of the same networks before their training. Accuracies are means over classes, in percent.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from cnn_research.reporting import claims, comparisons
+from cnn_research.reporting.drawing import Figure
 from cnn_research.reporting.published import rows as published_rows
 from cnn_research.reporting.shelf import Shelf
-from cnn_research.reporting.tables import Column, Table
+from cnn_research.reporting.tables import Cell, Column, Table
 
 KINDS = {'svm': 'SVM', 'softmax': 'softmax'}
 PIXELS = 'pixels'
+MARK = '†'  # of what rests on a fit that did not settle
 
 
 class Row(NamedTuple):
-    """A tap's features and what probes made of them: outcomes[seed of the network][kind][n per class] lists one dict for each split."""
+    """A tap's features and what probes made of them: outcomes[seed of the network][kind][n per class] lists one dict for each split.
+    tolerance: the share of its objective that a fit which settled may still expect to gain."""
 
     tap: str
     trained: bool
@@ -28,6 +31,7 @@ class Row(NamedTuple):
     classes: int
     test: int
     outcomes: dict[int, Any]
+    tolerance: float
 
 
 class About(NamedTuple):
@@ -47,10 +51,23 @@ def sizes(rows: Sequence[Row]) -> list[int]:
     return sorted({int(size) for row in rows for told in row.outcomes.values() for curve in told.values() for size in curve})
 
 
+def _told(row: Row, kind: str, size: int) -> dict[int, list[dict]]:
+    """{seed of the network: the outcome of each split}, of the networks that have any."""
+    found = {seed: told[kind].get(str(size), told[kind].get(size, [])) for seed, told in row.outcomes.items()}
+    return {seed: splits for seed, splits in sorted(found.items()) if splits}
+
+
 def accuracies(row: Row, kind: str, size: int) -> dict[int, list[float]]:
     """{seed of the network: accuracy of each split}."""
-    found = {seed: told[kind].get(str(size), told[kind].get(size, [])) for seed, told in row.outcomes.items()}
-    return {seed: [100 * outcome['accuracy'] for outcome in splits] for seed, splits in sorted(found.items()) if splits}
+    return {seed: [100 * outcome['accuracy'] for outcome in splits] for seed, splits in _told(row, kind, size).items()}
+
+
+def unsettled(row: Row, kind: str, size: int) -> float:
+    """The largest share of a fit's objective that a further step still promised, 0 where all fits settled."""
+    shares = [outcome['unsettled'] for splits in _told(row, kind, size).values() for outcome in splits]
+    shares = [math.inf if share is None or math.isnan(share) else share for share in shares]
+    worst = max(shares, default=0.0)
+    return 0.0 if worst <= row.tolerance else worst
 
 
 def by_network(row: Row, kind: str, size: int) -> dict[int, float]:
@@ -81,6 +98,28 @@ def _values(row: Row | None, kind: str, rows: Sequence[Row]) -> list[float] | No
     return (list(by_network(row, kind, size).values()) if several else by_split(row, kind, size)) or None
 
 
+def _cell(row: Row | None, kind: str, size: int, values: list[float] | None) -> Cell | list[float] | None:
+    """The values, marked where a fit that they rest on did not settle."""
+    share = unsettled(row, kind, size) if row and values else 0.0
+    return Cell(values, note=f'{MARK} {share:.0e}') if share else values
+
+
+def _marked(rows: Sequence[Row], some: Sequence[int], kinds: Sequence[str] = tuple(KINDS)) -> str:
+    """What the marks of a table say, for its caption; '' where it has none."""
+    if not any(unsettled(row, kind, size) for row in rows for kind in kinds for size in some):
+        return ''
+    return (
+        f' {MARK}: a fit did not settle, so the accuracy may be another; beside it the share of its objective that a further step still '
+        f'promised, more than {rows[0].tolerance:.0e}.'
+    )
+
+
+def _unsettled_taps(rows: Sequence[Row], some: Sequence[int], kinds: Sequence[str] = tuple(KINDS)) -> str:
+    """The rows of a figure that rest on fits that did not settle, for its caption."""
+    found = dict.fromkeys(row.tap for row in rows if any(unsettled(row, kind, size) for kind in kinds for size in some))
+    return f' {MARK} fits that did not settle: {", ".join(found)}.' if found else ''
+
+
 def _printed(tap: str, kind: str) -> float | None:
     number = re.fullmatch(r'layer(\d+)', tap)
     key = f'zf table 7/{kind} ({number[1]})' if number else ''
@@ -98,14 +137,13 @@ def table(rows: Sequence[Row], caption: str) -> Table:
     """Every tap with the most training images, beside the untrained network and the paper's Table 7."""
     lines, size = [], sizes(rows)[-1]
     for row, before in _pairs(rows):
-        told = [outcome for seed in row.outcomes.values() for outcome in seed['svm'].get(str(size), seed['svm'].get(size, []))]
-        chosen = sorted({outcome['cost'] for outcome in told})
+        chosen = sorted({outcome['cost'] for splits in _told(row, 'svm', size).values() for outcome in splits})
         lines.append(
             {
                 'features': row.tap,
                 'dimension': row.dimension,
-                **{kind: _values(row, kind, rows) for kind in KINDS},
-                **{f'untrained {kind}': _values(before, kind, rows) for kind in KINDS},
+                **{kind: _cell(row, kind, size, _values(row, kind, rows)) for kind in KINDS},
+                **{f'untrained {kind}': _cell(before, kind, size, _values(before, kind, rows)) for kind in KINDS},
                 **{f'paper {kind}': _printed(row.tap, kind) for kind in KINDS},
                 'cost': ' to '.join(f'{cost:g}' for cost in dict.fromkeys((chosen[0], chosen[-1]))) if chosen else None,
             }
@@ -114,13 +152,18 @@ def table(rows: Sequence[Row], caption: str) -> Table:
     for kind, name in KINDS.items():
         columns += [Column(kind, f'{name}, %', '.2f'), Column(f'paper {kind}', f'paper: {name}, %', '.1f')]
     columns += [Column(f'untrained {kind}', f'untrained: {name}, %', '.2f') for kind, name in KINDS.items()]
+    caption += _marked(rows, [size])
     return Table([*columns, Column('dimension', 'dimensions', ',d'), Column('cost', 'C of the SVM')], lines, caption)
 
 
 def curve_table(rows: Sequence[Row], kind: str, caption: str) -> Table:
     """Every tap with every number of training images: mean and standard deviation over splits."""
-    lines = [{'features': row.tap} | {str(size): by_split(row, kind, size) or None for size in sizes(rows)} for row, _ in _pairs(rows)]
-    return Table([Column('features'), *(Column(str(size), f'{size} per class, %', '.2f') for size in sizes(rows))], lines, caption)
+    some, pairs = sizes(rows), _pairs(rows)
+    lines = [
+        {'features': row.tap} | {str(size): _cell(row, kind, size, by_split(row, kind, size) or None) for size in some} for row, _ in pairs
+    ]
+    caption += _marked([row for row, _ in pairs], some, [kind])
+    return Table([Column('features'), *(Column(str(size), f'{size} per class, %', '.2f') for size in some)], lines, caption)
 
 
 # ---- claims
@@ -153,10 +196,16 @@ def stated(taps: Sequence[str]) -> list[claims.Claim]:
 
 
 def judged(rows: Sequence[Row], about: About) -> list[claims.Judged]:
-    """The claims held against the trained networks' mean accuracies over the splits."""
+    """The claims held against the trained networks' mean accuracies over the splits; none rests on a fit that did not settle."""
     trained = [row for row in rows if row.trained and row.tap != PIXELS]
-    values = {row.tap: by_network(row, 'svm', sizes(rows)[-1]) for row in trained}
-    problems = dict.fromkeys(values, about.problem) if about.problem else {}
+    size = sizes(rows)[-1]
+    values = {row.tap: by_network(row, 'svm', size) for row in trained}
+    problems = {
+        row.tap: f'{row.tap}: a fit did not settle (a further step promised {share:.0e} of its objective)'
+        for row in trained
+        if (share := unsettled(row, 'svm', size))
+    }
+    problems |= dict.fromkeys(values, about.problem) if about.problem else {}
     return [claims.judge(claim, values, problems, 'clutter' in (about.networks, about.data)) for claim in stated(list(values))]
 
 
@@ -186,6 +235,12 @@ _ABOUT = (
     '{test} test images. Maps larger than {side} x {side} px were averaged to that, pixels to 32 x 32; the dimensions are what is left. '
     'Untrained: the same networks with the weights that their training began with. {spread}'
 )
+_NORMALIZED = {
+    'standardised': 'each standardised by its mean and deviation over the whole training part, what the cross-validation holds out of it '
+    'included and the test part not',
+    'l2': 'each example scaled to length 1',
+    'raw': 'as they are',
+}
 _OWN = (
     ' The networks learned from the training images, so the classifiers do too, and the test part is drawn from images that no network '
     'has learned from.'
@@ -207,8 +262,10 @@ def _spread(rows: Sequence[Row], about: About) -> str:
 def _lead(rows: Sequence[Row], judgements: Sequence[claims.Judged]) -> str:
     trained = [row for row in rows if row.trained and row.tap != PIXELS]
     means = {row.tap: float(np.mean(by_split(row, 'svm', sizes(rows)[-1]))) for row in trained}
-    said = ', '.join(f'{tap} {mean:.1f}' for tap, mean in means.items())
-    return f'Accuracy of the SVM in percent: {said}.{claims.count(judgements)}'
+    marked = {row.tap for row in trained if unsettled(row, 'svm', sizes(rows)[-1])}
+    said = ', '.join(f'{tap} {mean:.1f}{MARK * (tap in marked)}' for tap, mean in means.items())
+    note = f' {MARK}: a fit did not settle.' if marked else ''
+    return f'Accuracy of the SVM in percent: {said}.{note}{claims.count(judgements)}'
 
 
 def report(rows: Sequence[Row], about: About, show: Shelf) -> tuple[str, str, list[tuple[str, str]]]:
@@ -219,7 +276,7 @@ def report(rows: Sequence[Row], about: About, show: Shelf) -> tuple[str, str, li
     size, judgements = sizes(rows)[-1], judged(rows, about)
     row = max(rows, key=lambda row: row.test)
     words = _ABOUT.format(
-        normalization={'l2': 'each example scaled to length 1', 'raw': 'as they are'}.get(about.normalization, 'each standardised'),
+        normalization=_NORMALIZED[about.normalization],
         size=size,
         classes=row.classes,
         splits=about.splits,
@@ -236,13 +293,14 @@ def report(rows: Sequence[Row], about: About, show: Shelf) -> tuple[str, str, li
         sections.append(('About clutter', show.text(_CLUTTER)))
     if judgements:
         sections.append(('Claims', show.claims(judgements)))
-    drawn = show.figure('layers', bars(rows), f'What each layer is worth on {about.data}.')
+    drawn = show.figure('layers', bars(rows), f'What each layer is worth on {about.data}.{_unsettled_taps(rows, [size])}')
     if len(sizes(rows)) > 1:
         more = [
             show.table(f'curve_{kind}', curve_table(rows, kind, f'{name}: mean ± standard deviation (splits).'))
             for kind, name in KINDS.items()
         ]
         sections.append(('By number of training images', ''.join(more)))
-        drawn += show.figure('curves', curves(rows), 'The SVM with more and more training images; bands are the deviation over splits.')
+        words = 'The SVM with more and more training images; bands are the deviation over splits.'
+        drawn += show.figure('curves', curves(rows), words + _unsettled_taps([row for row in rows if row.trained], sizes(rows), ['svm']))
     sections.append(('Figures', drawn))
     return title, _lead(rows, judgements), sections

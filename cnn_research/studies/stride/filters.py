@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_research import parallel
+from cnn_research import evaluate, parallel
 from cnn_research.architecture import Architecture, Convolution, Layer, replaced
 from cnn_research.checkpoints import Trained
 from cnn_research.data import augment, stream
@@ -169,15 +169,16 @@ def _convolution(net, number):
 
 def _summed(function, trained, source, batch_size):
     """The sum, as float64 or int64, of function(variables, uint8 images (b, H, W, C)) over the batches of a source: a tree of arrays."""
-    data, total = trained.config.data, None
+    data = trained.config.data
     compiled = jax.jit(function, compiler_options=parallel.compiler_options())
     feed = stream.evaluation_feed(source, batch_size, data.resize, data.resident_gb, data.workers)
+
+    def added(total, batch):
+        part = jax.tree.map(_wide, compiled(trained.variables, stream.fetch(feed.store, batch)[0][batch['mask']]))
+        return part if total is None else jax.tree.map(np.add, total, part)
+
     with contextlib.closing(feed):
-        for step in range(feed.steps):
-            batch = feed.batch(step)
-            images = stream.fetch(feed.store, batch)[0][batch['mask']]
-            part = jax.tree.map(_wide, compiled(trained.variables, images))
-            total = part if total is None else jax.tree.map(np.add, total, part)
+        *_, total = evaluate.folded(added, None, feed)
     return total
 
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from cnn_research.reporting import claims, panels
+from cnn_research.reporting.drawing import Figure
 from cnn_research.reporting.paired import OnImages, over_images
 from cnn_research.reporting.published import published
 from cnn_research.reporting.shelf import Shelf

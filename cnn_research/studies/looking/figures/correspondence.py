@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from cnn_research.reporting import claims, published
+from cnn_research.reporting.drawing import Figure, Rectangle
 from cnn_research.reporting.figures import WIDTH
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table

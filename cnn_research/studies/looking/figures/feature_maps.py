@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from cnn_research.reporting.drawing import Figure
 from cnn_research.reporting.figures import QUIET, WIDTH
 
 # Inches: the column of the image, that of the rows' names, what lies between maps, above them for their numbers, and below for the caption.

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
+from cnn_research.reporting.drawing import Figure, MaxNLocator
 from cnn_research.reporting.figures import COLOURS, STYLES, WIDTH, legend_below
 
 

@@ -5,11 +5,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
 
+from cnn_research.reporting.drawing import Axes, Figure, ListedColormap, Patch, Rectangle
 from cnn_research.reporting.figures import COLOURS, QUIET, WIDTH
 from cnn_research.studies.looking.figures.units import SCALING, grey_centred
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from cnn_research.reporting.drawing import Figure
 from cnn_research.reporting.figures import QUIET, WIDTH
 
 _GAP, _TITLE, _FOOT = 0.12, 0.17, 0.28  # inches: between blocks, above each, below all
