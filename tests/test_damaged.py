@@ -3,13 +3,15 @@
 import json
 import shutil
 
+import jax
 import pytest
 from finished import PERCEPTRON, RUN, error, recorded
 from page_reader import EVIL
 from test_files import DAMAGED
 
+from cnn_research import checkpoints, files, records, tasks
 from cnn_research import config as configs
-from cnn_research import files, records
+from cnn_research.data import augment
 from cnn_research.errors import CheckpointError, ResearchError
 from experiments import compare, evaluate, report
 from experiments.launch import outcome, pages, progress
@@ -186,6 +188,24 @@ def test_evaluate_shows_which_runs_cannot_be_read(table, capsys, monkeypatch):
     evaluate.FLAGS(['evaluate', f'--runs={table}/trials/key0,{table}/trials/../trials/key0'])
     with pytest.raises(ResearchError, match='twice'):
         evaluate.main()
+
+
+def test_evaluate_shows_the_sound_runs_beside_a_damaged_one(table, capsys, monkeypatch):
+    config = configs.check(configs.update(configs.default(), {**PERCEPTRON, 'data.test_examples': 20}))
+    variables = {'params': tasks.fresh(tasks.network(config), jax.random.key(0)), 'preprocessing': augment.AS_IT_IS}
+    sound = checkpoints.Trained(configs.network(config), variables, config, 1, notes=('another step was used',))
+
+    def load(workdir):
+        if workdir.endswith('key1'):
+            raise CheckpointError(f'{workdir} is damaged: why.')
+        return sound
+
+    monkeypatch.setattr(checkpoints, 'load', load)
+    evaluate.FLAGS(['evaluate', f'--runs={table}/trials/*'])
+    evaluate.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if 'key0 | 20 |' in line] and [line for line in lines if 'key1 | –' in line and 'damaged: why' in line]
+    assert 'not every run could be read' in lines[-2] and lines[-1].endswith('key0: another step was used')
 
 
 @pytest.mark.parametrize('kind', KINDS)

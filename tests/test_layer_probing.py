@@ -73,7 +73,7 @@ def test_an_outcome_is_that_of_its_features(workdir):
     )
     options = configs.flat(given(workdir).options)
     (network,) = trials.adopted([str(trial)])
-    source, learned, _ = layer_probing._source(network, options)
+    source, learned, _ = layer_probing._source(given(workdir), network, options)
     labels = source.labels()
     used, drawn = protocol.gathered(protocol.draws(labels, 10, (2, 3), 4, 2, 0, learned))
     arrays = [np.load(path) for path in workdir.glob('features/*/layer5.npy')]

@@ -179,7 +179,7 @@ def test_the_race_plans_both_networks_and_refuses_what_cannot_be_raced(tmp_path,
 
 def test_data_dir_reaches_what_is_probed(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(layer_probing, 'open_source', lambda name, split, where: asked.append((name, split, where)) or 1 / 0)
+    monkeypatch.setattr(layer_probing, 'open_splits', lambda name, splits, where: asked.append((name, where)) or 1 / 0)
     trial = trials.Trial('', 'network', '', {}, configs.default(), 'k', 'p', tmp_path)
     for more, where in (((), None), (('--config.data.dir=there',), 'there')):
         given = command.parse(
@@ -187,7 +187,7 @@ def test_data_dir_reaches_what_is_probed(tmp_path, monkeypatch):
         )
         with pytest.raises(ZeroDivisionError):
             layer_probing._source(given, trial, configs.flat(given.options))
-        assert asked.pop() == ('caltech101', 'train', where)
+        assert asked.pop() == ('caltech101', where)
 
 
 def test_what_a_source_assumed_is_said_in_the_plan_the_log_and_the_report(tmp_path, capsys, monkeypatch):
