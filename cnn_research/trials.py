@@ -174,17 +174,19 @@ def state(workdir: pathlib.Path, key: str, protocol: str | None = None) -> str:
     return 'begun' if checkpoints.steps(workdir) else 'missing'
 
 
-def _put_aside(workdir: pathlib.Path) -> None:
-    """A stale trial is renamed, never deleted."""
-    number = next(n for n in itertools.count(1) if not workdir.with_name(f'{workdir.name}.stale-{n}').exists())
-    workdir.rename(workdir.with_name(f'{workdir.name}.stale-{number}'))
+def _put_aside(workdir: pathlib.Path, key: str) -> None:
+    """A stale trial is renamed, never deleted; Busy where another process does so, or trains there already."""
+    with runs.claimed(workdir):
+        if state(workdir, key) == 'stale':
+            number = next(n for n in itertools.count(1) if not workdir.with_name(f'{workdir.name}.stale-{n}').exists())
+            workdir.rename(workdir.with_name(f'{workdir.name}.stale-{number}'))
 
 
 def _attempt(trial: Trial, devices, watch, stop) -> str:
     """Trains a trial: 'finished', 'failed' or 'busy'. Stopped passes through."""
-    if state(trial.workdir, trial.key) == 'stale':
-        _put_aside(trial.workdir)
     try:
+        if state(trial.workdir, trial.key) == 'stale':
+            _put_aside(trial.workdir, trial.key)
         task = None
         if trial.start:
             task = tasks.classification(trial.config, devices=devices, log=lambda line: watch({'reading': line}), start=trial.start)

@@ -133,7 +133,8 @@ def render(book: pages.Book) -> pages.Rendered:
 
 
 def main(given: command.Command) -> None:
-    if given.options.trials.seeds > 1 or given.options.trials.grid:
+    asked = given.options.trials
+    if asked.seeds > 1 or asked.grid or asked.select or asked.shard or asked.budget:
         planned = trials.plan({given.recipe.label: {}}, given.config, given.options, given.workdir)
         sweep.carry_out(given, planned) if not given.dry_run else print(plans.table(given, planned))
         return

@@ -60,9 +60,9 @@ def check(given: command.Command, planned: Sequence[trials.Trial]) -> None:
     options = given.options.trials
     if not planned:
         raise ConfigError(f'{given.name} has nothing to train with these options; {given.recipe.label} has {len(given.recipe.rows)} rows.')
-    seen: dict[str, trials.Trial] = {}
+    seen: dict[tuple[str, str], trials.Trial] = {}
     for trial in planned:
-        same = seen.setdefault(trial.key, trial)
+        same = seen.setdefault((trial.key, trial.protocol), trial)
         if same is not trial:
             names = [', '.join(filter(None, (t.part, t.row, t.point, f'seed {t.config.seed}'))) for t in (same, trial)]
             raise ConfigError(f'{names[0]!r} and {names[1]!r} are the same training twice; leave one out.')
