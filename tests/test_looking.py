@@ -12,6 +12,7 @@ from PIL import Image
 from cnn_research import checkpoints, tasks, train
 from cnn_research import config as configs
 from cnn_research.data import clutter
+from cnn_research.data.sources import open_source
 from cnn_research.errors import ArchitectureError, CheckpointError, ConfigError, ResearchError
 from cnn_research.features import untrained
 from cnn_research.reporting.shelf import Shelf
@@ -85,10 +86,28 @@ def test_invariance_is_none_at_the_original(network, tmp_path):
     np.testing.assert_allclose(arrays['rotation probability'][:, 0], arrays['translation probability'][:, 2], rtol=1e-5)
 
 
-def test_of_images_with_other_classes_the_networks_own_word_is_followed(network, tmp_path):
-    more = ('--config.look.data=digits', '--config.look.images=0,1,2', '--config.invariance.steps=3', '--config.invariance.taps=layer1')
-    arrays = looked_into(invariance, network, tmp_path, *more)
-    assert (arrays['rotation probability'][:, 0] >= 0.1).all()  # the largest of ten
+def folder(root, names):
+    """A folder of the first composites of clutter's test, each in the class folder of its name in `names`, {label: name}."""
+    images, labels = open_source('clutter', 'test').read(np.arange(12))
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        home = root / 'test' / names[label]
+        home.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(home / f'{number:02d}.png')
+    source = open_source(f'folder:{root}', 'test')
+    return source, np.stack(source.read(np.arange(3))[0])
+
+
+@pytest.mark.parametrize('names', [{n: str(n) for n in range(10)}, {n: f'class {n}' for n in range(10)}], ids=['known', 'unknown'])
+def test_the_true_class_is_found_by_name_or_the_networks_own_word_is_followed(network, tmp_path, names):
+    source, images = folder(tmp_path / 'pictures', names)
+    more = (f'--config.look.data={source.name}', '--config.look.images=0,1,2', '--config.invariance.steps=3')
+    arrays = looked_into(invariance, network, tmp_path / 'run', *more, '--config.invariance.taps=layer1')
+    told, report = checkpoints.load(network).predict(images), (tmp_path / 'run' / 'report.html').read_text()
+    true = [int(source.class_names[label][-1]) for label in source.labels()[:3]]
+    known = names[0] == '0'
+    expected = told[np.arange(3), true] if known else told.max(axis=1)
+    np.testing.assert_allclose(arrays['rotation probability'][:, 0], expected, rtol=1e-4)
+    assert ('class that the network named at first' in report) != known
 
 
 def test_stages_show_a_layer_in_its_order(network, tmp_path):

@@ -95,8 +95,6 @@ def _check(described: Described) -> None:
         or not (arrays['scale'] > 0).all()
     ):
         raise CheckpointError(f'its preprocessing is not one of a network of {channels} channels: {shapes}')
-    if not isinstance(net.name, str) or not net.name.isprintable() or len(net.name) > 1000:
-        raise CheckpointError('the name of its architecture is none')
     if class_names is not None:
         outputs = net.num_classes
         if not isinstance(class_names, tuple) or not all(isinstance(name, str) for name in class_names) or len(class_names) != outputs:
