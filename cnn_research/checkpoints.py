@@ -4,6 +4,7 @@ It is written beside its final name, synced to the disk, given a SHA-256 manifes
 reading verifies the manifest, so that a flipped bit is an error and never a wrong number.
 """
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -121,13 +122,17 @@ def restore(workdir, template, fits: Callable[[dict], None] = lambda told: None)
 
     fits(manifest) raises CheckpointError for a checkpoint that must not be gone on from, and so does this where all are such.
     """
-    problems, whole = [], []
+    problems, unfit = [], []
     for step in reversed(steps(workdir)):
         try:
             told, arrays = manifest(workdir, step), read(workdir, step)
-            whole.append(step)
+        except CheckpointError as error:
+            problems.append(str(error))
+            continue
+        try:
             fits(told)
         except CheckpointError as error:
+            unfit.append(str(error))
             problems.append(str(error))
             continue
         names = _names(template)
@@ -137,8 +142,8 @@ def restore(workdir, template, fits: Callable[[dict], None] = lambda told: None)
                 f'the checkpoint of step {step} in {workdir} is of another network or optimizer: {sorted(wrong)[0]} differs.'
             )
         return jax.tree.unflatten(jax.tree.structure(template), [arrays[name] for name in names]), told, problems
-    if whole:
-        raise CheckpointError(f'{problems[0]} Put back what was there, or choose another workdir; nothing was changed.')
+    if unfit:
+        raise CheckpointError(f'{unfit[0]} Put back what was there, or choose another workdir; nothing was changed.')
     return None, None, problems
 
 
@@ -166,9 +171,9 @@ def load(workdir, step: int | None = None) -> Trained:
         except CheckpointError as error:
             notes.append(f'{error} {choice}'.strip())
             continue
-        if told.get('config') != configs.decisive(values):
+        if not _of_the_run(workdir, told, configs.decisive(values)):
             raise CheckpointError(f'{workdir}/{configs.FILE} is not the config that the checkpoint of step {candidate} was trained with.')
-        if notes:
+        if notes and candidate != step:
             notes.append(f'the state of step {candidate} is used instead.')
         if told.get('continued'):
             notes.append(journal.other_rates(told['continued']))
@@ -176,6 +181,17 @@ def load(workdir, step: int | None = None) -> Trained:
         names, shape = tuple(told.get('class_names', ())), told.get('image_shape')
         return Trained(net, _variables(net, arrays, candidate), config, candidate, names, tuple(notes), shape and tuple(shape))
     raise CheckpointError(notes[-1] if step is not None and notes else notes[0] if notes else f'{workdir} has no checkpoint yet.')
+
+
+def _of_the_run(workdir, told: Mapping[str, Any], config: str) -> bool:
+    """Whether a checkpoint is of the run with this digest of a config, or of one that this run went on from."""
+    if told.get('config') == config:
+        return True
+    for step in reversed(steps(workdir)):
+        with contextlib.suppress(CheckpointError):
+            newest = manifest(workdir, step)
+            return newest.get('config') == config and told.get('key') in [key for key, *_ in newest.get('continued', [])]
+    return False
 
 
 def _variables(net, arrays: Mapping[str, np.ndarray], step: int) -> dict:

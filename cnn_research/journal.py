@@ -103,10 +103,12 @@ def _writing(path: pathlib.Path) -> Iterator[None]:
 
 def other_rates(continued: Sequence) -> str:
     """What must be said of a run that went on from trainings with other learning rates, as its result lists them; '' for any other."""
-    if not continued:
+    others = [step for _, step, own in continued if not own]
+    if not others:
         return ''
-    step = continued[-1][1]
-    return f'up to step {step} the learning rates were those of a shorter schedule; a training of this length from the start has others'
+    return (
+        f'up to step {others[-1]} the learning rates were those of a shorter schedule; a training of this length from the start has others'
+    )
 
 
 class Journal:

@@ -18,11 +18,17 @@ class Busy(TrialError):
 
 
 class Identity(NamedTuple):
-    """A run's key, the protocol that it is tested by, and [key, step] of each training with other learning rates that it went on from."""
+    """A run's key, the protocol that it is tested by, and [key, step, whether the learning rates until then are this run's own] of each
+    finished training that it went on from."""
 
     key: str
     protocol: str
     continued: list[list]
+
+    def own(self, told: dict) -> None:
+        """CheckpointError where what a checkpoint says of its run, `told`, is of another."""
+        if told.get('key') not in (self.key, *(key for key, *_ in self.continued)):
+            raise CheckpointError(f'the checkpoint of step {told["step"]} is of another run, {told.get("key")!r} by its key.')
 
 
 class Begun(NamedTuple):
@@ -48,7 +54,7 @@ def begun(workdir) -> Begun:
     except CheckpointError as error:
         problems.append(f'{error} The result is measured again.')
     told = told or result
-    if told or checkpoints.steps(workdir):
+    if told or checkpoints.steps(workdir) or (workdir / journal.RESULT).is_file():
         try:
             config = configs.read(workdir)
             if told and configs.decisive(config) != told.get('config'):
@@ -64,11 +70,12 @@ def going_on(there: Begun, config, key: str, total: int) -> int | None:
 
     A run is shorter where nothing but lengths within its schedule differ. ConfigError for a workdir that holds another run.
     """
-    if there.told is None and there.config is None or there.told and there.told.get('key') == key:
+    if there.told is None and not there.problems and there.config is None or there.told and there.told.get('key') == key:
         return None
     elsewhere = f'{there.workdir} holds a run {{}}; choose another workdir.'
     if there.config is None:
-        raise ConfigError(f'{there.problems[-1]} {elsewhere.format("with other settings or data than this one")}')
+        what = 'with other settings or data than this one' if there.told else 'of which no record can be read'
+        raise ConfigError(f'{there.problems[-1]} {elsewhere.format(what)}')
     new, differing = configs.flat(config), []
     for name in configs.DECISIVE:
         if name == 'architecture_json' and _architectures_differ(there.config, new):

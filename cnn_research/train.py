@@ -179,8 +179,9 @@ def fit(
         if done is not None:
             note(f'more steps of a finished run: going on from step {done} to {total}')
             _, before = _scheduled(configs.update(configs.default(), there.config), num_examples)
-            if not np.array_equal(*(np.asarray(jax.vmap(one)(np.arange(done))) for one in (schedule, before))):
-                continued = [*continued, [there.told['key'], done]]
+            own = np.array_equal(*(np.asarray(jax.vmap(one)(np.arange(done))) for one in (schedule, before)))
+            continued = [*continued, [there.told['key'], done, own]]
+            if not own:
                 note(journal.other_rates(continued))
             (workdir / journal.RESULT).rename(workdir / f'result.{done}.json')
         configs.write(workdir, config)
@@ -211,17 +212,15 @@ def _trained(config, workdir, task, identity, total, schedule, devices, watch, s
     every = {name: configs.steps(config[name].every, batch_size, num_examples) for name in ('log', 'evaluate', 'checkpoint')}
     marked = configs.marked_steps(config.checkpoint.marks, batch_size, num_examples)
     state = _initial(config, task, plateau)
-    told = {role: fingerprint for role, fingerprint in task.fingerprints.items() if role != 'test'}
-    about = {
-        'key': identity.key,
-        'data': told,
-        'continued': identity.continued,
-        'config': configs.decisive(configs.flat(config)),
-        **task.about,
-    }
-    saved, told, problems = checkpoints.restore(
-        workdir, {'state': state, **task.constants}, lambda told: journal.hold(workdir, told.get('metrics') or journal.mark(workdir, 0))
-    )
+    learned = {role: fingerprint for role, fingerprint in task.fingerprints.items() if role != 'test'}
+    about = {'key': identity.key, 'data': learned, 'continued': identity.continued, **task.about}
+    about['config'] = configs.decisive(configs.flat(config))
+
+    def fits(told):
+        identity.own(told)
+        journal.hold(workdir, told.get('metrics') or journal.mark(workdir, 0))
+
+    saved, told, problems = checkpoints.restore(workdir, {'state': state, **task.constants}, fits)
     for problem in problems:
         watch({'note': problem})
     first = size = 0

@@ -219,7 +219,8 @@ def test_rows_that_differ_in_their_test_alone_are_one_training_and_two_results(t
 def test_more_steps_of_a_finished_run_are_a_continuation_to_the_same_bits(finished, tmp_path):
     starts = []
     longer, said = fit(finished, config(schedule__steps=16), starts=starts)
-    assert starts == [12] and any('from step 12 to 16' in note for note in said) and not longer.result['continued']
+    assert starts == [12] and any('from step 12 to 16' in note for note in said) and journal.other_rates(longer.result['continued']) == ''
+    assert [checkpoints.load(finished, step).step for step in checkpoints.steps(finished)] == [12, 16]
     fit(tmp_path / 'once', config(schedule__steps=16))
     assert outcome(finished)[0] == outcome(tmp_path / 'once')[0]
     assert runs.finished(finished, longer.result['key']) == longer.result and (finished / 'result.12.json').is_file()
@@ -232,7 +233,9 @@ def test_a_continuation_under_other_learning_rates_says_so_for_good(tmp_path):
     first, _ = fit(tmp_path, config(**given))
     longer, said = fit(tmp_path, config(**given, schedule__steps=16))
     assert any('learning rates' in note for note in said)
-    assert longer.result['continued'] == [[first.result['key'], 12]] and 'up to step 12' in journal.other_rates(longer.result['continued'])
+    assert longer.result['continued'] == [[first.result['key'], 12, False]] and 'up to step 12' in journal.other_rates(
+        longer.result['continued']
+    )
     assert 'up to step 12' in checkpoints.load(tmp_path).notes[-1]
     again, said = fit(tmp_path, config(**given, schedule__steps=16))
     assert again.result == longer.result and said == []
@@ -243,6 +246,25 @@ def test_other_fields_and_unfinished_runs_are_no_continuation(finished, partway)
         fit(finished, config(schedule__steps=16, optimizer__learning_rate=0.5))
     with pytest.raises(ConfigError, match=r'schedule\.steps=12, not 16'):
         fit(partway, config(schedule__steps=16))
+
+
+def test_where_no_record_can_be_read_nothing_is_begun_anew(partway):
+    """As of a workdir that another version of the code has written."""
+    for path in (partway / 'config.json', *partway.glob('checkpoints/*/manifest.json')):
+        path.write_text('{"step": 1}')
+    there = {path: path.read_bytes() for path in partway.rglob('*') if path.is_file()}
+    with pytest.raises(ConfigError, match='of which no record can be read; choose another workdir'):
+        fit(partway)
+    assert all(path.read_bytes() == content for path, content in there.items())
+
+
+def test_a_checkpoint_of_another_run_is_not_gone_on_from(partway, tmp_path, whole):
+    fit(tmp_path / 'other', config(seed=7), after=11)
+    flip(partway / 'checkpoints' / '000000011' / 'arrays.npz')
+    shutil.rmtree(partway / 'checkpoints' / '000000008')
+    shutil.copytree(tmp_path / 'other' / 'checkpoints' / '000000008', partway / 'checkpoints' / '000000008')
+    with pytest.raises(CheckpointError, match=r'step 8 is of another run.*another workdir'):
+        fit(partway)
 
 
 # ---- data
