@@ -198,3 +198,11 @@ def test_importing_a_network_loads_neither_tensorflow_nor_the_commands():
     )
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == '[]\n'
+
+
+def test_the_tests_mirror_the_house():
+    there = {path.relative_to(ROOT / 'tests') for path in (ROOT / 'tests').rglob('test_*.py')}
+    rooms_of_tests = {path.parent for path in there} - {pathlib.Path('.')}
+    house = (ROOT / 'cnn_research', ROOT)  # experiments and benchmarks stand beside the library
+    assert rooms_of_tests and not [room for room in rooms_of_tests if not any((root / room).is_dir() for root in house)]
+    assert len({path.name for path in there}) == len(there)  # pytest tells files apart by their names

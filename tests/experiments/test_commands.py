@@ -15,7 +15,7 @@ from cnn_research import config as configs
 from cnn_research import trials
 from experiments.launch import command
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 # A minute's recipe made a few seconds' one.
 SMALL = (
     '--config=configs/alexnet.py:smoke',

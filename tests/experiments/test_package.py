@@ -12,7 +12,7 @@ import pytest
 from cnn_research.errors import ConfigError
 from experiments.launch import cli, command, recipes
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / 'pyproject.toml').read_text())
 
 

@@ -25,7 +25,7 @@ from cnn_research.studies.depth import report as depth
 from experiments import depth_ablation
 from experiments.launch import command, pages, recipes
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 CONFIG = 'configs/depth_ablation.py'
 # A minute's recipe made a few seconds' one.
 SMALL = (

@@ -11,7 +11,7 @@ import pytest
 from cnn_research.models import zoo
 from experiments.describe import rendered, stages
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def run(*arguments):

@@ -9,7 +9,7 @@ import pytest
 
 from experiments import compare
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def recorded(folder, seed, error, **changes):

@@ -171,7 +171,7 @@ def test_reading_imports_no_tensorflow(data_dir, tmp_path):
         '    feed.close()\n'
         "    print('tensorflow' in sys.modules)\n"
     )
-    root = pathlib.Path(__file__).resolve().parents[1]
+    root = pathlib.Path(__file__).resolve().parents[2]
     result = subprocess.run(
         [sys.executable, script], env=os.environ | {'PYTHONPATH': str(root)}, capture_output=True, text=True, timeout=100
     )
