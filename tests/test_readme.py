@@ -58,6 +58,7 @@ def test_every_command_is_understood(line, monkeypatch):
     monkeypatch.setattr(command, 'run', run)
     monkeypatch.setattr(command, 'run_with_flags', run_with_flags)
     monkeypatch.setattr(zoo, '_TABLE', zoo._TABLE | {'tiny': zoo._TABLE['cifar_18pct']})  # the network that README adds
+    monkeypatch.delitem(sys.modules, module, raising=False)  # runpy warns of a module that is imported already
     runpy.run_module(module, run_name='__main__')
     (given,) = read
     if isinstance(given, command.Command):

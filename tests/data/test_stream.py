@@ -173,7 +173,7 @@ def test_a_script_that_never_closes_its_feed_ends_quietly(tmp_path):
     )
     here = pathlib.Path(__file__).resolve().parent
     result = subprocess.run(
-        [sys.executable, script], env=os.environ | {'PYTHONPATH': f'{here.parent}:{here}'}, capture_output=True, text=True, timeout=60
+        [sys.executable, script], env=os.environ | {'PYTHONPATH': f'{here.parents[1]}:{here}'}, capture_output=True, text=True, timeout=60
     )
     assert result.stdout.strip() == str((stream.order(0, np.arange(8), 23) % 10).tolist())
     assert result.returncode == 0 and not result.stderr

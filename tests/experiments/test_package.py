@@ -62,6 +62,7 @@ def test_the_wheel_runs_in_any_folder(tmp_path):
 
 def script(monkeypatch, *arguments):
     monkeypatch.setattr(sys, 'argv', ['cnn-research', *arguments])
+    monkeypatch.delitem(sys.modules, 'experiments.describe', raising=False)  # runpy warns of a module that is imported already
     cli.main()
 
 
