@@ -136,8 +136,9 @@ def evaluate(
     variables: {'params': ..., 'preprocessing': {'mean', 'scale'}} as `checkpoints.load` returns them; a network that was trained on grey
     levels as they are has augment.AS_IT_IS. views: 'centre', or 'ten': the average over corners, centre and their mirrors (Krizhevsky et
     al. 2012, 4.1). resize: short side in px that images are scaled to first, data.resize of the training, 0 = as they are; it must be
-    given where the images have not the network's size. loss, j: config.loss. Raises ConfigError for what is missing, and where the source
-    has other classes than the network has outputs.
+    given where the images have not the network's size. loss, j: config.loss. Labels are taken to count the network's outputs in their
+    order: where a source may count otherwise, Trained.evaluate finds its classes by their names. Raises ConfigError for what is missing,
+    and where the source has more or fewer classes than the network has outputs.
     """
     return committee([(network, variables)], source, views, loss, batch_size, resize, j)
 

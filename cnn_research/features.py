@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_research import evaluate, files, parallel, tasks
+from cnn_research import evaluate, files, memory, parallel, tasks
 from cnn_research.data import augment, stream
 from cnn_research.data.sources import Source
 from cnn_research.models.network import Network, check_taps
@@ -50,7 +50,7 @@ def collect(
     """
     check_taps(network.architecture, _inner(taps))
     devices = devices or parallel.local_devices()
-    feed = stream.evaluation_feed(source, _BATCH, resize, resident_gb=1.0, workers=0)
+    feed = stream.evaluation_feed(source, memory.batch(network.architecture, _BATCH), resize, resident_gb=1.0, workers=0)
 
     run = _compiled(network, tuple(taps), side, tuple(devices))
     variables, placed = parallel.replicated(dict(variables), devices), parallel.replicated(feed.store, devices)

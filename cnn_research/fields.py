@@ -66,7 +66,12 @@ FIELDS = (
     Field('initialization.std', 0.01, "standard deviation of 'normal' kernels", low=0),
     Field('initialization.stds', '', "other standard deviations by layer: '1=0.0001,4=0.1'"),
     Field('initialization.biases', '', "biases that do not begin at 0, by layer: '2=1,4=1'"),
-    Field('data.name', 'clutter', "a source: 'clutter', 'digits', 'folder:DIR' or a TFDS set such as 'mnist', 'cifar10', 'imagenet2012'"),
+    Field(
+        'data.name',
+        'clutter',
+        "a source: 'clutter', 'digits', 'folder:DIR' (DIR/SPLIT/CLASS/**, transparent pixels composed on white, turned as EXIF says, "
+        "the first frame) or a TFDS set such as 'mnist', 'mnist:3.0.1', 'imagenet2012'",
+    ),
     Field('data.dir', '', "folder of the TFDS sets; '' = $CNN_RESEARCH_DATA, $TFDS_DATA_DIR or ~/tensorflow_datasets"),
     Field('data.train', 'train', 'split whose examples gradients see, less the holdout'),
     Field('data.test', 'test', 'split that is read only to report'),

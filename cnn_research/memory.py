@@ -104,6 +104,17 @@ def check_evaluation(config, net: Architecture, available: float | None = None) 
     _check_batch('evaluate.batch_size', config.evaluate.batch_size, _evaluated_image(config, net), 4 * net.parameters, net, have)
 
 
+def batch(net: Architecture, most: int, available: float | None = None) -> int:
+    """How many images a pass through a network takes at once, at most `most`, so that their largest maps fit in half of the memory that the
+    weights leave; ConfigError where not even one does."""
+    left = ((machine() if available is None else available) - 4 * net.parameters) / 2
+    numbers = max(math.prod(row.input) + math.prod(row.output) for row in net.rows)
+    if 4 * numbers > left:
+        needs = f'one image needs about {_gigabytes(4 * numbers)} for the maps of {net.name}'
+        raise ConfigError(f'{needs}; this machine has {_gigabytes(machine())}.')
+    return max(1, min(most, int(left // (4 * numbers))))
+
+
 def check(config, net: Architecture, found: Mapping[str, Source] | None = None, available: float | None = None) -> None:
     """ConfigError naming the field by which a training and its evaluations need more memory than this machine has, or than `available`.
 

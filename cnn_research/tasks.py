@@ -1,5 +1,6 @@
 """What there is to learn. A task gives the loop its examples, loss and first state; the loop knows nothing of images."""
 
+import dataclasses
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -79,6 +80,11 @@ def sources(config) -> dict[str, Source]:
     found = {'train': subset(whole, train), 'test': test}
     if held.any():
         found['holdout'] = subset(whole, np.flatnonzero(held))
+    if whole.num_classes < 2:
+        raise ConfigError(f'{data.name} has one class, {whole.class_names[0]}, and nothing to tell it from.')
+    if whole.fingerprint == test.fingerprint:
+        raise ConfigError(f'data.train={data.train!r} and data.test={data.test!r} of {data.name} hold the same images; test on others.')
+    found['train'] = _with_all_classes(found['train'], data)
     last, channels = net.layers[-1].number, net.input_shape[-1]
     if whole.num_classes != net.num_classes:
         fix = f'resized({last}={whole.num_classes})'
@@ -92,11 +98,27 @@ def sources(config) -> dict[str, Source]:
         if source.channels not in (1, channels):
             has = f'{data.name} ({source.split}) has {source.channels} channels'
             raise ConfigError(f'{has}, but {net.name} reads {channels}; choose another architecture.')
-        batch = data.batch_size if role == 'train' else config.evaluate.batch_size
-        stream.affordable(stream.example_shape(source, data.resize), batch, source.num_examples, data.resident_gb)
+        field, batch = ('data', data.batch_size) if role == 'train' else ('evaluate', config.evaluate.batch_size)
+        shape = stream.example_shape(source, data.resize)
+        stream.affordable(shape, batch, source.num_examples, data.resident_gb, f'{field}.batch_size')
     if config.schedule.kind == 'plateau' and 'holdout' not in found:
         raise ConfigError(f"schedule.kind='plateau' looks at the holdout, but data.holdout={data.holdout} holds out no example.")
     return found
+
+
+def _with_all_classes(train: Source, data) -> Source:
+    """The training examples, with a note on classes that `data.holdout` and `data.examples` leave none of; ConfigError for a folder's."""
+    if not data.name.startswith('folder:') and not data.examples and train.num_examples > 100 * train.num_classes:
+        return train  # reading all labels of a prepared set takes long, and such a class would be a rare one
+    counts = np.bincount(train.labels(), minlength=train.num_classes)
+    bare = [name for name, count in zip(train.class_names, counts, strict=True) if not count]
+    if not bare:
+        return train
+    words = f'{len(bare)} of {train.num_classes} classes, {", ".join(bare[:3])}{", ..." if len(bare) > 3 else ""},'
+    words = f'{words} have no training image beside data.holdout={data.holdout:g} and with data.examples={data.examples}'
+    if data.name.startswith('folder:'):
+        raise ConfigError(f'{words}; give these other values, or the classes more images.')
+    return dataclasses.replace(train, notes=(*train.notes, words))
 
 
 def _shared(name, train, test):
@@ -139,15 +161,13 @@ def resize_of(config, shape: Sequence[int] | None, learned: Sequence[int] | None
     """The short side in px that images of a shape (H, W, C), None where they differ in size, are scaled to for a trained network; 0 = as
     they are.
 
-    learned: the shape of the images that it learned from, as known: images of that shape are treated as in its training. Others, unless
-    they have the network's size, are brought to its data.resize or else to the side of those, or of its input.
+    That of its training, data.resize. A network that learned from images as they are sees images of their shape, `learned` as far as it is
+    known, or of its input's as they are, and others brought to the side of those.
     """
     own = configs.network(config).input_shape
-    if shape and learned and tuple(shape[:2]) == tuple(learned[:2]):
+    if config.data.resize or shape and tuple(shape[:2]) in (tuple((learned or own)[:2]), own[:2]):
         return config.data.resize
-    if shape and tuple(shape[:2]) == own[:2]:
-        return 0
-    return config.data.resize or min((learned or own)[:2])
+    return min((learned or own)[:2])
 
 
 def _statistics(config, train: Source, feed) -> dict:

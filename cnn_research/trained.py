@@ -1,17 +1,19 @@
 """A trained network that takes images as a source gives them."""
 
+import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import ml_collections
 import numpy as np
 
-from cnn_research import tasks
+from cnn_research import classes, evaluate, memory, tasks
 from cnn_research.architecture import Architecture
 from cnn_research.data import augment, stream
-from cnn_research.errors import SourceError
+from cnn_research.data.sources import Source
+from cnn_research.errors import ConfigError, SourceError
 from cnn_research.models.network import Network, check_taps
 
 _BATCH = 200  # images at once
@@ -47,9 +49,31 @@ class Trained(NamedTuple):
         check_taps(self.architecture, taps)
         images = self._checked(images)
         network, parts = tasks.network(self.config), []
-        for start in range(0, len(images), _BATCH):
-            parts.append(_seen(network, tuple(taps))(self.variables, np.stack(images[start : start + _BATCH])))
+        size = memory.batch(self.architecture, _BATCH)
+        for start in range(0, len(images), size):
+            parts.append(_seen(network, tuple(taps))(self.variables, np.stack(images[start : start + size])))
         return {tap: np.concatenate([np.asarray(part[tap]) for part in parts]) for tap in taps}
+
+    def evaluate(self, source: Source, views: str = 'centre') -> evaluate.Result:
+        """What the network does on every example of a source, scaled as in its training.
+
+        The source's classes are found among the network's by their names (classes.match); ConfigError where one is not. views: as of
+        evaluate.evaluate.
+        """
+        config, outputs = self.config, classes.match(self.class_names or None, source.class_names)
+        if outputs is None:
+            without = classes.unmatched(self.class_names or None, source.class_names)
+            few = f'{len(without)} of {source.num_classes} classes of {source.name}, {", ".join(without[:3])},'
+            there = (
+                f'those of the network, {", ".join(self.class_names[:3])}, ...' if self.class_names else 'those of a network without names.'
+            )
+            raise ConfigError(f'{few} are not found by name among {there}')
+        memory.check_evaluation(config, self.architecture)
+        read, names = _Counted(source.read, outputs), self.class_names
+        counted = dataclasses.replace(source, read=read, class_names=names, num_classes=len(names))
+        resize = tasks.resize_of(config, source.image_shape, self.image_shape)
+        network, size = tasks.network(config), config.evaluate.batch_size
+        return evaluate.evaluate(network, self.variables, counted, views, config.loss.name, size, resize, config.loss.j)
 
     def _checked(self, images) -> list[np.ndarray]:
         """The images, scaled; they must be as a source gives them."""
@@ -63,10 +87,24 @@ class Trained(NamedTuple):
                     f'an image is {image.dtype} {image.shape}; give a batch of raw images, uint8 (B, H, W, C) with C = '
                     f'{"1" if channels == 1 else f"1 or {channels}"}: preprocessing is done inside.'
                 )
-        shapes = {image.shape for image in images}
-        resize = tasks.resize_of(self.config, shapes.pop() if len(shapes) == 1 else None, self.image_shape)
-        images = [stream.resized(image, resize) for image in images] if resize else images
+        sides = [tasks.resize_of(self.config, image.shape, self.image_shape) for image in images]  # whatever images come with it
+        images = [stream.resized(image, side) if side else image for image, side in zip(images, sides, strict=True)]
+        sizes = {image.shape[:2] for image in images}
+        if len(sizes) > 1:
+            raise SourceError(f'images of {" and ".join(f"{h} x {w}" for h, w in sorted(sizes)[:2])} px are seen as they are, each alone.')
         return [np.repeat(image, channels, axis=2) if image.shape[2] < channels else image for image in images]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Counted:
+    """What a source reads, with labels as the network counts its classes."""
+
+    read: Callable
+    outputs: tuple[int, ...]
+
+    def __call__(self, indices):
+        images, labels = self.read(indices)
+        return images, np.array(self.outputs, np.int32)[labels]
 
 
 @functools.lru_cache(maxsize=8)

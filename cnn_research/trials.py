@@ -55,14 +55,16 @@ class Trial(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What is known of a trial without training it. result: its result.json, None before the end; config: {dotted name: value}; run: its
-    run.json (command, date, machine, versions) or {}; seconds: spent in steps; reduced: its schedule is shorter than the scale's."""
+    """What is known of a trial without training it. protocol: what it is tested by; result: its result.json, None before the end; config:
+    {dotted name: value}; run: its run.json (command, date, machine, versions) or {}; seconds: spent in steps; reduced: its schedule is
+    shorter than the scale's."""
 
     part: str
     row: str
     point: str
     seed: int
     key: str
+    protocol: str
     workdir: pathlib.Path
     state: str
     error: str
@@ -253,7 +255,8 @@ def carry_out(
 def stored(workdir: pathlib.Path, protocol: str, compute: Callable[[], Any], source: str = '') -> Any:
     """What `compute` found of a finished trial, as JSON: computed once, kept in evaluations/PROTOCOL.json under the trial's key.
 
-    source: the fingerprint of what was looked at, where it is not what the trial learned from; computed anew when it is another.
+    source: what was looked at beside the trial itself, a source's fingerprint or the trial's protocol of testing; computed anew when it is
+    another.
     """
     found = read(workdir, protocol, source)
     if found is not None:
@@ -305,7 +308,6 @@ def _record(folder: pathlib.Path, listed: dict[str, Any]) -> Record:
     if not re.fullmatch(r'[\w-]+', listed['key']) or not isinstance(listed.get('workdir', ''), str):
         raise CheckpointError(f'{folder / "plan.json"} is damaged: {listed["key"]!r} is no key of a trial, or its workdir no place.')
     workdir, key = pathlib.Path(named.pop('workdir', folder / 'trials' / listed['key'])), named['key']
-    named.pop('protocol')
     now, result, config, error = state(workdir, key, protocol), None, {}, ''
     if now == 'finished':
         result = runs.finished(workdir, key, protocol)

@@ -85,9 +85,9 @@ def _measure(trial: trials.Trial, rows: dict[str, dict]) -> None:
                 results[row] = _error(net, {**trained.variables, 'params': params}, test, config.evaluate.views) if params else None
         return results
 
-    trials.stored(trial.workdir, 'train', on_train)
+    trials.stored(trial.workdir, 'train', on_train, trial.protocol)  # of as many images as the test has
     if trial.row in depth.BASES and not trial.point:
-        trials.stored(trial.workdir, 'bypassed', bypassed)
+        trials.stored(trial.workdir, 'bypassed', bypassed, trial.protocol)
 
 
 def _rows(book: pages.Book) -> list[depth.Row]:
@@ -96,7 +96,7 @@ def _rows(book: pages.Book) -> list[depth.Row]:
     bypassed = {
         (row, record.seed): error
         for record in book.records
-        for row, error in (trials.read(record.workdir, 'bypassed') or {}).items()
+        for row, error in (trials.read(record.workdir, 'bypassed', record.protocol) or {}).items()
         if error is not None
     }
 
@@ -113,7 +113,7 @@ def _rows(book: pages.Book) -> list[depth.Row]:
                 label,
                 records[0].point,
                 net.parameters if net else None,
-                percent((record, trials.read(record.workdir, 'train')) for record in done),
+                percent((record, trials.read(record.workdir, 'train', record.protocol)) for record in done),
                 percent((record, record.result['test']['top1_error']) for record in done),
                 percent(
                     (record, record.result['test']['top5_error'] if net.num_classes >= claims.FEWEST_CLASSES else None) for record in done

@@ -70,6 +70,14 @@ def check(given, architecture, source) -> None:
     steps = [compared(home) for home in homes]
     if given.options.network and (len(steps[0]) < 2 or any(other != steps[0] for other in steps)):
         raise ConfigError('evolution needs networks with the same checkpoints, two or more; train with --config.checkpoint.marks=1,2,5,10.')
+    told = [configs.read(home) for home in homes] if given.options.network else []
+    for home, other in zip(homes[1:], told[1:], strict=True):
+        differing = [name for name in configs.DECISIVE if name != 'seed' and other.get(name) != told[0].get(name)]
+        if differing:
+            raise ConfigError(f'{home} was trained with another {differing[0]} than {homes[0]}; evolution averages over seeds alone.')
+    seeds = [values['seed'] for values in told]
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f'two of the networks have the seed {next(s for s in seeds if seeds.count(s) > 1)}; they are one network twice.')
 
 
 def _settling(shelf: Shelf, looked: looking.Looked, epochs: np.ndarray, drifts: list[dict[str, np.ndarray]]) -> str:
@@ -94,7 +102,7 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
     epochs = np.array([journal.epoch(homes[0], step) or np.nan for step in steps])
     taps, arrays = activations.default_taps(looked.trained.architecture), {'epochs': epochs}
     drawn: dict[str, list] = {tap: [] for tap in taps}
-    with contextlib.closing(stream.evaluation_feed(looked.source, 100, looked.resize, 1.0, 0)) as feed:
+    with contextlib.closing(stream.evaluation_feed(looked.source, looked.batch, looked.resize, 1.0, 0)) as feed:
         for step in steps:
             now = looked._replace(trained=checkpoints.load(homes[0], step))
             top = activations.strongest(now.network, now.variables, feed, taps, 1)

@@ -49,7 +49,7 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
     options, taps = given.options.features, _taps(given, looked.trained.architecture)
     config, source = looked.trained.config, looked.source
     told = fingerprint(looked.network, looked.variables, source, 0, looked.resize)
-    feed = stream.evaluation_feed(source, 100, looked.resize, config.data.resident_gb, config.data.workers)
+    feed = stream.evaluation_feed(source, looked.batch, looked.resize, config.data.resident_gb, config.data.workers)
     with contextlib.closing(feed):
         stop = command.stopper()
         found = activations.kept(

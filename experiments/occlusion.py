@@ -44,7 +44,7 @@ def _projections(looked: looking.Looked, tap: str, numbers: np.ndarray, pictures
     """
     net, count = looked.trained.architecture, min(AMONG, looked.source.num_examples)
     among = np.linspace(0, looked.source.num_examples - 1, count).astype(int)
-    feed = stream.evaluation_feed(subset(looked.source, among), 100, looked.resize, 1.0, 0)
+    feed = stream.evaluation_feed(subset(looked.source, among), looked.batch, looked.resize, 1.0, 0)
     with contextlib.closing(feed):
         top = activations.strongest(looked.network, looked.variables, feed, [tap], OTHERS + 1)[tap]
     down, found = Network(projection.projecting(net, 'deconvnet')), []

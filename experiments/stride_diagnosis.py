@@ -42,7 +42,7 @@ def _measure(given: command.Command, trial: trials.Trial) -> None:
     def kernels():
         return np.asarray(checkpoints.load(trial.workdir).variables['params']['layer1']['convolution']['kernel']).tolist()
 
-    trials.stored(trial.workdir, _protocol(options), measured)
+    trials.stored(trial.workdir, _protocol(options), measured, trial.protocol)
     if trial.config.seed == given.config.seed:
         trials.stored(trial.workdir, 'layer1', kernels)
 
@@ -58,7 +58,7 @@ def _rows(book: pages.Book) -> list[stride.Row]:
     for label, records in book.of().items():
         done = [record for record in records if record.result]
         net = configs.network(configs.update(configs.default(), done[0].config)) if done else None
-        measures = {record.seed: trials.read(record.workdir, _protocol(book.options)) for record in done}
+        measures = {record.seed: trials.read(record.workdir, _protocol(book.options), record.protocol) for record in done}
         kernels = next((found for record in done if (found := trials.read(record.workdir, 'layer1'))), None)
         rows.append(
             stride.Row(

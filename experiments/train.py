@@ -25,7 +25,7 @@ SAMPLES = 18
 def report(run: train.Run, line: str) -> str:
     """The text of report.html for a finished run, and its figures and tables beside it."""
     trained, result = checkpoints.load(run.workdir), run.result
-    config, net = trained.config, trained.architecture
+    config, net = run.config, trained.architecture  # a finished run's data may have moved since
     test = tasks.sources(config)['test']
     chosen = subset(test, np.linspace(0, test.num_examples - 1, SAMPLES).astype(int))
     feed = stream.evaluation_feed(chosen, SAMPLES, config.data.resize, config.data.resident_gb, workers=0)

@@ -134,7 +134,7 @@ def _opened(file, where):
         refusal = f'it claims {width} x {height} px, and at most {PIXELS} pixels are read'
     elif picture.mode not in MODES:
         refusal = f'images of mode {picture.mode} are not read; convert it to 8 bits per channel'
-    elif any(';16' in str(tile[3]) for tile in picture.tile):
+    elif any(';16' in str(tile[3]) or tile[0] == 'SGI16' or tile[0] in ('ppm', 'ppm_plain') and tile[3][-1] > 255 for tile in picture.tile):
         refusal = 'images with 16 bits per channel are not read; convert it to 8 bits per channel'
     if refusal:
         picture.close()

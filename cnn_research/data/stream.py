@@ -114,13 +114,13 @@ def example_shape(source, resize: int) -> tuple[int, int, int]:
     return (resize, resize, shape[-1]) if resize else shape
 
 
-def affordable(shape: tuple[int, int, int], batch_size: int, examples: int, resident_gb: float) -> bool:
-    """Whether a source of images (H, W, C) is resident, at most `resident_gb` (1e9 bytes).
+def affordable(shape: tuple[int, int, int], batch_size: int, examples: int, resident_gb: float, field: str = 'batch_size') -> bool:
+    """Whether a source of images (H, W, C) is resident, at most `resident_gb` (1e9 bytes). field: what holds the batch size, for messages.
 
     Raises ConfigError where the batch, or the resident source, is more than the machine's memory.
     """
     size, image = math.prod(shape), 'x'.join(map(str, shape))
-    memory.afford(batch_size * size, f'A batch of {batch_size} images of {image} (batch_size, data.resize)')
+    memory.afford(batch_size * size, f'A batch of {batch_size} images of {image} ({field}={batch_size}, data.resize)')
     if examples * size > resident_gb * 1e9:
         return False
     memory.afford(examples * size, f'Keeping {examples} images of {image} in memory (data.resident_gb={resident_gb:g}, data.resize)')

@@ -6,6 +6,7 @@ verdict. Verdicts are not corrected for the number of differences: each further 
 Beside them stands p of every difference, and what Holm's correction over the differences of its claim leaves of it.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from cnn_research.reporting.paired import OnImages, over_images
 from cnn_research.reporting.tables import Cell, Column, Interval, Table
 
 FEWEST_SEEDS = 3
+_CORNERS = 12  # values that are known within bounds, of which all choices of ends are tried
 # Where classes are fewer, a top-5 error says little.
 FEWEST_CLASSES = 20
 _LEVEL = 0.05
@@ -246,12 +248,30 @@ def _difference(contrast: Mapping[str, float], values: Mapping[str, Mapping[int,
             [weight * _ends(values[row][seed])[side if weight > 0 else 1 - side] for row, weight in contrast.items()] for seed in seeds
         ]
         ends.append(_level([_weighted(one) for one in terms], max((abs(term) for one in terms for term in one), default=0)))
-    low, high = map(interval, ends)
+    low, high = _reach(*ends)
     flat = any(one.low == one.high for one in (low, high))
     if not all(map(math.isfinite, ends[0] + ends[1])) or ends[0] == ends[1]:
         return Difference(_text(contrast), *low, len(seeds), math.nan if flat else _p(ends[0], claim.margin), flat=flat)
     # Bounds on either side of 0 leave the order open, however equal they are in all seeds.
     return Difference(_text(contrast), math.nan, low.low, high.high, len(seeds), flat=flat and not low.low < 0 < high.high)
+
+
+def _reach(low: Sequence[float], high: Sequence[float]) -> tuple[Interval, Interval]:
+    """The intervals that reach lowest and highest, of numbers each between its `low` and its `high`.
+
+    The lower end of an interval is concave in the numbers, and the upper convex, so that both are extreme where every number is at one of
+    its ends: not where all are at the same, since numbers further apart have a wider interval.
+    """
+    free = [place for place, (one, other) in enumerate(zip(low, high, strict=True)) if one != other]
+    if len(free) > _CORNERS:
+        return Interval(math.nan, -math.inf, math.inf), Interval(math.nan, -math.inf, math.inf)
+    found = []
+    for chosen in itertools.product((False, True), repeat=len(free)):
+        numbers = list(low)
+        for place, upper in zip(free, chosen, strict=True):
+            numbers[place] = high[place] if upper else low[place]
+        found.append(interval(numbers))
+    return min(found, key=lambda one: one.low), max(found, key=lambda one: one.high)
 
 
 def _ends(value: float | Within) -> tuple[float, float]:

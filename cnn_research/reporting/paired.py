@@ -52,4 +52,5 @@ def over_images(contrast: Mapping[str, float], rows: Mapping[str, Mapping[int, O
         return Cell(None, note='not kept by image')
     if len({(one.protocol, len(one.ranks)) for found in told.values() for one in found}) > 1:
         return Cell(None, note='tested on different images')
-    return bootstrap(sum(100 * weight * np.mean([one.ranks >= top for one in told[row]], axis=0) for row, weight in contrast.items()))
+    found = sum(100 * weight * np.mean([one.ranks >= top for one in told[row]], axis=0) for row, weight in contrast.items())
+    return bootstrap(found) if np.any(found != found[0]) else Cell(None, note='the same on every image')

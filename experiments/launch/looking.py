@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from cnn_research import checkpoints, classes, files, journal, tasks, train
+from cnn_research import checkpoints, classes, files, journal, memory, tasks, train
 from cnn_research import config as configs
 from cnn_research.architecture import Architecture
 from cnn_research.data.sources import Source, open_source, same_place
@@ -52,6 +52,11 @@ class Looked(NamedTuple):
     @property
     def variables(self) -> dict:
         return self.trained.variables
+
+    @property
+    def batch(self) -> int:
+        """How many images a pass takes at once."""
+        return memory.batch(self.trained.architecture, 100)
 
     @property
     def images(self) -> str:
@@ -128,6 +133,7 @@ def opened(given: command.Command, check: Check) -> Looked:
     # An image folder's split counts by the classes that were learned, as far as it has no others.
     learned = (trained.class_names if trained else open_source(name, config.data.train, where).class_names) if own else None
     source = open_source(name, split, where, learned or None)
+    memory.batch(configs.network(config), 1)  # before anything is allocated
     check(given, configs.network(config), source)
     if not trained:
         train.fit(config, home, watch=progress.Progress(given, '[network] '), stop=command.stopper())
