@@ -98,6 +98,7 @@ def manifest(workdir, step: int) -> dict[str, Any]:
         raise CheckpointError(f'the checkpoint {folder} cannot be read: {error} Steps that are there: {have}.') from None
     if found.get('step') != step or not isinstance(found.get('arrays'), str):
         raise CheckpointError(f'the checkpoint {folder} is damaged: its manifest is of another.')
+    journal.check_told(folder / 'manifest.json', found)
     return found
 
 
@@ -155,14 +156,16 @@ def load(workdir, step: int | None = None) -> Trained:
     """
     if not (pathlib.Path(workdir) / configs.FILE).is_file():
         raise CheckpointError(f'{workdir} holds no run: there is no {configs.FILE} in it.')
-    values, notes, ended = configs.read(workdir), [], None
-    config = configs.update(configs.default(), values)
+    saved, notes, ended = configs.saved(workdir), [], None
+    config = configs.update(configs.default(), saved.values)
     try:
         ended = journal.result(workdir)
     except CheckpointError as error:
         notes.append(str(error))
     if step is None and ended:
-        step, choice = ended['step'], f'It is the state that {journal.RESULT} was measured on; other steps that are there can be named.'
+        step, others = ended['step'], ', '.join(str(other) for other in steps(workdir) if other != ended['step'])
+        choice = f'It is the state that {journal.RESULT} was measured on; the command of the training, given again, makes it anew.'
+        choice += f' Other steps are there: {others}.' if others else ''
     else:
         choice = ''
     for candidate in [step] if step is not None else reversed(steps(workdir)):
@@ -171,26 +174,34 @@ def load(workdir, step: int | None = None) -> Trained:
         except CheckpointError as error:
             notes.append(f'{error} {choice}'.strip())
             continue
-        if not _of_the_run(workdir, told, configs.decisive(values)):
+        if not of_the_run(told, saved) and not _gone_on_from(workdir, told, saved):
             raise CheckpointError(f'{workdir}/{configs.FILE} is not the config that the checkpoint of step {candidate} was trained with.')
+        if ended and told.get('key') not in (ended['key'], *(key for key, *_ in ended.get('continued', []))):
+            raise CheckpointError(f'the checkpoint of step {candidate} in {workdir} is of another run than {journal.RESULT}.')
         if notes and candidate != step:
             notes.append(f'the state of step {candidate} is used instead.')
-        if told.get('continued'):
-            notes.append(journal.other_rates(told['continued']))
+        notes += filter(None, [journal.other_rates(told.get('continued', []))])
         net = configs.network(config)
         names, shape = tuple(told.get('class_names', ())), told.get('image_shape')
+        if names and len(names) != net.num_classes:
+            raise CheckpointError(f'the checkpoint of step {candidate} names {len(names)} classes; {net.name} has {net.num_classes}.')
         return Trained(net, _variables(net, arrays, candidate), config, candidate, names, tuple(notes), shape and tuple(shape))
     raise CheckpointError(notes[-1] if step is not None and notes else notes[0] if notes else f'{workdir} has no checkpoint yet.')
 
 
-def _of_the_run(workdir, told: Mapping[str, Any], config: str) -> bool:
-    """Whether a checkpoint is of the run with this digest of a config, or of one that this run went on from."""
-    if told.get('config') == config:
+def of_the_run(told: Mapping[str, Any], saved: configs.Saved) -> bool:
+    """Whether what a checkpoint or result says is of the run whose config was saved, or of one that this run went on from."""
+    if told.get('key') in [key for key, *_ in saved.continued]:
         return True
-    for step in reversed(steps(workdir)):
+    return told.get('config') == configs.decisive(saved.values) and saved.key in (None, told.get('key'))
+
+
+def _gone_on_from(workdir, told: Mapping[str, Any], saved: configs.Saved) -> bool:
+    """The same where the saved config does not tell and the newest checkpoint does."""
+    for step in reversed(steps(workdir) if saved.key is None else []):
         with contextlib.suppress(CheckpointError):
             newest = manifest(workdir, step)
-            return newest.get('config') == config and told.get('key') in [key for key, *_ in newest.get('continued', [])]
+            return of_the_run(newest, saved) and told.get('key') in [key for key, *_ in newest.get('continued', [])]
     return False
 
 

@@ -7,13 +7,13 @@ import math
 import pathlib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_collections
 
 from cnn_research import architecture as arch
-from cnn_research import records
-from cnn_research.errors import ConfigError, nearest, nearest_field, shown
+from cnn_research import files, records
+from cnn_research.errors import CheckpointError, ConfigError, nearest, nearest_field, shown
 from cnn_research.fields import FIELDS, Field
 from cnn_research.models import zoo
 
@@ -288,11 +288,36 @@ def key(config, fingerprints: Mapping[str, str], task: str = 'classification') -
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def write(workdir, config) -> None:
-    """WORKDIR/config.json."""
-    records.write(pathlib.Path(workdir) / FILE, config.to_dict())
+class Saved(NamedTuple):
+    """What WORKDIR/config.json says. key, continued: whose run it is, as in runs.Identity; None where the record does not tell."""
+
+    values: dict[str, Any]
+    key: str | None
+    continued: list[list]
+
+
+def write(workdir, config, key: str | None = None, continued: Sequence = ()) -> None:
+    """WORKDIR/config.json, of the run with this key, which went on from others; see `Saved`."""
+    run = {'run': {'key': key, 'continued': list(continued)}} if key else {}
+    records.write(pathlib.Path(workdir) / FILE, {**config.to_dict(), **run})
+
+
+def saved(workdir) -> Saved:
+    """What WORKDIR/config.json says; CheckpointError where it is missing or not what was written."""
+    path = pathlib.Path(workdir) / FILE
+    values = records.read(path)
+    run = values.pop('run', None)
+    if run is not None:
+        files.check(path, run, {'key': str, 'continued': list}, 'run')
+        records.chain(path, run['continued'], 'run.continued')
+    try:
+        if not isinstance(json.loads(values.get('architecture_json') or '{}'), dict):
+            raise ValueError
+    except (ValueError, TypeError, RecursionError):
+        raise CheckpointError(f'{path} is damaged: architecture_json is no architecture.') from None
+    return Saved(flat(values), *((run['key'], run['continued']) if run else (None, [])))
 
 
 def read(workdir) -> dict[str, Any]:
     """{dotted name: value} of WORKDIR/config.json; CheckpointError where it is missing or not what was written."""
-    return flat(records.read(pathlib.Path(workdir) / FILE))
+    return saved(workdir).values

@@ -71,14 +71,16 @@ def mark(workdir, size: int | None = None) -> dict[str, Any]:
     return {'bytes': len(content), 'sha256': hashlib.sha256(content).hexdigest()}
 
 
-def hold(workdir, told: Mapping[str, Any]) -> None:
+def hold(workdir, told: Mapping[str, Any] | None) -> None:
     """CheckpointError unless metrics.jsonl begins as it was when `mark` told this."""
+    if told is None:
+        raise CheckpointError(f'nothing says what {pathlib.Path(workdir) / METRICS} was when the checkpoint was made.')
     if mark(workdir, told['bytes']) != dict(told):
         raise CheckpointError(f'{pathlib.Path(workdir) / METRICS} is damaged: its first {told["bytes"]} bytes are not what was written.')
 
 
 def result(workdir) -> dict | None:
-    """result.json of a finished run, None where there is none.
+    """result.json of a finished run, None where there is none, or that of a run from which the workdir's own has gone on.
 
     CheckpointError unless it is what was written, and the metrics and config beside it are those that it was made with.
     """
@@ -86,11 +88,36 @@ def result(workdir) -> dict | None:
     if not (workdir / RESULT).is_file():
         return None
     found = records.read(workdir / RESULT, {'key': str, 'protocol': str, 'step': int, 'views': str, 'metrics': dict, 'config': str})
+    check_told(workdir / RESULT, found)
+    check_tested(workdir / RESULT, found)
+    saved = configs.saved(workdir)
+    if found['key'] in [key for key, *_ in saved.continued]:
+        return None
     if mark(workdir) != found['metrics']:
         raise CheckpointError(f'{workdir / METRICS} is damaged: it is not what {RESULT} was made with.')
-    if configs.decisive(configs.read(workdir)) != found['config']:
+    if configs.decisive(saved.values) != found['config'] or saved.key not in (None, found['key']):
         raise CheckpointError(f'{workdir / configs.FILE} is not the config that {RESULT} was made with.')
     return found
+
+
+def check_told(path, found: Mapping[str, Any]) -> None:
+    """CheckpointError where what a manifest or result says of its run has not the shape that a training gives it; all may be missing."""
+    shapes = {'key': str, 'config': str, 'data': dict, 'class_names': [str], 'metrics': {'bytes': int, 'sha256': str}}
+    files.check(path, found, {name: shape for name, shape in shapes.items() if name in found})
+    records.chain(path, found.get('continued', []))
+    shape = found.get('image_shape')
+    if shape is not None and (len(files.check(path, shape, [int], 'image_shape')) != 3 or min(shape) < 1):
+        raise CheckpointError(f'{path} is damaged: image_shape is no height, width and number of channels.')
+
+
+def check_tested(path, found: Mapping[str, Any]) -> None:
+    """CheckpointError where what was found on a split, as far as it is there, is no result of an evaluation."""
+    for role in ('holdout', 'test'):
+        kept = files.check(path, found.get(role, {}), dict, role)
+        shapes = {'examples': int, 'ranks': [int]}
+        files.check(path, kept, {name: shape for name, shape in shapes.items() if name in kept}, role)
+        if 'ranks' in kept and (min(kept['ranks'], default=0) < 0 or len(kept['ranks']) != kept.get('examples', len(kept['ranks']))):
+            raise CheckpointError(f'{path} is damaged: {role}.ranks are not those of its examples.')
 
 
 @contextlib.contextmanager

@@ -30,3 +30,12 @@ def read(path, needs: Any = None) -> dict[str, Any]:
     if content.pop('sha256', None) != digest(content):
         raise CheckpointError(f'{path} is damaged: it is not what was written.')
     return files.check(path, content, {} if needs is None else needs)
+
+
+def chain(path, found: Any, place: str = 'continued') -> None:
+    """CheckpointError unless this is what a record says of the runs that its own went on from: [[key, step, own rates], ...]."""
+    for number, entry in enumerate(files.check(path, found, [list], place)):
+        if len(entry) != 3:
+            raise CheckpointError(f'{path} is damaged: {place}[{number}] is not a key, a step and whether the rates are its own.')
+        for member, kind in zip(entry, (str, int, bool), strict=True):
+            files.check(path, member, kind, f'{place}[{number}]')

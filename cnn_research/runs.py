@@ -27,16 +27,31 @@ class Identity(NamedTuple):
 
     def own(self, told: dict) -> None:
         """CheckpointError where what a checkpoint says of its run, `told`, is of another."""
-        if told.get('key') not in (self.key, *(key for key, *_ in self.continued)):
+        if told.get('key') not in (self.key, *_keys(self.continued)):
             raise CheckpointError(f'the checkpoint of step {told["step"]} is of another run, {told.get("key")!r} by its key.')
+
+    def going_on_from(self, told: dict | None) -> 'Identity':
+        """The same run, gone on with from the checkpoint that says `told`, one of its `own`; None: from the start."""
+        if not told or told['key'] == self.key:
+            return self._replace(continued=told.get('continued', []) if told else [])
+        place = _keys(self.continued).index(told['key'])
+        entry = [told['key'], told['step'], all(own for *_, own in self.continued[place:])]
+        return self._replace(continued=[*self.continued[:place], entry])
+
+
+def _keys(continued) -> list[str]:
+    return [key for key, *_ in continued]
 
 
 class Begun(NamedTuple):
     """What stands in a workdir. told: what the newest checkpoint that can be read, or else the result, says of its run, None without any;
-    config: {dotted name: value} as saved, None where it is missing or not that of the run; problems: why."""
+    key, continued: whose run it is, as in Identity, which may have gone on from that of `told`; config: {dotted name: value} as saved, None
+    where it is missing or not that of the run; problems: why."""
 
     workdir: pathlib.Path
     told: dict | None
+    key: str | None
+    continued: list[list]
     config: dict[str, Any] | None
     result: dict | None
     problems: tuple[str, ...]
@@ -53,16 +68,22 @@ def begun(workdir) -> Begun:
         result = journal.result(workdir)
     except CheckpointError as error:
         problems.append(f'{error} The result is measured again.')
+    if told and result and told.get('key') not in (result['key'], *_keys(result.get('continued', []))):
+        result = None
+        problems.append(f'{workdir / journal.RESULT} is of another run than the checkpoint of step {told["step"]}.')
     told = told or result
+    key, continued = (told.get('key'), told.get('continued', [])) if told else (None, [])
     if told or checkpoints.steps(workdir) or (workdir / journal.RESULT).is_file():
         try:
-            config = configs.read(workdir)
-            if told and configs.decisive(config) != told.get('config'):
-                config = None
+            saved = configs.saved(workdir)
+            if told and not checkpoints.of_the_run(told, saved):
                 problems.append(f'{workdir / configs.FILE} is not the config that its run was trained with.')
+            else:
+                config = saved.values
+                key, continued = (saved.key, saved.continued) if saved.key else (key, continued)
         except CheckpointError as error:
             problems.append(str(error))
-    return Begun(workdir, told, config, result, tuple(problems))
+    return Begun(workdir, told, key, continued, config, result, tuple(problems))
 
 
 def going_on(there: Begun, config, key: str, total: int) -> int | None:
@@ -70,7 +91,7 @@ def going_on(there: Begun, config, key: str, total: int) -> int | None:
 
     A run is shorter where nothing but lengths within its schedule differ. ConfigError for a workdir that holds another run.
     """
-    if there.told is None and not there.problems and there.config is None or there.told and there.told.get('key') == key:
+    if there.told is None and not there.problems and there.config is None or there.told and there.key == key:
         return None
     elsewhere = f'{there.workdir} holds a run {{}}; choose another workdir.'
     if there.config is None:
@@ -82,11 +103,11 @@ def going_on(there: Begun, config, key: str, total: int) -> int | None:
             differing.append('architecture')
         elif name != 'architecture_json' and there.config.get(name) != new[name]:
             differing.append(name)
-    lengths = differing and all(name.startswith('schedule.') and name not in _NO_LENGTH for name in differing)
+    lengths = differing and all(map(_is_length, differing))
     if lengths and there.result and there.result['step'] < total:
         return there.result['step']
     if differing:
-        name = differing[0]
+        name = next((name for name in differing if not _is_length(name)), differing[0])
         old, wanted = (values.get(name) for values in (there.config, new))
         longer = ' (a finished run can be gone on with, by more steps alone)' if lengths else ''
         raise ConfigError(elsewhere.format(f'with {name}={old!r}, not {wanted!r}{longer}'))
@@ -95,7 +116,8 @@ def going_on(there: Begun, config, key: str, total: int) -> int | None:
     return None
 
 
-_NO_LENGTH = ('schedule.kind', 'schedule.factor', 'schedule.patience')
+def _is_length(name: str) -> bool:
+    return name.startswith('schedule.') and name not in ('schedule.kind', 'schedule.factor', 'schedule.patience')
 
 
 def _architectures_differ(old, new) -> bool:
@@ -138,10 +160,22 @@ def finished(workdir, key: str, protocol: str | None = None) -> dict | None:
     if protocol in (None, result['protocol']):
         return result
     try:
-        tested = records.read(_evaluation(pathlib.Path(workdir), protocol))
+        tested = records.read(_evaluation(pathlib.Path(workdir), protocol), {'key': str, 'result': {'protocol': str, 'views': str}})
+        journal.check_tested(_evaluation(pathlib.Path(workdir), protocol), tested['result'])
     except CheckpointError:
         return None
-    return {**result, **tested['result']} if tested.get('key') == key else None
+    return {**result, **tested['result']} if (tested['key'], tested['result']['protocol']) == (key, protocol) else None
+
+
+def take(workdir: pathlib.Path, config, before: Identity, now: Identity) -> None:
+    """Makes the workdir that of the run `now`: its config.json first, in one stroke; then the result of a run that it went on from,
+    as those of `before`, is put aside as result.STEP.json."""
+    there = None
+    with contextlib.suppress(CheckpointError):
+        there = records.read(workdir / journal.RESULT, {'key': str, 'step': int})
+    configs.write(workdir, config, now.key, now.continued)
+    if there and there['key'] in _keys(before.continued):
+        (workdir / journal.RESULT).rename(workdir / f'result.{there["step"]}.json')
 
 
 def write_result(workdir: pathlib.Path, identity: Identity, result: dict, tested: dict) -> dict:

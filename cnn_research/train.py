@@ -175,16 +175,11 @@ def fit(
         for problem in there.problems:
             note(problem)
         done = runs.going_on(there, config, key, total)
-        continued = there.told.get('continued', []) if there.told else []
+        continued = there.continued
         if done is not None:
-            note(f'more steps of a finished run: going on from step {done} to {total}')
             _, before = _scheduled(configs.update(configs.default(), there.config), num_examples)
             own = np.array_equal(*(np.asarray(jax.vmap(one)(np.arange(done))) for one in (schedule, before)))
-            continued = [*continued, [there.told['key'], done, own]]
-            if not own:
-                note(journal.other_rates(continued))
-            (workdir / journal.RESULT).rename(workdir / f'result.{done}.json')
-        configs.write(workdir, config)
+            continued = [*continued, [there.key, done, own]]
         return _trained(config, workdir, task, runs.Identity(key, protocol, continued), total, schedule, devices, watch, stop)
 
 
@@ -200,6 +195,7 @@ def _finished_whole(workdir, config, key: str, protocol: str, note) -> Run | Non
         result = runs.finished(workdir, key, protocol)
         if result:
             checkpoints.read(workdir, result['step'])
+            runs.Identity(key, protocol, []).own(checkpoints.manifest(workdir, result['step']))
     except CheckpointError as error:
         note(f'{error} What is missing is done again.')
         return None
@@ -212,13 +208,10 @@ def _trained(config, workdir, task, identity, total, schedule, devices, watch, s
     every = {name: configs.steps(config[name].every, batch_size, num_examples) for name in ('log', 'evaluate', 'checkpoint')}
     marked = configs.marked_steps(config.checkpoint.marks, batch_size, num_examples)
     state = _initial(config, task, plateau)
-    learned = {role: fingerprint for role, fingerprint in task.fingerprints.items() if role != 'test'}
-    about = {'key': identity.key, 'data': learned, 'continued': identity.continued, **task.about}
-    about['config'] = configs.decisive(configs.flat(config))
 
     def fits(told):
         identity.own(told)
-        journal.hold(workdir, told.get('metrics') or journal.mark(workdir, 0))
+        journal.hold(workdir, told.get('metrics'))
 
     saved, told, problems = checkpoints.restore(workdir, {'state': state, **task.constants}, fits)
     for problem in problems:
@@ -227,7 +220,19 @@ def _trained(config, workdir, task, identity, total, schedule, devices, watch, s
     if saved:
         state, size = saved['state'], told['metrics']['bytes']
         first = int(state.step)
-        watch({'note': f'going on from step {first}'})
+        if told['key'] == identity.key:
+            watch({'note': f'going on from step {first}'})
+        else:
+            watch({'note': f'more steps of a finished run: going on from step {first} to {total}'})
+    elif identity.continued:
+        watch({'note': 'no checkpoint of the finished run can be gone on from: it is trained from the start'})
+    before, identity = identity, identity.going_on_from(told)
+    if saved and told['key'] != identity.key and journal.other_rates(identity.continued):
+        watch({'note': journal.other_rates(identity.continued)})
+    learned = {role: fingerprint for role, fingerprint in task.fingerprints.items() if role != 'test'}
+    about = {'key': identity.key, 'data': learned, 'continued': identity.continued, **task.about}
+    about['config'] = configs.decisive(configs.flat(config))
+    runs.take(workdir, config, before, identity)
     if first < total:
         watch({'start': first, 'total': total})
         watch({'reading': 'compiling the first step'})

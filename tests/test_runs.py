@@ -2,63 +2,15 @@
 
 import json
 import shutil
-import sys
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
+from small_runs import ONE, config, fit, flip, outcome
 
-from cnn_research import checkpoints, evaluate, files, journal, records, runs, tasks, train, trials
+from cnn_research import checkpoints, files, journal, records, runs, tasks, train, trials
 from cnn_research import config as configs
-from cnn_research.data import augment, stream
-from cnn_research.data.sources import open_source
-from cnn_research.errors import ArchitectureError, CheckpointError, ConfigError, SourceError, WriteError
-from experiments import export
-from experiments.launch import command
-
-SETTINGS = {
-    'architecture': 'perceptron',
-    'data.name': 'digits',
-    'data.examples': 200,
-    'data.test_examples': 100,
-    'data.holdout': 0.02,
-    'data.batch_size': 20,
-    'data.normalization': 'mean_std',
-    'loss.name': 'squared_error',
-    'optimizer.learning_rate': 0.02,
-    'schedule.steps': 12,
-    'checkpoint.every.steps': 4,
-    'log.every.steps': 2,
-}
-ONE = jax.local_devices()[:1]
-
-
-def config(**changes):
-    return configs.update(configs.default(), {**SETTINGS, **{name.replace('__', '.'): value for name, value in changes.items()}})
-
-
-def fit(workdir, given=None, after=None, starts=None):
-    """(the run, what was said); after: steps after which it is stopped."""
-    said, left = [], iter([False] * after + [True]) if after is not None else None
-
-    def watch(event):
-        said.append(event.get('note') or '')
-        if starts is not None and 'start' in event:
-            starts.append(event['start'])
-
-    try:
-        run = train.fit(given or config(), workdir, devices=ONE, watch=watch, stop=(lambda: next(left)) if left else lambda: False)
-    except train.Stopped:
-        run = None
-    return run, [note for note in said if note]
-
-
-def outcome(workdir):
-    arrays = checkpoints.read(workdir, checkpoints.steps(workdir)[-1])
-    return {name: array.tobytes() for name, array in arrays.items()}, *(
-        (workdir / name).read_text() for name in ('metrics.jsonl', 'result.json')
-    )
+from cnn_research.errors import CheckpointError, ConfigError, ResearchError, WriteError
 
 
 @pytest.fixture(scope='module')
@@ -174,12 +126,6 @@ def test_a_result_that_was_changed_is_measured_again_aloud(finished, whole, old,
     assert outcome(finished) == outcome(whole) and run.result == train.fit(config(), whole, devices=ONE).result
 
 
-def flip(path):
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
 def test_the_number_of_a_finished_run_comes_from_its_own_state(finished, whole):
     flip(finished / 'checkpoints' / '000000012' / 'arrays.npz')
     with pytest.raises(CheckpointError, match=r'000000012 cannot be read: it is damaged.*result\.json was measured on'):
@@ -241,11 +187,45 @@ def test_a_continuation_under_other_learning_rates_says_so_for_good(tmp_path):
     assert again.result == longer.result and said == []
 
 
+@pytest.mark.parametrize('place', ['before the result is put aside', 'before the metrics go on', 'before the first checkpoint'])
+def test_a_continuation_that_was_killed_goes_on(finished, tmp_path, monkeypatch, place):
+    def killed(*arguments, **named):
+        raise KeyboardInterrupt
+
+    of = {
+        'before the result is put aside': (type(finished), 'rename'),
+        'before the metrics go on': (journal, 'Journal'),
+        'before the first checkpoint': (checkpoints, 'save'),
+    }
+    first = runs.begun(finished).key
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(*of[place], killed)
+        fit(finished, config(schedule__steps=16))
+    assert checkpoints.load(finished).step == 12
+    starts = []
+    longer, _ = fit(finished, config(schedule__steps=16), starts=starts)
+    assert starts == [12] and longer.result['continued'] == [[first, 12, True]] and (finished / 'result.12.json').is_file()
+    fit(tmp_path / 'once', config(schedule__steps=16))
+    assert outcome(finished)[0] == outcome(tmp_path / 'once')[0]
+
+
+@pytest.mark.parametrize(('damaged', 'step', 'continued'), [((12,), 8, 1), ((8, 12), 0, 0)])
+def test_a_continuation_says_the_step_from_which_it_really_goes_on(finished, damaged, step, continued):
+    for each in damaged:
+        flip(finished / 'checkpoints' / f'{each:09d}' / 'arrays.npz')
+    first, starts = runs.begun(finished).key, []
+    longer, said = fit(finished, config(schedule__steps=16), starts=starts)
+    assert starts == [step] and longer.result['continued'] == [[first, step, True]] * continued
+    assert any(('from step 8 to 16' if step else 'from the start') in note for note in said) and not any('step 12 to' in n for n in said)
+
+
 def test_other_fields_and_unfinished_runs_are_no_continuation(finished, partway):
     with pytest.raises(ConfigError, match=r'optimizer\.learning_rate=0\.02, not 0\.5'):
         fit(finished, config(schedule__steps=16, optimizer__learning_rate=0.5))
     with pytest.raises(ConfigError, match=r'schedule\.steps=12, not 16'):
         fit(partway, config(schedule__steps=16))
+    with pytest.raises(ConfigError, match=r"schedule\.kind='constant', not 'cosine'"):
+        fit(finished, config(schedule__steps=16, schedule__kind='cosine'))
 
 
 def test_where_no_record_can_be_read_nothing_is_begun_anew(partway):
@@ -305,65 +285,62 @@ def test_a_folder_that_moved_is_the_same_data_and_one_that_changed_is_not(tmp_pa
     assert checkpoints.load(workdir).class_names == ('a', 'b') and checkpoints.load(workdir).image_shape == (12, 12, 1)
 
 
-# ---- notebooks
+@pytest.fixture(scope='module')
+def twins(tmp_path_factory):
+    """{'one', 'other'}: (config, workdir) of finished runs of equal settings on different images."""
+    root, made = tmp_path_factory.mktemp('twins'), {}
+    for name, shades in {'one': (40, 200), 'other': (60, 200)}.items():
+        made[name] = config(
+            architecture='perceptron resized(1=2)',
+            data__resize=28,
+            data__examples=0,
+            data__test_examples=0,
+            data__holdout=0.2,
+            data__name=folder(root / 'data' / name, shades),
+        )
+        fit(root / name, made[name])
+    return {name: (given, root / name) for name, given in made.items()}
 
 
-def test_predictions_from_raw_images_are_those_of_the_evaluation(whole):
-    trained, source = checkpoints.load(whole), open_source('digits', 'test')
-    images, labels = source.read(np.arange(100))
-    told = trained.predict(images)
-    result = records.read(whole / 'result.json')['test']
-    assert float(np.mean(told.argmax(1) != labels)) == result['top1_error'] and np.allclose(told.sum(1), 1)
-    assert trained.class_names == tuple('0123456789')
-    network = tasks.network(trained.config)
-    prepared = augment.prepare(np.stack(images), trained.variables['preprocessing'], network.architecture.input_shape)
-    _, taps = network.apply({'params': trained.variables['params']}, prepared, taps=('layer1.dense',))
-    np.testing.assert_allclose(trained.features(np.stack(images), ['layer1.dense'])['layer1.dense'], taps['layer1.dense'], rtol=1e-5)
-    # Images of other sizes are brought to the size of those that were learned from.
-    larger = [stream.resized(image, 56) for image in images]
-    smaller = [stream.resized(image, 28) for image in larger]
-    np.testing.assert_allclose(trained.predict(larger), trained.predict(smaller), atol=1e-6)
-    assert trained.predict([images[0], larger[1]]).shape == (2, 10)
+RECORDS = ('checkpoints', 'config.json', 'metrics.jsonl', 'result.json', 'evaluations')
 
 
-@pytest.mark.parametrize(
-    'wrong',
-    [
-        np.zeros((2, 28, 28, 1), np.float32),
-        np.zeros((28, 28, 1), np.uint8),
-        np.zeros((2, 28, 28), np.uint8),
-        np.zeros((2, 28, 28, 3), np.uint8),
-        [],
-    ],
-)
-def test_images_that_are_not_raw_are_refused(whole, wrong):
-    with pytest.raises(SourceError, match='uint8'):
-        checkpoints.load(whole).predict(wrong)
+def mixed(one, other, moved, workdir):
+    """A copy of one run with some records of the other."""
+    shutil.copytree(one, workdir)
+    for name in moved:
+        if (other / name).is_dir():
+            shutil.rmtree(workdir / name)
+            shutil.copytree(other / name, workdir / name)
+        else:
+            shutil.copy(other / name, workdir / name)
+    return workdir
 
 
-def test_a_network_refuses_images_that_nobody_prepared(whole):
-    trained = checkpoints.load(whole)
-    with pytest.raises(ArchitectureError, match='raw images'):
-        tasks.network(trained.config).apply({'params': trained.variables['params']}, np.zeros((1, 28, 28, 1), np.uint8))
+@pytest.mark.parametrize('told', [True, False])
+@pytest.mark.parametrize('moved', [RECORDS[:1], RECORDS[1:2], RECORDS[2:], (RECORDS[0], *RECORDS[2:]), RECORDS[:2], RECORDS[1:]])
+def test_records_of_a_run_on_other_data_are_never_those_of_this_one(twins, tmp_path, moved, told):
+    """told: config.json says whose it is, as it has not always done."""
+    (given, one), (_, other) = twins['one'], twins['other']
+    workdir, expected = mixed(one, other, moved, tmp_path / 'run'), records.read(one / 'result.json')
+    if not told:
+        configs.write(workdir, configs.update(configs.default(), configs.read(workdir)))
+    if trials.state(workdir, expected['key']) == 'finished':
+        assert (journal.result(workdir), checkpoints.manifest(workdir, 12)['key']) == (expected, expected['key'])
+    try:
+        run, _ = fit(workdir, given)
+    except ResearchError as error:
+        assert 'another' in str(error) and '\n' not in str(error)
+        return
+    assert run.result == expected and outcome(workdir)[0] == outcome(one)[0]
 
 
-def test_an_exported_run_says_the_same_of_raw_images(whole, tmp_path, monkeypatch, capsys):
-    out = tmp_path / 'net.safetensors'
-
-    def run(*arguments):
-        monkeypatch.setattr('sys.argv', ['export', *arguments])
-        command.guarded('export', lambda: (export.FLAGS(sys.argv), export.main()))()
-
-    run(f'--network={whole}', f'--out={out}')
-    images, _ = open_source('digits', 'test').read(np.arange(20))
-    ours, theirs = checkpoints.load(whole), checkpoints.trained(out)
-    for given in (images, [stream.resized(image, 40) for image in images]):
-        np.testing.assert_array_equal(theirs.predict(given), ours.predict(given))
-    assert theirs.class_names == ours.class_names and 'weights: ' in capsys.readouterr().out
-    for arguments in ((f'--network={whole}', f'--out={out}'), ('--network=nowhere', f'--out={tmp_path / "other.safetensors"}')):
-        with pytest.raises(SystemExit) as ended:
-            run(*arguments)
-        assert ended.value.code == 2 and len(capsys.readouterr().err.splitlines()) == 1
+@pytest.mark.parametrize('moved', [RECORDS[:1], RECORDS[1:2], (RECORDS[0], *RECORDS[2:])])
+def test_a_network_is_never_read_as_that_of_another_run(twins, tmp_path, moved):
+    (_, one), (_, other) = twins['one'], twins['other']
+    workdir = mixed(one, other, moved, tmp_path / 'run')
+    with pytest.raises(CheckpointError, match='not the config that the checkpoint of step 12'):
+        checkpoints.load(workdir)
 
 
 # ---- places
@@ -390,9 +367,3 @@ def test_a_file_where_the_checkpoints_should_be_is_said(tmp_path):
     with pytest.raises(WriteError, match='checkpoints'):
         fit(tmp_path)
     assert (tmp_path / 'checkpoints').read_text() == 'mine'
-
-
-def test_evaluation_refuses_images_of_another_size(whole):
-    trained = checkpoints.load(whole)
-    with pytest.raises(ConfigError, match='give resize'):
-        evaluate.evaluate(tasks.network(trained.config), trained.variables, open_source('clutter', 'test'))
