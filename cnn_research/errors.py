@@ -26,7 +26,11 @@ class CheckpointError(ResearchError):
 
 
 class WriteError(ResearchError):
-    """A file that cannot be written: a full disk, a place that is read-only."""
+    """A file that cannot be written: a full disk, a place that is read-only. errno: the system's reason, None where it gives none."""
+
+    def __init__(self, message: str, errno: int | None = None):
+        super().__init__(message)
+        self.errno = errno
 
 
 class TrialError(ResearchError):

@@ -2,10 +2,10 @@
 
 import contextlib
 import json
-import math
 import os
 import pathlib
 import secrets
+import sys
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
@@ -58,10 +58,12 @@ def refused(path: str | os.PathLike, error: OSError) -> WriteError:
     """What is said where a file cannot be written."""
     return WriteError(
         f'{path} cannot be written ({error.strerror or error}); nothing that was kept before is lost: make room or choose another place, '
-        'and give the same command again.'
+        'and give the same command again.',
+        error.errno,
     )
 
 
+_HIGHEST = sys.float_info.max  # beyond it a whole number of JSON is no finite one
 _KINDS = {float: 'a finite number', int: 'a whole number', str: 'a text', bool: 'true or false', list: 'a list', dict: 'an object'}
 
 
@@ -88,7 +90,7 @@ def check(path: str | os.PathLike, found: Any, needs: Any, place: str = '') -> A
     """
     kind = type(needs) if isinstance(needs, dict | list) else float if isinstance(needs, tuple) else needs
     fits = isinstance(found, int | float) if kind is float else isinstance(found, kind)
-    if not fits or (kind in (int, float) and (isinstance(found, bool) or not math.isfinite(found))):
+    if not fits or (kind in (int, float) and (isinstance(found, bool) or not -_HIGHEST <= found <= _HIGHEST)):
         raise CheckpointError(f'{path} is damaged: {place or "it"} is {_shown(found)}, not {_KINDS[kind]}.')
     if isinstance(needs, tuple) and not needs[0] <= found <= needs[1]:
         raise CheckpointError(f'{path} is damaged: {place or "it"} is {_shown(found)}, which is not from {needs[0]:g} to {needs[1]:g}.')

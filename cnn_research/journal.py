@@ -50,10 +50,12 @@ def _history(workdir: pathlib.Path) -> list[dict]:
 
 
 def seconds(workdir) -> float:
-    """Spent in steps, by WORKDIR/timing.jsonl; lines that cannot be read, which no result rests on, do not count."""
-    total = 0.0
-    for line in _whole_lines(pathlib.Path(workdir) / TIMING).splitlines():
-        with contextlib.suppress(ValueError, TypeError, LookupError, RecursionError):
+    """Spent in steps, by WORKDIR/timing.jsonl; what cannot be read of it, on which no result rests, does not count."""
+    total, lines = 0.0, b''
+    with contextlib.suppress(CheckpointError):
+        lines = _whole_lines(pathlib.Path(workdir) / TIMING)
+    for line in lines.splitlines():
+        with contextlib.suppress(ValueError, TypeError, LookupError, RecursionError, OverflowError):
             spent = float(json.loads(line)['seconds'])
             total += spent if 0 <= spent < math.inf else 0.0
     return total

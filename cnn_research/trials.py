@@ -6,6 +6,7 @@ its result.json has its key, and has error.json when it failed; what else is mea
 
 import collections
 import contextlib
+import errno
 import itertools
 import json
 import pathlib
@@ -161,11 +162,19 @@ def adopted(workdirs: Iterable[str]) -> list[Trial]:
     return made
 
 
-def state(workdir: pathlib.Path, key: str, protocol: str | None = None) -> str:
+def state(workdir: pathlib.Path, key: str, protocol: str | None = None, whole: bool = False) -> str:
     """'finished', 'untested' (trained, but not tested by the protocol), 'damaged' (records that are not what was written), 'stale' (of
-    another key), 'failed', 'begun' or 'missing'."""
+    another key), 'failed', 'begun' or 'missing'.
+
+    whole: the network of the result is read too, which takes long for many large ones.
+    """
     there = runs.begun(workdir)
     if there.result and there.result['key'] == key:
+        try:
+            if whole:
+                checkpoints.read(workdir, there.result['step'])
+        except CheckpointError:
+            return 'damaged'
         return 'finished' if runs.finished(workdir, key, protocol) else 'untested'
     if there.told and there.told.get('key') != key:
         return 'stale'
@@ -195,16 +204,26 @@ def _attempt(trial: Trial, devices, watch, stop) -> str:
         train.fit(trial.config, trial.workdir, task, devices, watch, stop)
     except runs.Busy:
         return 'busy'
-    except (train.Stopped, WriteError):  # what cannot be written stops the others too
+    except train.Stopped:
         raise
     except Exception as problem:
+        if isinstance(problem, WriteError) and problem.errno in _STOP_ALL:
+            raise
         text = str(problem) if isinstance(problem, ResearchError) else f'{type(problem).__name__}: {problem}'
         content = {'error': ' '.join(text.split()), 'traceback': traceback.format_exc()}
-        files.write(trial.workdir / 'error.json', json.dumps(content))
         watch({'note': text if isinstance(problem, ResearchError) else content['traceback']})
+        try:
+            files.write(trial.workdir / 'error.json', json.dumps(content))
+        except WriteError as refused:
+            if refused.errno in _STOP_ALL:
+                raise
         return 'failed'
-    (trial.workdir / 'error.json').unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        (trial.workdir / 'error.json').unlink(missing_ok=True)
     return 'finished'
+
+
+_STOP_ALL = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)  # where nothing can be written for the other trials either
 
 
 def carry_out(
@@ -220,7 +239,7 @@ def carry_out(
     {'outcome': 'finished' or 'failed'} at its end. Raises Stopped once `stop` says so.
     """
     devices = devices or parallel.local_devices()
-    waiting = collections.deque(trial for trial in trials if state(trial.workdir, trial.key, trial.protocol) != 'finished')
+    waiting = collections.deque(trial for trial in trials if state(trial.workdir, trial.key, trial.protocol, whole=True) != 'finished')
     limit = (devices[0].memory_stats() or {}).get('bytes_limit', float('inf'))
     alone = all(2 * memory.training(trial.config, configs.network(trial.config)) < limit for trial in waiting)
     groups = [[device] for device in devices] if alone else [list(devices)]
@@ -264,7 +283,7 @@ def stored(workdir: pathlib.Path, protocol: str, compute: Callable[[], Any], sou
     result = journal.result(workdir)
     if result is None:
         raise CheckpointError(f'{workdir} holds no finished training, of which something could be measured.')
-    content = {'key': result['key'], 'source': source, 'result': compute()}
+    content = {'key': result['key'], 'protocol': protocol, 'source': source, 'result': compute()}
     records.write(workdir / 'evaluations' / f'{protocol}.json', content)
     return read(workdir, protocol)
 
@@ -276,7 +295,8 @@ def read(workdir: pathlib.Path, protocol: str, source: str | None = None) -> Any
     except CheckpointError:
         return None
     known = source is None or content.get('source', '') == source
-    return content.get('result') if known and result and content.get('key') == result['key'] else None
+    named = content.get('protocol', protocol) == protocol  # by its own word, so that no file stands for another
+    return content.get('result') if known and named and result and content.get('key') == result['key'] else None
 
 
 def write_plan(folder: pathlib.Path, trials: Sequence[Trial], reduced: Sequence[bool], about: Mapping[str, Any]) -> None:
@@ -316,7 +336,7 @@ def _record(folder: pathlib.Path, listed: dict[str, Any]) -> Record:
     with contextlib.suppress(CheckpointError):
         config = configs.read(workdir)
     if now == 'failed':
-        error = _known(workdir / 'error.json').get('error', 'why is not known: error.json is damaged')
+        error = str(_known(workdir / 'error.json').get('error', 'why is not known: error.json is damaged'))
     run, seconds = _known(workdir / 'run.json'), journal.seconds(workdir)
     return Record(**named, workdir=workdir, state=now, error=error, config=config, result=result, run=run, seconds=seconds)
 

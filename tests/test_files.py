@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import pytest
 
-from cnn_research import features, files
+from cnn_research import features, files, journal
 from cnn_research.errors import CheckpointError, WriteError
 from cnn_research.reporting import figures
 from cnn_research.reporting.shelf import Shelf
@@ -40,7 +40,7 @@ def test_a_damaged_record_is_one_readable_line(kind, tmp_path):
     assert '\n' not in str(told.value) and len(str(told.value)) < len(str(path)) + 100
 
 
-@pytest.mark.parametrize('value', [None, '1', [1], {}, True, float('nan'), float('inf')])
+@pytest.mark.parametrize('value', [None, '1', [1], {}, True, float('nan'), float('inf'), 10**400])
 def test_a_field_of_another_kind_is_named(value, tmp_path):
     path = tmp_path / 'result.json'
     path.write_text(json.dumps({'test': {'error': value}}))
@@ -139,3 +139,15 @@ def test_records_by_lines_and_lists_are_read_alike(tmp_path):
         files.read_lines(path)
     with pytest.raises(CheckpointError, match=r'trials\[1\] is None, not an object'):
         files.check('plan.json', {'trials': [{'row': 'a'}, None]}, {'trials': [{'row': str}]})
+
+
+def test_times_that_cannot_be_read_count_nothing(tmp_path):
+    path = tmp_path / 'timing.jsonl'
+    path.write_text('{"seconds": 1}\n{"seconds": 1%s}\n{"seconds": [1]}\n[[\n{"seconds": 2}\n' % ('0' * 400))
+    assert journal.seconds(tmp_path) == 3
+    path.unlink()
+    path.symlink_to(path)
+    assert journal.seconds(tmp_path) == 0
+    path.unlink()
+    path.mkdir()
+    assert journal.seconds(tmp_path) == 0

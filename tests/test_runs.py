@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from small_runs import ONE, config, fit, flip, outcome
+from small_runs import ONE, config, fit, flip, outcome, swap
 
 from cnn_research import checkpoints, files, journal, records, runs, tasks, train, trials
 from cnn_research import config as configs
@@ -147,6 +147,10 @@ def test_another_test_is_evaluated_and_never_trained_for(finished):
     protocols = [tasks.protocol('centre', tasks.fingerprints(tasks.sources(config(data__test_examples=n)))) for n in (100, 60)]
     key = first['key']
     assert [runs.finished(finished, key, protocol)['test']['examples'] for protocol in protocols] == [100, 60]
+    # Nor where one's file is called as the other's.
+    swap(*(finished / 'evaluations' / f'test-{protocol}.json' for protocol in protocols))
+    assert runs.finished(finished, key, protocols[0]) is None and runs.finished(finished, key) == other.result
+    assert fit(finished, starts=starts)[0].result['test'] == first['test'] and starts == []
 
 
 def test_rows_that_differ_in_their_test_alone_are_one_training_and_two_results(tmp_path):

@@ -1,7 +1,10 @@
 """Tables of trainings: each trial once, shared, gone on with, and failures that stop nothing else."""
 
+import errno
 import json
+import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,10 +13,11 @@ import time
 import jax
 import numpy as np
 import pytest
+from small_runs import flip, swap
 
-from cnn_research import checkpoints, records, runs, tasks, train, trials
+from cnn_research import checkpoints, files, records, runs, tasks, train, trials
 from cnn_research import config as configs
-from cnn_research.errors import ConfigError
+from cnn_research.errors import ConfigError, WriteError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SETTINGS = {
@@ -128,6 +132,48 @@ def test_a_damaged_trial_is_shown_so_and_made_whole(tmp_path, file):
     assert (made[0].workdir / 'result.json').read_text() == before
 
 
+@pytest.mark.parametrize('missing', [True, False])
+def test_a_finished_trial_without_its_network_is_trained_again(tmp_path, missing):
+    made = planned(tmp_path, config=base(checkpoint__every__steps=4))
+    outcomes(made, devices=ONE)
+    folder, before = made[0].workdir / 'checkpoints', (made[0].workdir / 'result.json').read_text()
+    shutil.rmtree(folder) if missing else flip(folder / '000000012' / 'arrays.npz')
+    assert [(t.row, outcome) for t, outcome in outcomes(made, devices=ONE)] == [('slow', 'finished')]
+    assert (made[0].workdir / 'result.json').read_text() == before and checkpoints.load(made[0].workdir).step == 12
+    assert outcomes(made, devices=ONE) == []
+
+
+BLOCKED = {'config.json': True, 'result.json': True, 'metrics.jsonl': True, 'evaluations': False, 'checkpoints': False, '.': False}
+
+
+@pytest.mark.parametrize('place', BLOCKED)
+def test_a_place_that_is_taken_stops_its_own_trial_alone(tmp_path, place):
+    made = planned(tmp_path)
+    made[0].workdir.parent.mkdir(parents=True)
+    if place != '.':
+        made[0].workdir.mkdir()
+    (made[0].workdir / 'error.json').mkdir(parents=True) if BLOCKED[place] else None  # why it failed cannot be written either
+    (made[0].workdir / place).mkdir() if BLOCKED[place] else (made[0].workdir / place).write_text('mine')
+    assert [(t.row, outcome) for t, outcome in outcomes(made, devices=ONE)] == [('slow', 'failed'), ('fast', 'finished')]
+    trials.write_plan(tmp_path, made, [False, False], {})
+    assert [r.result is None for r in trials.records_of(tmp_path)[1]] == [True, False]
+
+
+@pytest.mark.parametrize('number', [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EISDIR])
+def test_what_can_be_written_nowhere_stops_all(tmp_path, monkeypatch, number):
+    def refused(*arguments):
+        raise files.refused(tmp_path, OSError(number, os.strerror(number)))
+
+    monkeypatch.setattr(train, 'fit', refused)
+    made = planned(tmp_path)
+    if number == errno.EISDIR:
+        assert [outcome for _, outcome in outcomes(made, devices=ONE)] == ['failed', 'failed']
+        return
+    with pytest.raises(WriteError, match='cannot be written'):
+        outcomes(made, devices=ONE)
+    assert not list(tmp_path.rglob('error.json'))
+
+
 _WORKER = """
 import json, pathlib, sys, time
 import jax
@@ -229,6 +275,16 @@ def test_an_evaluation_is_computed_once_for_a_key(table):
     path.write_text(json.dumps({'key': 'of another', 'result': {'error': 0.0}}))
     assert trials.read(workdir, 'own') is None
     assert trials.stored(workdir, 'own', lambda: {'error': 0.25}) == {'error': 0.25}
+
+
+def test_an_evaluation_never_stands_for_another(table):
+    _, made = table
+    workdir = made[0].workdir
+    for name, error in (('layer1', 0.5), ('pixels', 0.25)):
+        trials.stored(workdir, name, lambda error=error: {'error': error})
+    swap(*(workdir / 'evaluations' / f'{name}.json' for name in ('layer1', 'pixels')))
+    assert trials.read(workdir, 'layer1') is None and trials.read(workdir, 'pixels') is None
+    assert trials.stored(workdir, 'layer1', lambda: {'error': 0.5}) == trials.read(workdir, 'layer1') == {'error': 0.5}
 
 
 def test_times_are_read_or_refused():
