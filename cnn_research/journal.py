@@ -61,10 +61,21 @@ def seconds(workdir) -> float:
     return total
 
 
-def epoch(workdir, step: int) -> float | None:
-    """Passes over the training split at a step, from the records of WORKDIR/metrics.jsonl; None without one."""
-    last = next(reversed(read_history(workdir)), None)
-    return step * last['epoch'] / last['step'] if last else None
+def epoch(workdir, step: int, told: Mapping[str, Any]) -> float:
+    """Passes over the training split at a step, from the last of the records that a manifest or result, `told`, was made with.
+
+    CheckpointError where they are not what was written, or none says it.
+    """
+    path = pathlib.Path(workdir) / METRICS
+    hold(workdir, told.get('metrics'))
+    lines = _whole_lines(path)[: told['metrics']['bytes']].splitlines()
+    if not lines:
+        raise CheckpointError(f'{path} says nothing of epochs yet.')
+    place = f'line {len(lines)}'
+    last = files.check(path, _record(path, len(lines), lines[-1]), {'epoch': float, 'step': (1, 2**53)}, place)
+    if last['epoch'] <= 0:
+        raise CheckpointError(f'{path} is damaged: {place}.epoch is {last["epoch"]}.')
+    return step * last['epoch'] / last['step']
 
 
 def mark(workdir, size: int | None = None) -> dict[str, Any]:

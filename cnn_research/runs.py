@@ -86,6 +86,15 @@ def begun(workdir) -> Begun:
     return Begun(workdir, told, key, continued, config, result, tuple(problems))
 
 
+def epoch(workdir, step: int) -> float | None:
+    """Passes over the training split at a step; None where no record that is what was written says it."""
+    there = begun(workdir)
+    try:
+        return journal.epoch(workdir, step, there.result or there.told or {})
+    except CheckpointError:
+        return None
+
+
 def going_on(there: Begun, config, key: str, total: int) -> int | None:
     """None where the workdir is free or holds this run; the step from which a finished, shorter run is gone on with.
 

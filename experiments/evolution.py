@@ -14,7 +14,7 @@ import contextlib
 
 import numpy as np
 
-from cnn_research import checkpoints, features, journal, tasks
+from cnn_research import checkpoints, features, runs, tasks
 from cnn_research import config as configs
 from cnn_research.data import stream
 from cnn_research.data.sources import subset
@@ -51,7 +51,7 @@ def _drifts(looked: looking.Looked, workdir: str, steps: list[int], taps: list[s
 def compared(workdir: str) -> list[int]:
     """The checkpoints of checkpoint.marks and the last one; all that are there, where the training had no marks."""
     there = checkpoints.steps(workdir)
-    config, a_step = (configs.read(workdir), journal.epoch(workdir, 1)) if there else ({}, None)
+    config, a_step = (configs.read(workdir), runs.epoch(workdir, 1)) if there else ({}, None)
     if not a_step or not config['checkpoint.marks']:
         return there
     batch_size = config['data.batch_size']
@@ -99,7 +99,7 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
     count = min(options.examples, looked.source.num_examples)
     images = np.linspace(0, looked.source.num_examples - 1, count).astype(int)
     looked = looked._replace(source=subset(looked.source, images))
-    epochs = np.array([journal.epoch(homes[0], step) or np.nan for step in steps])
+    epochs = np.array([runs.epoch(homes[0], step) or np.nan for step in steps])
     taps, arrays = activations.default_taps(looked.trained.architecture), {'epochs': epochs}
     drawn: dict[str, list] = {tap: [] for tap in taps}
     with contextlib.closing(stream.evaluation_feed(looked.source, looked.batch, looked.resize, 1.0, 0)) as feed:

@@ -113,6 +113,24 @@ def test_metrics_that_no_checkpoint_stands_on_are_refused_and_nothing_is_thrown_
     assert fit(partway)[0].step == 12
 
 
+def test_an_epoch_is_told_by_records_that_were_written_or_not_at_all(partway, finished):
+    for workdir in (partway, finished):
+        step, path = checkpoints.steps(workdir)[-1], workdir / 'metrics.jsonl'
+        text = path.read_bytes()
+        assert runs.epoch(workdir, step) == step * 20 / 200
+        *before, last = text.splitlines(keepends=True)
+        record = json.loads(last)
+        wrong = [('epoch', 'x'), ('epoch', None), ('epoch', -1), ('step', 0), ('step', '9'), ('epoch', 100 * record['epoch'])]
+        for worse in (*({**record, name: value} for name, value in wrong), {'step': 3}, [], None):
+            path.write_bytes(b''.join(before) + (json.dumps(worse).encode() + b'\n' if worse is not None else b''))
+            assert runs.epoch(workdir, step) is None
+            if isinstance(worse, dict) and worse.get('epoch') != wrong[-1][1]:
+                with pytest.raises(CheckpointError):  # nor where a checkpoint was made with such records
+                    journal.epoch(workdir, step, {'metrics': journal.mark(workdir)})
+        path.unlink()
+        assert runs.epoch(workdir, step) is None
+
+
 # ---- finished runs
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from cnn_research import checkpoints, classes, files, journal, memory, tasks, train
+from cnn_research import checkpoints, classes, files, memory, runs, tasks, train
 from cnn_research import config as configs
 from cnn_research.architecture import Architecture
 from cnn_research.data.sources import Source, open_source, same_place
@@ -99,7 +99,7 @@ def named(trained: checkpoints.Trained, home: str) -> str:
     """What a caption calls a network: with the epoch of its checkpoint, or the step where no record says the epoch."""
     if not trained.step:
         return trained.architecture.name
-    epoch = journal.epoch(home, trained.step)
+    epoch = runs.epoch(home, trained.step)
     return f'{trained.architecture.name} ' + (f'at step {trained.step:,}' if epoch is None else f'after epoch {epoch:.3g}')
 
 
