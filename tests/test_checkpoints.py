@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_research import checkpoints, records
+from cnn_research import checkpoints, journal, records, runs
 from cnn_research import config as configs
 from cnn_research.architecture import Architecture, Dense, Layer
 from cnn_research.errors import CheckpointError, WriteError
+from cnn_research.reporting import paired
 
 NET = Architecture('tiny', (1, 2, 1), (Layer(1, (Dense(3),)),))
 
@@ -184,3 +185,63 @@ def test_load_says_what_is_missing(workdir, tmp_path_factory):
     (empty / 'config.json').write_text('{"architecture": ')
     with pytest.raises(CheckpointError, match=r'config\.json'):
         checkpoints.load(empty)
+
+
+@pytest.mark.parametrize(
+    ('field', 'value'),
+    [
+        *(('class_names', value) for value in (5, 'abc', [1, 2, 3], ['a'], ['a'] * 99)),
+        *(('image_shape', value) for value in (5, [], [1, 2], [1, 2, '1'], [0, 2, 1], {'0': 1})),
+        *(('continued', value) for value in (5, [5], [[1, 2]], [['k', 1, 1]], [['k', '1', True]], {'k': 1})),
+        *(('metrics', value) for value in (5, [], {}, {'bytes': '1', 'sha256': ''}, {'bytes': 1, 'sha256': None})),
+        *(('key', value) for value in (5, None, ['k'])),
+    ],
+)
+def test_a_manifest_of_other_shapes_is_damaged_whoever_wrote_it(workdir, field, value):
+    told = checkpoints.manifest(workdir, 8)
+    records.write(workdir / 'checkpoints' / '000000008' / 'manifest.json', {**told, field: value})
+    with pytest.raises(CheckpointError, match=field if field != 'class_names' else 'class') as said:
+        checkpoints.load(workdir, 8)
+    assert '\n' not in str(said.value)
+    if field != 'class_names':
+        assert runs.begun(workdir).told['step'] == 5
+        result = {'key': 'k', 'protocol': 'p', 'step': 8, 'views': 'centre', 'metrics': journal.mark(workdir), 'config': told['config']}
+        records.write(workdir / 'result.json', result)
+        assert journal.result(workdir)['step'] == 8
+        records.write(workdir / 'result.json', {**result, field: value})
+        with pytest.raises(CheckpointError, match=field):
+            journal.result(workdir)
+
+
+@pytest.mark.parametrize('ranks', ['abc', 5, [[0]], ['0'], [-1, 0], [0.5, 1], [0]])
+def test_ranks_that_are_none_are_no_result(workdir, ranks):
+    test = {'examples': 2, 'ranks': ranks}
+    result = {'key': 'k', 'protocol': 'p', 'step': 8, 'views': 'centre', 'metrics': journal.mark(workdir), 'test': test}
+    records.write(workdir / 'result.json', {**result, 'config': configs.decisive(configs.read(workdir))})
+    with pytest.raises(CheckpointError, match=r'result\.json is damaged: .*ranks'):
+        journal.result(workdir)
+    assert ranks == [0] or paired.tested(result) is None
+
+
+@pytest.mark.parametrize('text', ['[]', '{', '5', 5, ['x'], {'x': 1}, '[' * 100_000])
+@pytest.mark.parametrize('run', [None, 5, {'key': 5, 'continued': []}, {'key': 'k'}, {'key': 'k', 'continued': [['k']]}])
+def test_a_config_of_other_shapes_is_damaged_whoever_wrote_it(workdir, text, run):
+    whole = configs.update(configs.default(), configs.read(workdir)).to_dict()
+    for worse in ({'architecture_json': text}, {'run': run} if run else {'architecture_json': text}):
+        records.write(workdir / 'config.json', {**whole, **worse})
+        with pytest.raises(CheckpointError, match=r'config\.json'):
+            checkpoints.load(workdir)
+        assert runs.begun(workdir).config is None
+
+
+def test_other_steps_and_the_remedy_are_named(workdir):
+    told = checkpoints.manifest(workdir, 8)
+    result = {'key': 'k', 'protocol': 'p', 'step': 8, 'views': 'centre', 'metrics': journal.mark(workdir), 'config': told['config']}
+    for step in (3, 5, 8):
+        path = workdir / 'checkpoints' / f'{step:09d}' / 'manifest.json'
+        records.write(path, {**checkpoints.manifest(workdir, step), 'key': 'k', 'continued': [['j', 3, True]]})
+    records.write(workdir / 'result.json', result)
+    assert checkpoints.load(workdir).notes == ()  # of a continuation under its own rates there is nothing to say
+    (workdir / 'checkpoints' / '000000008' / 'arrays.npz').unlink()
+    with pytest.raises(CheckpointError, match=r'command of the training, given again, .*Other steps are there: 3, 5\.'):
+        checkpoints.load(workdir)

@@ -23,9 +23,10 @@ class OnImages(NamedTuple):
 
 
 def tested(result: Mapping[str, Any]) -> OnImages | None:
-    """What a run's result keeps of every test image; None where it keeps nothing, as results of earlier versions do."""
+    """What a run's result keeps of every test image; None where it keeps nothing, as results of earlier versions do, or no ranks."""
     ranks, protocol = result['test'].get('ranks'), result.get('protocol')
-    return OnImages(protocol, np.asarray(ranks)) if ranks is not None and protocol else None
+    sound = isinstance(ranks, list) and ranks and all(type(rank) is int and rank >= 0 for rank in ranks)
+    return OnImages(protocol, np.asarray(ranks)) if sound and protocol else None
 
 
 def bootstrap(differences: np.ndarray) -> Interval:
