@@ -14,8 +14,8 @@ import numpy as np
 from cnn_research import config as configs
 from cnn_research import evaluate, parallel, records
 from cnn_research.data import augment, stream
-from cnn_research.data.sources import Source, open_splits, subset, verified
-from cnn_research.errors import ConfigError
+from cnn_research.data.sources import Source, open_splits, same_place, subset, verified
+from cnn_research.errors import ConfigError, ResearchError
 from cnn_research.losses import LOSSES
 from cnn_research.models.initialization import Initialization
 from cnn_research.models.network import Network
@@ -128,6 +128,22 @@ def _shared(name, train, test):
     splits = [{part.strip() for part in re.sub(r'\[[^]]*\]', '', text).split('+')} for text in (train, test)]
     # 'all' is what TFDS calls all splits together.
     return sorted(splits[0] & splits[1]) + ['all'] * any('all' in part for part in splits)
+
+
+def same_data(config, name: str, learned: Mapping[str, str]) -> bool:
+    """Whether a source's name is that of the data that a network learned from, or that of a folder with the same content.
+
+    learned: {role: fingerprint} of the training, {} where they are not known.
+    """
+    if same_place(name, config.data.name):
+        return True
+    if not learned or not name.startswith('folder:'):
+        return False
+    try:
+        there = fingerprints(sources(configs.update(config, {'data.name': name})))
+    except ResearchError:
+        return False
+    return all(there.get(role) == fingerprint for role, fingerprint in learned.items())
 
 
 def task_name(start: Start | None = None) -> str:

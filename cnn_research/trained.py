@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -23,8 +23,8 @@ class Trained(NamedTuple):
     """A trained network: variables {'params', 'preprocessing'} go to Network.apply and evaluate.
 
     class_names: what its outputs mean, () where nobody wrote it down. image_shape: (H, W, C) of the images that it learned from, before
-    data.resize; None where they differed in size or it is not known. notes: what should be said beside its numbers, such as that it is not
-    the newest state.
+    data.resize; None where they differed in size or it is not known. data: {role: fingerprint} of what it learned from, {} where that is
+    not known. notes: what should be said beside its numbers, such as that it is not the newest state.
     """
 
     architecture: Architecture
@@ -34,6 +34,7 @@ class Trained(NamedTuple):
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     image_shape: tuple[int, int, int] | None = None
+    data: Mapping[str, str] = {}
 
     def predict(self, images) -> np.ndarray:
         """Probabilities (B, classes), float32, of raw images: the softmax of the network's outputs, in the order of `class_names`.

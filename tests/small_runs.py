@@ -1,6 +1,8 @@
 """Trainings of a perceptron on a few digits, of which tests need many."""
 
 import jax
+import numpy as np
+from PIL import Image
 
 from cnn_research import checkpoints, train
 from cnn_research import config as configs
@@ -59,3 +61,13 @@ def swap(one, other):
     first, second = one.read_bytes(), other.read_bytes()
     one.write_bytes(second)
     other.write_bytes(first)
+
+
+def folder(root, shades=(40, 200)):
+    for split, count in (('train', 8), ('test', 4)):
+        for label, shade in zip(('a', 'b'), shades, strict=True):
+            (root / split / label).mkdir(parents=True)
+            for number in range(count):
+                pixels = np.random.default_rng(number).integers(0, 40, (12, 12)) + shade
+                Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / split / label / f'{number}.png')
+    return f'folder:{root}'

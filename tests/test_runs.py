@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from small_runs import ONE, config, fit, flip, outcome, swap
+from small_runs import ONE, config, fit, flip, folder, outcome, swap
 
 from cnn_research import checkpoints, files, journal, records, runs, tasks, train, trials
 from cnn_research import config as configs
@@ -270,16 +270,6 @@ def test_a_checkpoint_of_another_run_is_not_gone_on_from(partway, tmp_path, whol
 
 
 # ---- data
-
-
-def folder(root, shades=(40, 200)):
-    for split, count in (('train', 8), ('test', 4)):
-        for label, shade in zip(('a', 'b'), shades, strict=True):
-            (root / split / label).mkdir(parents=True)
-            for number in range(count):
-                pixels = np.random.default_rng(number).integers(0, 40, (12, 12)) + shade
-                Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / split / label / f'{number}.png')
-    return f'folder:{root}'
 
 
 def test_a_folder_that_moved_is_the_same_data_and_one_that_changed_is_not(tmp_path):

@@ -4,7 +4,8 @@ import sys
 
 import numpy as np
 import pytest
-from small_runs import fit
+from PIL import Image
+from small_runs import config, fit, folder
 
 from cnn_research import checkpoints, evaluate, records, tasks
 from cnn_research.data import augment, stream
@@ -38,6 +39,39 @@ def test_predictions_from_raw_images_are_those_of_the_evaluation(whole):
     smaller = [stream.resized(image, 28) for image in larger]
     np.testing.assert_allclose(trained.predict(larger), trained.predict(smaller), atol=1e-6)
     assert trained.predict([images[0], larger[1]]).shape == (2, 10)
+
+
+def test_evaluation_finds_the_classes_by_their_names(whole, tmp_path):
+    """Of a folder that has some of the classes, in another order, as of one that has others."""
+    trained, source = checkpoints.load(whole), open_source('digits', 'test')
+    images, labels = source.read(np.arange(100))
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        if label in (1, 7):
+            home = tmp_path / 'some' / 'test' / str(label)
+            home.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[..., 0]).save(home / f'{number:03d}.png')
+    some, wanted = open_source(f'folder:{tmp_path / "some"}', 'test'), np.isin(labels, (1, 7))
+    result = trained.evaluate(some)
+    assert some.labels().tolist() == [0] * int((labels == 1).sum()) + [1] * int((labels == 7).sum()) and result.examples == wanted.sum()
+    assert result.top1_error == pytest.approx(float(np.mean(trained.predict(images).argmax(1)[wanted] != labels[wanted])))
+    (tmp_path / 'some' / 'test' / '7').rename(tmp_path / 'some' / 'test' / 'seven')
+    with pytest.raises(ConfigError, match='1 of 2 classes .*, seven, are not found by name'):
+        trained.evaluate(open_source(f'folder:{tmp_path / "some"}', 'test'))
+
+
+@pytest.mark.parametrize('resize', [0, 40])
+def test_one_network_says_one_thing_of_an_image(tmp_path, resize):
+    """Whatever images come with it, and as the evaluation of the training does; also where the data have moved."""
+    given = {'architecture': 'perceptron resized(1=2)', 'data__resize': resize, 'data__examples': 0, 'data__test_examples': 0}
+    one = folder(tmp_path / 'one')
+    if not resize:
+        given['data__batch_size'] = 8
+    run, _ = fit(tmp_path / 'run', config(**given, data__holdout=0.0, data__name=one))
+    trained, source = checkpoints.load(tmp_path / 'run'), open_source(one, 'test')
+    assert trained.evaluate(source).loss == pytest.approx(run.result['test']['loss'], abs=1e-6)
+    images, _ = source.read(np.arange(3))
+    alone = np.concatenate([trained.predict([image]) for image in images])
+    np.testing.assert_allclose(trained.predict([*images, stream.resized(images[0], 90)])[:3], alone, atol=1e-6)
 
 
 @pytest.mark.parametrize(

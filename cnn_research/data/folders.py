@@ -78,6 +78,9 @@ def opened(name: str, split: str, class_names: Sequence[str] | None = None) -> S
         said = ' '.join([_there(folder / split, files), *notes])
         raise SourceError(f'{name}: no images in class folders, {plain(folder / split)}/CLASS/*.png or what else Pillow reads; {said}')
     classes, said = _classes(name, split, files, class_names, notes)
+    others = set(_folders(folder / 'train')) - set(classes) if class_names is None and split != 'train' and 'train' in splits else ()
+    if others:
+        said += (f'{split}: labels count its own {len(classes)} classes; train beside it has {_listed(sorted(others))} as well.',)
     order = [file for label in classes for file in files.get(label, ())]
     headers = [facts[file].header for file in order]
     for mark, meaning in _MARKED.items():

@@ -186,7 +186,7 @@ def _names(net: Architecture) -> tuple[tuple[str, ...] | None, str]:
     names = tuple(classes.imagenet())
     if net.num_classes == len(names):
         return names, "its 1000 classes are taken to be ImageNet's, in their published order"
-    return None, f'the names of its {net.num_classes} classes are not in the file'
+    return None, f'names for its {net.num_classes} classes are not read from such a file'
 
 
 def _renamed(found: dict[str, Entry], wanted: layouts.Shapes) -> tuple[dict[str, Entry], str]:

@@ -86,7 +86,7 @@ def test_the_memory_is_known_and_refuses_by_name():
 @pytest.mark.parametrize(
     ('batch_size', 'resize', 'said'),
     [
-        (10**15, 0, r'batch of 10+ images of 40x30x3 \(batch_size, data\.resize\)'),
+        (10**15, 0, r'batch of 10+ images of 40x30x3 \(batch_size=10+, data\.resize\)'),
         (10**400, 0, 'batch of'),
         (10**10, 9000, r'images of 9000x9000x3'),
         (2, 100_000, r'data\.resize=100000 asks for .* the largest side is 13377'),

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import math
 
 import numpy as np
@@ -124,18 +125,20 @@ def test_a_difference_that_is_equal_in_all_seeds_decides_nothing(shift, margin):
 def test_values_within_bounds_decide_only_what_all_of_them_would():
     first = claims.Within(0, 1)
     late = judge(direction(), {'a': seeds(first, first, first), 'b': seeds(3.0, 3.5, 4.0)})
-    lows, highs = claims.interval([2.0, 2.5, 3.0]), claims.interval([3.0, 3.5, 4.0])
+    # No choice of values within the bounds has an interval that reaches further.
+    tried = [claims.interval([3.0 - x, 3.5 - y, 4.0 - z]) for x, y, z in itertools.product(np.linspace(0, 1, 5), repeat=3)]
+    reach = min(one.low for one in tried), max(one.high for one in tried)
     assert late.verdict == 'reproduced' and 'within bounds' in late.reason
-    assert late.differences[0][2:4] == (lows.low, highs.high) and math.isnan(late.differences[0].mean)
+    assert late.differences[0][2:4] == pytest.approx(reach) and math.isnan(late.differences[0].mean)
     assert judge(direction(difference('a', 'b')), {'a': seeds(first, first, first), 'b': seeds(3.0, 3.5, 4.0)}).verdict == 'contradicted'
     # The midpoints of the bounds would say reproduced.
     near = judge(direction(), {'a': seeds(first, first, first), 'b': seeds(0.9, 0.95, 0.98)})
     assert near.verdict == 'undecided'
     both = judge(direction(), {'a': seeds(first, first, first), 'b': seeds(first, first, first)})
-    assert both.verdict == 'undecided' and both.differences[0][2:4] == (-1, 1)
-    assert '– (-1.00 to +1.00)' in tables.to_markdown(claims.table([both]))
-    equal = judge(direction(), {'a': seeds(first, first, first), 'b': seeds(3.0, 3.0, 3.0)})
-    assert equal.verdict == 'no verdict' and 'equal in all seeds' in equal.reason
+    assert both.verdict == 'undecided' and both.differences[0][2:4] == pytest.approx((-3.2020, 3.2020), abs=1e-3)
+    assert '– (-3.20 to +3.20)' in tables.to_markdown(claims.table([both]))
+    near = judge(direction(), {'a': seeds(first, first, first), 'b': seeds(1.3, 1.4, 1.5)})  # as far apart as the bounds allow: undecided
+    assert near.verdict == 'undecided' and near.differences[0].low == pytest.approx(-0.92, abs=0.01)
     endless = judge(direction(), {'a': seeds(first, first, claims.Within(0, math.inf)), 'b': seeds(3.0, 3.5, 4.0)})
     assert endless.verdict == 'no verdict' and endless.reason == 'not finite: a (seed 2)'
 

@@ -332,8 +332,12 @@ def test_what_is_not_there_is_refused(network, tmp_path, module, argument, messa
 def test_several_networks_are_for_commands_that_compare_them(network, twin, tmp_path):
     with pytest.raises(ConfigError, match='names 2 networks; stages looks into one'):
         looked_into(stages, f'{network},{twin}', tmp_path)
-    arrays = looked_into(evolution, f'{network},{twin}', tmp_path, '--config.evolution.units=1', '--config.evolution.examples=10')
-    np.testing.assert_array_equal(*arrays['layer1.relu drift'])
+    with pytest.raises(ConfigError, match='seed 0; they are one network twice'):
+        looked_into(evolution, f'{network},{twin}', tmp_path)
+    other = tmp_path / 'other'
+    train.fit(configs.update(configs.default(), {**SETTINGS, 'seed': 1}), other)
+    arrays = looked_into(evolution, f'{network},{other}', tmp_path / 'two', '--config.evolution.units=1', '--config.evolution.examples=10')
+    assert arrays['layer1.relu drift'].shape == (2, 4)
 
 
 def test_what_cannot_be_looked_at_is_refused_before_a_network_is_trained(tmp_path):
