@@ -64,12 +64,30 @@ def test_a_selected_table_names_the_chosen_point_and_lists_the_losers(tmp_path):
     assert 'rate=0.01 for every row' in readme and '4 of 6 trainings' in readme and 'rate=1' in readme
 
 
+@pytest.mark.parametrize(
+    ('points', 'chosen', 'provisional'),
+    [
+        ({'rate=1': [0.1, None], 'rate=2': [0.3, 0.3]}, 'rate=2', False),  # seed 1 diverged
+        ({'rate=1': [0.1, ...], 'rate=2': [0.3, 0.3]}, 'rate=2', True),
+        ({'rate=1': [0.1, ...], 'rate=2': [..., 0.3]}, 'rate=1', True),
+        ({'rate=1': [0.1, None], 'rate=2': [None, 0.3]}, 'rate=1', True),
+    ],
+)
+def test_a_point_is_chosen_among_those_with_most_seeds(points, chosen, provisional, tmp_path):
+    home = table_of(tmp_path, {point: [None if wrong is ... else wrong for wrong in of] for point, of in points.items()})
+    for number, wrong in enumerate(wrong for of in points.values() for wrong in of):
+        if wrong is ...:  # not begun
+            (home / 'trials' / f'k{number}' / 'error.json').unlink()
+    text = Reader(pages.report([home])).text
+    assert f'Chosen on the holdout: {chosen} for every row.' in text and ('Provisional' in text) == provisional
+
+
 def test_rows_that_chose_differently_are_named_one_by_one(tmp_path):
     book = pages.Book('train', tmp_path, 'train', 'a line', 'smoke', {'trials.select': 'holdout'}, [], Shelf(tmp_path, 'train', ()))
 
     def one(row, point, error):
         result = {'holdout': {'error': error}}
-        return trials.Record('', row, point, 0, f'{row}{point}', tmp_path, 'finished', '', False, {}, result, {}, 1.0)
+        return trials.Record('', row, point, 0, f'{row}{point}', 'p', tmp_path, 'finished', '', False, {}, result, {}, 1.0)
 
     found = [one('a', 'x=1', 0.1), one('a', 'x=2', 0.2), one('b', 'x=1', 0.3), one('b', 'x=2', 0.2)]
     shown = trials.selected(found)
@@ -97,6 +115,10 @@ REFUSED = {
     ('--config.trials.select=holdout', '--config.trials.seeds=2'): 'there is none',
     ('--config.trials.select=holdout', '--config.trials.grid=data.batch_size=8,16', '--config.data.holdout=0'): 'data.holdout=0.0',
     ('--config.trials.select=holdout', '--config.trials.grid=data.batch_size=8,16', '--config.data.holdout=1e-9'): 'finds no example',
+    ('--config.trials.select=holdout', '--config.trials.grid=data.holdout=0.1,0.2'): 'different images',
+    ('--config.trials.select=holdout', '--config.trials.grid=data.examples=500,1000'): 'different images',
+    ('--config.trials.select=holdout', '--config.trials.grid=evaluate.views=centre,ten'): 'one training',
+    ('--config.trials.select=holdout', '--config.trials.grid=data.test_examples=50,60'): 'one training',
     ('--config.trials.grid=optimizer.learning_rate=0.01,1e-2',): 'optimizer.learning_rate=0.01 twice',
     ('--config.trials.grid=data.workers=0,2',): 'the same training twice',
     ('--config.trials.seeds=2', '--config.trials.shard=3/2'): 'trials.shard',
