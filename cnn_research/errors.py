@@ -1,6 +1,7 @@
 """Everything a user can cause: one readable line with the valid choices, exit code 2. All else is a bug and keeps its traceback."""
 
 import difflib
+import errno
 import reprlib
 from collections.abc import Iterable
 
@@ -26,11 +27,16 @@ class CheckpointError(ResearchError):
 
 
 class WriteError(ResearchError):
-    """A file that cannot be written: a full disk, a place that is read-only."""
+    """A file that cannot be written: a full disk, a place that is read-only. errno: the system's reason, None where it gave none."""
+
+    errno: int | None = None
 
 
 class TrialError(ResearchError):
     """A training that could not go on: a loss that is not finite, say."""
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # reasons of a WriteError that hold for whatever else is written there
 
 
 class Stopped(Exception):

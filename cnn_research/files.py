@@ -56,10 +56,12 @@ def append(path: str | os.PathLike, line: str) -> None:
 
 def refused(path: str | os.PathLike, error: OSError) -> WriteError:
     """What is said where a file cannot be written."""
-    return WriteError(
+    told = WriteError(
         f'{path} cannot be written ({error.strerror or error}); nothing that was kept before is lost: make room or choose another place, '
         'and give the same command again.'
     )
+    told.errno = error.errno
+    return told
 
 
 _KINDS = {float: 'a finite number', int: 'a whole number', str: 'a text', bool: 'true or false', list: 'a list', dict: 'an object'}

@@ -101,6 +101,7 @@ def main(given: command.Command) -> None:
         )
         print('\n'.join(plans.training(variant(plain, name)) for name in NONLINEARITIES))
         return
+    outcome.check_place(given)
     rows, series = [], []
     for name in NONLINEARITIES:
         watch = progress.Progress(given)
@@ -127,7 +128,7 @@ def main(given: command.Command) -> None:
     )
     figure = figures.learning_curves(series, 'epoch', 'training error (%)')
     figures.save(figure, given.workdir / 'relu_tanh')
-    record = files.read_json(given.workdir / 'run.json', outcome.RUN)
+    record = outcome.made(given.workdir)
     record['command'] = progress.elsewhere(record['command'])
     made = '\n'.join(f'- {key}: {record[key]}' for key in ('command', 'date', 'machine', 'versions'))
     text = f'# ReLU against tanh\n\n{lead}\n\n{tables.to_markdown(table)}\n![curves](relu_tanh.png)\n\n{made}\n'

@@ -169,6 +169,7 @@ def run(given: command.Command, draw: Draw, check: Check, several: bool = False)
     if given.dry_run and not given.options.network:
         print(plans.training(given.config))
         return
+    outcome.check_place(given)
     looked = opened(given, check)
     if given.dry_run:
         print(f'{looked.name}; {looked.source.num_examples:,} images of {looked.images}')

@@ -1,5 +1,6 @@
 """What a command that looks into a network leaves: report.html, README.md and arrays.npz, and these as a folder of results."""
 
+import contextlib
 import pathlib
 import re
 from collections.abc import Sequence
@@ -38,6 +39,30 @@ class Page(NamedTuple):
     lead: str
     sections: list[tuple[str, str]]
     arrays: dict[str, np.ndarray]
+
+
+def made(home: pathlib.Path) -> dict:
+    """run.json of a run, which no number rests on: every entry says so where it is missing or damaged."""
+    try:
+        found = files.read_json(home / 'run.json', RUN)
+        files.check(home / 'run.json', found.get('notes', []), [str], 'notes')
+        return found
+    except CheckpointError:
+        return dict.fromkeys(RUN, 'unknown, run.json is missing or damaged')
+
+
+def seconds(home: pathlib.Path) -> float | None:
+    """Spent in steps; None where timing.jsonl, which no number rests on, does not say it."""
+    with contextlib.suppress(CheckpointError):
+        return journal.seconds(home) or None
+
+
+def check_place(given: command.Command) -> None:
+    """ConfigError where the workdir holds the table of another experiment, whose plan and report would be overwritten."""
+    with contextlib.suppress(CheckpointError):  # one that cannot be read is no table any more
+        there = files.read_json(given.workdir / 'plan.json', {'experiment': str})['experiment']
+        if there != given.name:
+            raise ConfigError(f'{given.workdir} holds a table of {there}; choose another workdir for {given.name}.')
 
 
 def write(given: command.Command, drawn: Page, shelf: Shelf, homes: list[str], notes: Sequence[str], seconds: float) -> None:

@@ -103,10 +103,8 @@ def _sound(record: trials.Record) -> trials.Record:
             for path in sorted((home / 'evaluations').glob('*.json')):
                 protocol = path.stem.partition('-')[0]
                 kept.read(path, {'key': str} | ({'result': _EVALUATIONS[protocol]} if protocol in _EVALUATIONS else {}))
-        if record.run:
-            files.check(home / 'run.json', record.run, outcome.RUN)
-            files.check(home / 'run.json', record.run.get('notes', []), [str], 'notes')
-        return record._replace(config=config, error=trials.inside(record.error, home))
+        run = outcome.made(home) if record.run else {}  # no number rests on it
+        return record._replace(config=config, run=run, error=trials.inside(record.error, home))
     except ResearchError as error:
         return record._replace(state='damaged', error=trials.inside(error, home), config={}, result=None, run={}, seconds=0.0)
 
