@@ -101,7 +101,7 @@ def main(given: command.Command) -> None:
         )
         print('\n'.join(plans.training(variant(plain, name)) for name in NONLINEARITIES))
         return
-    outcome.check_place(given)
+    outcome.check_place(given, *NONLINEARITIES)
     rows, series = [], []
     for name in NONLINEARITIES:
         watch = progress.Progress(given)

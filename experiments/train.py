@@ -140,7 +140,7 @@ def main(given: command.Command) -> None:
     if given.dry_run:
         print(plans.training(given.config))
         return
-    outcome.check_place(given)
+    outcome.check_place(given, 'checkpoints', 'evaluations', 'figures')
     run = train.fit(given.config, given.workdir, watch=progress.Progress(given), stop=command.stopper())
     files.write(run.workdir / 'report.html', report(run, given.line))
     print(f'test error {100 * run.result["test"]["top1_error"]:.2f} %; report: {run.workdir / "report.html"}')

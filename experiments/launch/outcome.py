@@ -57,12 +57,14 @@ def seconds(home: pathlib.Path) -> float | None:
         return journal.seconds(home) or None
 
 
-def check_place(given: command.Command) -> None:
-    """ConfigError where the workdir holds the table of another experiment, whose plan and report would be overwritten."""
+def check_place(given: command.Command, *folders: str) -> None:
+    """ConfigError where the workdir holds the table of another experiment, whose plan and report would be overwritten; WriteError where
+    the command's files, or those in the `folders` that it makes, could not be written."""
     with contextlib.suppress(CheckpointError):  # one that cannot be read is no table any more
         there = files.read_json(given.workdir / 'plan.json', {'experiment': str})['experiment']
         if there != given.name:
             raise ConfigError(f'{given.workdir} holds a table of {there}; choose another workdir for {given.name}.')
+    files.check_writable(given.workdir, *folders)
 
 
 def write(given: command.Command, drawn: Page, shelf: Shelf, homes: list[str], notes: Sequence[str], seconds: float) -> None:

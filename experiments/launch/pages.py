@@ -215,11 +215,16 @@ def _rendered(workdir: pathlib.Path, folder: pathlib.Path, number: int = 0) -> t
     return book, done
 
 
-def report(workdirs: Sequence[pathlib.Path]) -> str:
-    """report.html of one experiment's workdir or, joined, of several; nothing is trained or measured."""
+def report(workdirs: Sequence[pathlib.Path], folder: pathlib.Path | None = None) -> str:
+    """report.html of one experiment's workdir or, joined, of several; nothing is trained or measured.
+
+    folder: where tables and figures go, of several workdirs into folders by their number; None: each into its own workdir.
+    """
     parts = []
     for number, workdir in enumerate(workdirs, 1):
-        book, done = _rendered(workdir, workdir, number if len(workdirs) > 1 else 0)
+        several = len(workdirs) > 1
+        place = workdir if folder is None else folder / str(number) if several else folder
+        book, done = _rendered(workdir, place, number if several else 0)
         sections = [*done.sections, ('Trials', _details(book))]
         parts.append(page.Report(book.name, done.title, done.lead, sections, book.line))
     if len(parts) == 1:

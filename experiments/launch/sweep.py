@@ -32,7 +32,7 @@ def begun_with(given: command.Command, base: trials.Trial, planned: Sequence[tri
     """
     name = f'{base.row}, seed {base.config.seed}'
     now = trials.state(base.workdir, base.key)
-    if now == 'failed':
+    if now == 'failed' or now == 'damaged' and (base.workdir / 'error.json').is_file():
         raise TrialError(f'it begins with {name}, whose training failed.')
     if now != 'finished' and base in trials.share(planned, given.options.trials.shard):
         raise runs.Busy(f'{name} is not finished yet.')
@@ -56,7 +56,7 @@ def carry_out(
     measure(trial, stop): raises Stopped between two things that it keeps, where it takes minutes and `stop` says so.
     """
     plans.check(given, planned)
-    outcome.check_place(given)
+    outcome.check_place(given, 'figures', 'trials')
     mine, stop = trials.share(planned, given.options.trials.shard), command.stopper()
     about = {'experiment': given.name, 'label': given.recipe.label, 'options': configs.flat(given.options)}
     about['line'] = progress.elsewhere(given.line, 'config.trials.shard')
