@@ -71,6 +71,8 @@ def nearest_field(name: str, known: Iterable[str]) -> str | None:
     spelling. Then the same section, then few sections, then the order of `known`.
     """
     section, _, leaf = name[:200].lower().replace('-', '_').rpartition('.')
+    known = list(known)
+    there = section and any(field.startswith(f'{section}.') for field in known)
 
     def alike(one: str, other: str) -> float:
         return difflib.SequenceMatcher(None, one, other).ratio()
@@ -88,7 +90,7 @@ def nearest_field(name: str, known: Iterable[str]) -> str | None:
             likeness = 0.9
         else:
             likeness = alike(leaf, last)
-        if likeness < (0.6 if own == section else 0.72):
+        if likeness < (0.6 if own == section else 0.94 if there else 0.72):  # a section that exists was hardly mistaken
             return 0.0
         return likeness + (0.3 * alike(section, own) if section else 0.0) - 0.02 * field.count('.')
 

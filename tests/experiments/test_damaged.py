@@ -242,6 +242,19 @@ def test_a_run_goes_on_beside_a_damaged_note_of_the_machine(table, kind):
     assert content['command'] == 'a line' and ('before' in content) == (kind != 'missing')
 
 
+def test_a_page_elsewhere_has_its_tables_beside_it_and_leaves_the_workdirs_as_they_are(table, tmp_path_factory, capsys):
+    def seen():
+        return {path: path.stat().st_mtime_ns for path in table.rglob('*')}
+
+    before, aside = seen(), tmp_path_factory.mktemp('aside')
+    for workdirs, out in ((table, aside / 'one.html'), (f'{table},{table}/.', aside / 'both' / 'two.html'), (table, '/dev/null')):
+        report.FLAGS(['report', f'--workdir={workdirs}', f'--out={out}'])
+        report.main()
+    report.FLAGS(['report', '--out='])
+    assert seen() == before and (aside / 'trials.csv').is_file() and (aside / 'one.html').is_file()
+    assert all((aside / 'both' / str(number) / 'trials.csv').is_file() for number in (1, 2))
+
+
 def test_a_report_without_a_workdir_is_refused():
     report.FLAGS(['report', '--workdir= ,'])
     with pytest.raises(ResearchError, match='names no workdir'):
