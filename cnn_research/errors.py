@@ -1,6 +1,7 @@
 """Everything a user can cause: one readable line with the valid choices, exit code 2. All else is a bug and keeps its traceback."""
 
 import difflib
+import errno
 import reprlib
 from collections.abc import Iterable
 
@@ -37,6 +38,9 @@ class TrialError(ResearchError):
     """A training that could not go on: a loss that is not finite, say."""
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # reasons of a WriteError that hold for whatever else is written there
+
+
 class Stopped(Exception):
     """The training was asked to stop and has saved its state at `step` (None: between trainings); the same call goes on from there."""
 
@@ -69,6 +73,8 @@ def nearest_field(name: str, known: Iterable[str]) -> str | None:
     spelling. Then the same section, then few sections, then the order of `known`.
     """
     section, _, leaf = name[:200].lower().replace('-', '_').rpartition('.')
+    known = list(known)
+    there = section and any(field.startswith(f'{section}.') for field in known)
 
     def alike(one: str, other: str) -> float:
         return difflib.SequenceMatcher(None, one, other).ratio()
@@ -86,7 +92,7 @@ def nearest_field(name: str, known: Iterable[str]) -> str | None:
             likeness = 0.9
         else:
             likeness = alike(leaf, last)
-        if likeness < (0.6 if own == section else 0.72):
+        if likeness < (0.6 if own == section else 0.94 if there else 0.72):  # a section that exists was hardly mistaken
             return 0.0
         return likeness + (0.3 * alike(section, own) if section else 0.0) - 0.02 * field.count('.')
 

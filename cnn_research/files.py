@@ -1,10 +1,13 @@
 """The one way in which what is kept is written, and records are read."""
 
 import contextlib
+import errno
+import io
 import json
 import os
 import pathlib
 import secrets
+import stat
 import sys
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -16,32 +19,70 @@ def write(path: str | os.PathLike, content: str | bytes | Callable[[BinaryIO], A
     """The file, whole or not at all, its folder made: text, bytes, or what a function writes into an open file.
 
     The partial file has a name of its own, so that processes may write the same file at once. WriteError, naming the file, where the disk
-    is full or the place cannot be written; what was there before is there still.
+    is full or the place cannot be written; what was there before is there still. Through a link the file that it leads to is written, and
+    what is no file, such as a device, is written to as it is.
     """
-    path = pathlib.Path(path)
+    try:
+        content = content if callable(content) else content.encode() if isinstance(content, str) else content
+        if _is_special(path):
+            with open(path, 'wb') as file:
+                file.write(content if isinstance(content, bytes) else _bytes(content))
+        else:
+            _replace(pathlib.Path(os.path.realpath(path)), content)
+    except OSError as error:
+        raise refused(path, error) from None
+
+
+def _is_special(path) -> bool:
+    """Whether there is something that is neither a file nor a folder."""
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _bytes(content: Callable[[BinaryIO], Any]) -> bytes:
+    buffer = io.BytesIO()  # what writes an archive goes back and forth
+    content(buffer)
+    return buffer.getvalue()
+
+
+def _replace(path: pathlib.Path, content: bytes | Callable[[BinaryIO], Any]) -> None:
     partial = path.parent / f'.{path.name[:40]}.{secrets.token_hex(6)}.partial'
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, 'wb') as file:
-            if callable(content):
-                content(file)
-            else:
-                file.write(content.encode() if isinstance(content, str) else content)
+            content(file) if callable(content) else file.write(content)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except OSError as error:
-        raise refused(path, error) from None
     finally:
         with contextlib.suppress(OSError):  # of a place that is none
             partial.unlink(missing_ok=True)
 
 
-def check_writable(folder: str | os.PathLike) -> None:
-    """WriteError where nothing can be written in a folder, which is made: before the work whose end would be written there."""
-    mark = pathlib.Path(folder) / f'.{secrets.token_hex(6)}.partial'
-    write(mark, ' ')
-    mark.unlink(missing_ok=True)
+def check_writable(folder: str | os.PathLike, *folders: str) -> None:
+    """WriteError, naming the place, where something that will be written in a folder could not be: before the work whose end that is.
+
+    folders: the names of those that are made in it. Nothing is left behind; a folder that is called like a file, figures.csv, is refused,
+    since it may stand where one will be written.
+    """
+    folder = pathlib.Path(folder)
+    for place in (folder, *(folder / name for name in folders)):
+        there = next(one for one in (place, *place.absolute().parents) if os.path.lexists(one))
+        mark = there / f'.{secrets.token_hex(6)}.partial'
+        try:
+            _replace(mark, b' ')
+            mark.unlink(missing_ok=True)
+            called = [one for one in there.iterdir() if one.suffix in _FILES and one.is_dir()] if there == place else []
+        except OSError as error:
+            raise refused(there, error) from None
+        if called:
+            raise refused(called[0], IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+
+
+_FILES = ('.csv', '.html', '.json', '.jsonl', '.md', '.npz', '.pdf', '.png', '.tex', '.txt')
 
 
 def append(path: str | os.PathLike, line: str) -> None:

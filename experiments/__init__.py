@@ -10,6 +10,7 @@ def quiet(number, frame):
     os._exit(130)
 
 
-# `python -m experiments.NAME` imports this package first; whoever imports it otherwise keeps its own handler.
-if sys.argv[:1] == ['-m'] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+# `python -m experiments.NAME` and the script import this package first; whoever imports it otherwise keeps its own handler.
+_BY = os.path.splitext(os.path.basename(sys.argv[0] if sys.argv else ''))[0]
+if _BY in ('-m', 'cnn-research') and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, quiet)

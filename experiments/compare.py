@@ -58,24 +58,22 @@ _COLUMNS = (
 
 def read(workdir: pathlib.Path) -> dict:
     """The records of one finished run; its config as {dotted name: value}. ResearchError for what is missing or damaged."""
-    missing = [name for name in ('config.json', 'run.json', 'timing.jsonl', 'metrics.jsonl') if not (workdir / name).is_file()]
+    missing = [name for name in ('config.json', 'metrics.jsonl') if not (workdir / name).is_file()]
     if missing:
         raise ConfigError(f'{workdir} lacks {", ".join(missing)}; only runs of experiments.train can be compared.')
     result = files.check(workdir / 'result.json', journal.result(workdir), outcome.TEST)
     files.check(workdir / 'result.json', result.get('holdout', {}), outcome.TEST['test'] if 'holdout' in result else {}, 'holdout')
     config = outcome.config(workdir, configs.read(workdir))
-    timing = files.read_lines(workdir / 'timing.jsonl', {'seconds': float})
     history = files.read_lines(workdir / 'metrics.jsonl', {'epoch': float})
-    for name, lines in {'timing': timing, 'metrics': history}.items():
-        if not lines:
-            raise CheckpointError(f'{workdir / name}.jsonl is damaged: it holds no line.')
+    if not history:
+        raise CheckpointError(f'{workdir / "metrics.jsonl"} is damaged: it holds no line.')
     return {
         'workdir': workdir,
         'result': result,
         'config': configs.flat(config),
         'parameters': configs.network(config).parameters,
-        'record': files.read_json(workdir / 'run.json', outcome.RUN),
-        'seconds': sum(line['seconds'] for line in timing),
+        'record': outcome.made(workdir),
+        'seconds': outcome.seconds(workdir),
         'epochs': history[-1]['epoch'],
     }
 
@@ -93,6 +91,7 @@ def rows(runs: list[dict]) -> tuple[list[dict], list[str]]:
     for group in groups.values():
         group.sort(key=lambda run: run['config']['seed'])
         config, first = group[0]['config'], group[0]
+        spent = [run['seconds'] for run in group if run['seconds']]
         for one, other in itertools.pairwise(group):
             if one['config']['seed'] == other['config']['seed']:
                 raise ConfigError(f'{one["workdir"]} and {other["workdir"]} are the same run twice; name one of them.')
@@ -105,7 +104,7 @@ def rows(runs: list[dict]) -> tuple[list[dict], list[str]]:
             'epochs': round(first['epochs'], 1),
             'error': test,
             'holdout': [100 * run['result']['holdout']['top1_error'] for run in group if 'holdout' in run['result']],
-            'minutes': sum(run['seconds'] for run in group) / len(group) / 60,
+            'minutes': sum(spent) / len(spent) / 60 if spent else None,
         }
         paper = PAPERS.get((config['data.name'], architecture.partition(' ')[0]))
         if paper and ' ' not in architecture and not config['data.examples']:

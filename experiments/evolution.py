@@ -75,6 +75,9 @@ def check(given, architecture, source) -> None:
         differing = [name for name in configs.DECISIVE if name != 'seed' and other.get(name) != told[0].get(name)]
         if differing:
             raise ConfigError(f'{home} was trained with another {differing[0]} than {homes[0]}; evolution averages over seeds alone.')
+    for home, there in zip(homes, steps, strict=True) if given.options.network else ():
+        for step in there:
+            checkpoints.load(home, step)  # what is damaged is refused before anything is drawn
     seeds = [values['seed'] for values in told]
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f'two of the networks have the seed {next(s for s in seeds if seeds.count(s) > 1)}; they are one network twice.')

@@ -11,13 +11,11 @@ same command again goes on where it was stopped.
 """
 
 import functools
-import hashlib
 import itertools
-import json
 
 import numpy as np
 
-from cnn_research import checkpoints, features, tasks, train, trials
+from cnn_research import checkpoints, features, files, records, tasks, train, trials
 from cnn_research import config as configs
 from cnn_research.data.sources import joined, open_splits, same_place, subset
 from cnn_research.errors import ConfigError
@@ -71,27 +69,28 @@ def _taps(config, options) -> list[str]:
 
 def _protocol(options, tap: str, trained: bool) -> str:
     """The name that a tap's outcomes are kept under, of this protocol."""
-    told = json.dumps(
-        {name: value for name, value in options.items() if name.startswith('probe.') and name != 'probe.taps'}, sort_keys=True
-    )
-    return f'probe-{hashlib.sha256(told.encode()).hexdigest()[:12]}-{"" if trained else "untrained-"}{tap}'
+    told = records.digest({name: value for name, value in options.items() if name.startswith('probe.') and name != 'probe.taps'})[:12]
+    return f'probe-{told}-{"" if trained else "untrained-"}{tap}'
+
+
+def _missing(trial: trials.Trial, options, source, pixels: bool) -> dict[tuple[str, bool], str]:
+    """{(tap, trained): protocol} of what has no outcome yet; pixels: whether they are probed with this network."""
+    wanted = [*itertools.product(_taps(trial.config, options), (True, False)), *([(features.PIXELS, True)] if pixels else [])]
+    names = {(tap, seen): _protocol(options, tap, seen) for tap, seen in wanted}
+    return {key: name for key, name in names.items() if trials.read(trial.workdir, name, source.fingerprint) is None}
 
 
 def _measure(given: command.Command, first: trials.Trial, trial: trials.Trial, stop) -> None:
     """The outcomes of every tap of a network; untrained with the most images alone, of the pixels with the first network only."""
     options = configs.flat(given.options)
     source, learned, resize = _source(given, trial, options)
-    own = _taps(trial.config, options)
-    names = {(tap, seen): _protocol(options, tap, seen) for seen in (True, False) for tap in own}
-    names |= {(features.PIXELS, True): _protocol(options, features.PIXELS, True)} if trial is first else {}
-    missing = [key for key, name in names.items() if trials.read(trial.workdir, name, source.fingerprint) is None]
+    missing = _missing(trial, options, source, trial is first)
     if not missing:
         return
     labels, net, trained = source.labels(), tasks.network(trial.config), checkpoints.load(trial.workdir)
     drawing = options['probe.test_per_class'], options['probe.splits'], options['probe.seed']
     sizes, costs = _sizes_and_costs(options)
-    drawn = protocol.draws(labels, source.num_classes, sizes, *drawing, learned)
-    used, drawn = protocol.gathered(drawn)
+    used, drawn = protocol.gathered(protocol.draws(labels, source.num_classes, sizes, *drawing, learned))
     chosen, most = subset(source, used), max(drawn)
     how = protocol.Protocol(probes.KINDS, costs, options['probe.folds'], options['probe.normalization'])
 
@@ -107,7 +106,7 @@ def _measure(given: command.Command, first: trials.Trial, trial: trials.Trial, s
             if stop():
                 raise train.Stopped
             print(f'[network, seed {trial.config.seed}] probing {tap}' + ('' if seen else ' before training'), flush=True)
-            trials.stored(trial.workdir, names[tap, seen], functools.partial(outcomes, array, sizes), source.fingerprint)
+            trials.stored(trial.workdir, missing[tap, seen], functools.partial(outcomes, array, sizes), source.fingerprint)
 
 
 def render(book: pages.Book) -> pages.Rendered:
@@ -136,10 +135,11 @@ def main(given: command.Command) -> None:
     if options['trials.grid']:
         raise ConfigError('trials.grid does not go with layer_probing, whose table has one network; give each its own workdir.')
     named = [name.strip() for name in options['network'].split(',') if name.strip()]
-    rows = {} if named else plans.rows(given, FIELDS, reads)
-    networks = trials.adopted(named) if named else trials.plan(rows, given.config, given.options, given.workdir)
+    networks = trials.adopted(named) or trials.plan(plans.rows(given, FIELDS, reads), given.config, given.options, given.workdir)
     for trial in networks:
-        _taps(trial.config, options), _sizes_and_costs(options), _source(given, trial, options)
+        source, _ = _source(given, trial, options)[0], _sizes_and_costs(options)
+        if _missing(trial, options, source, trial is networks[0]) and named:
+            checkpoints.load(trial.workdir), files.check_writable(trial.workdir, 'evaluations')  # before any work
     if given.dry_run:
         print(plans.table(given, networks))
         return

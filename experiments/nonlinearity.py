@@ -15,8 +15,7 @@ import pathlib
 
 from cnn_research import config as configs
 from cnn_research import files, tasks, train
-from cnn_research.errors import ConfigError
-from cnn_research.journal import read_history
+from cnn_research.errors import CheckpointError, ConfigError
 from cnn_research.reporting import figures, page, tables
 from cnn_research.reporting.published import published
 from experiments.launch import command, outcome, plans, progress
@@ -27,11 +26,16 @@ TUNING_EPOCHS = 2.0
 
 
 def variant(config, nonlinearity: str, **values):
-    """The config with every nonlinearity of its network replaced, and dotted fields set."""
+    """The config with every nonlinearity of its network replaced, and dotted fields set; ConfigError where it has none, or one after its
+    outputs, whose meaning for the loss would change with it."""
     net = configs.network(config)
     layers = [layer for layer in net.layers if any(stage.role == 'nonlinearity' for stage in layer.stages)]
     if not layers:
         raise ConfigError(f'{net.name} has no nonlinearity that could be replaced; choose another architecture.')
+    if layers[-1] is net.layers[-1]:
+        raise ConfigError(
+            f'{net.name} has a nonlinearity after its outputs, which the race would replace as well; choose another architecture.'
+        )
     surgery = ' '.join(f'replaced({layer.number},nonlinearity={nonlinearity})' for layer in layers)
     return configs.update(config, {'architecture': f'{config.architecture} {surgery}', **values})
 
@@ -48,20 +52,25 @@ def crossing(history: list[dict]) -> float | None:
 
 def race(config, workdir: pathlib.Path, watch, asked) -> list[dict]:
     """Trains until the target or the end; metrics of the run."""
-    if crossing(read_history(workdir)) is None:
-        reached = []
+    try:
+        before = outcome.vouched(config, workdir)
+    except CheckpointError:  # `fit` says what is wrong, or mends it
+        before = []
+    if crossing(before) is not None:
+        return before
+    reached = []
 
-        def look(event):
-            watch(event)
-            if 'rate' in event and event['error'] <= TARGET:
-                reached.append(event)
+    def look(event):
+        watch(event)
+        if 'rate' in event and event['error'] <= TARGET:
+            reached.append(event)
 
-        try:
-            train.fit(config, workdir, watch=look, stop=lambda: asked() or bool(reached))
-        except train.Stopped:
-            if not reached:
-                raise
-    return read_history(workdir)
+    try:
+        train.fit(config, workdir, watch=look, stop=lambda: asked() or bool(reached))
+    except train.Stopped:
+        if not reached:
+            raise
+    return outcome.vouched(config, workdir)
 
 
 def tuned(config, workdir: pathlib.Path, watch, asked) -> list[tuple[float, float]]:
@@ -80,6 +89,9 @@ def tuned(config, workdir: pathlib.Path, watch, asked) -> list[tuple[float, floa
 def main(given: command.Command) -> None:
     base, asked = configs.check(given.config), command.stopper()
     plain = configs.update(base, {'architecture_json': ''})
+    if given.recipe.rows:
+        raise ConfigError(f'{given.recipe.label} has rows, which nonlinearity does not train; use --config=configs/nonlinearity.py.')
+    variant(plain, NONLINEARITIES[0])  # refuses what cannot be raced
     if not base.data.holdout or 'holdout' not in tasks.sources(base):
         share = base.data.holdout
         raise ConfigError(f'the learning rates are chosen on the holdout, but data.holdout={share} holds out no example; give it 0.1, say.')
@@ -89,6 +101,7 @@ def main(given: command.Command) -> None:
         )
         print('\n'.join(plans.training(variant(plain, name)) for name in NONLINEARITIES))
         return
+    outcome.check_place(given, *NONLINEARITIES)
     rows, series = [], []
     for name in NONLINEARITIES:
         watch = progress.Progress(given)
@@ -115,7 +128,7 @@ def main(given: command.Command) -> None:
     )
     figure = figures.learning_curves(series, 'epoch', 'training error (%)')
     figures.save(figure, given.workdir / 'relu_tanh')
-    record = files.read_json(given.workdir / 'run.json', outcome.RUN)
+    record = outcome.made(given.workdir)
     record['command'] = progress.elsewhere(record['command'])
     made = '\n'.join(f'- {key}: {record[key]}' for key in ('command', 'date', 'machine', 'versions'))
     text = f'# ReLU against tanh\n\n{lead}\n\n{tables.to_markdown(table)}\n![curves](relu_tanh.png)\n\n{made}\n'

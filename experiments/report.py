@@ -5,11 +5,13 @@
     python -m experiments.report --workdir=DIR --results=results/depth_cifar10
 
 Several workdirs, separated by commas, are joined into one page. --out=FILE says where it goes; default: report.html in the first workdir.
-Tables and figures beside the report are written anew as well. --results=FOLDER writes them there instead, with a README.md that shows them
-and says command, seeds, time, machine and versions; of what a command that looks into a network has left, it keeps the same.
+Tables and figures are written anew in their workdirs or, with --out, beside the page, those of several workdirs in folders by their
+number. --results=FOLDER writes them there instead, with a README.md that shows them and says command, seeds, time, machine and versions;
+of what a command that looks into a network has left, it keeps the same.
 """
 
 import pathlib
+import tempfile
 
 from absl import flags
 
@@ -34,7 +36,10 @@ def main() -> None:
         print(f'results: {_RESULTS.value}/README.md')
         return
     out = pathlib.Path(_OUT.value or workdirs[0] / 'report.html')
-    files.write(out, pages.report(workdirs))
+    with tempfile.TemporaryDirectory() as aside:  # of a page that goes to no file, such as /dev/stdout
+        beside = pathlib.Path(aside) if out.exists() and not out.is_file() else out.parent
+        text = pages.report(workdirs, beside if _OUT.value else None)
+    files.write(out, text)
     print(f'report: {out}')
 
 

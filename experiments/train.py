@@ -52,14 +52,13 @@ def report(run: train.Run, line: str) -> str:
     columns += [tables.Column(name, format='.2f' if '%' in name else '.4f') for name, _, _ in quantities]
     table = tables.Table(columns, rows, 'At the end of training, every example counted once.')
     tables.write(table, run.workdir / 'result')
-    record = files.read_json(run.workdir / 'run.json', outcome.RUN)
-    timing = files.read_lines(run.workdir / 'timing.jsonl', {'seconds': float})
+    record, spent = outcome.made(run.workdir), outcome.seconds(run.workdir)
     facts = [
         ('architecture', net.name),
         ('parameters', f'{net.parameters:,}'),
         ('multiply-adds an image', f'{net.multiply_adds:,}'),
         ('training', f'{run.step:,} steps of {config.data.batch_size}, {run.history[-1]["epoch"]:.3g} epochs, seed {config.seed}'),
-        ('time in steps', progress.duration(sum(record['seconds'] for record in timing))),
+        ('time in steps', progress.duration(spent) if spent else 'unknown'),
         ('machine', record['machine']),
         ('versions', record['versions']),
         ('key', result['key']),
@@ -107,13 +106,13 @@ def render(book: pages.Book) -> pages.Rendered:
     for row, records in book.of().items():
         done = [record for record in records if record.result]
         errors = {role: [100 * r.result[role]['top1_error'] for r in done if role in r.result] for role in ('holdout', 'test')}
-        minutes = sum(record.seconds for record in done) / max(1, len(done)) / 60
+        minutes = [record.seconds / 60 for record in done if record.seconds]
         lines.append(
             {
                 'row': row,
                 'point': records[0].point or None,
                 **{k: v or None for k, v in errors.items()},
-                'minutes': minutes,
+                'minutes': sum(minutes) / len(minutes) if minutes else None,
                 'note': pages.problem(records) or None,
             }
         )
@@ -141,6 +140,7 @@ def main(given: command.Command) -> None:
     if given.dry_run:
         print(plans.training(given.config))
         return
+    outcome.check_place(given, 'checkpoints', 'evaluations', 'figures')
     run = train.fit(given.config, given.workdir, watch=progress.Progress(given), stop=command.stopper())
     files.write(run.workdir / 'report.html', report(run, given.line))
     print(f'test error {100 * run.result["test"]["top1_error"]:.2f} %; report: {run.workdir / "report.html"}')

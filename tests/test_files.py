@@ -101,6 +101,47 @@ def test_every_writer_names_the_place_that_takes_nothing(kind, tmp_path, monkeyp
     assert (tmp_path / 'file').read_text() == 'kept'
 
 
+@pytest.mark.parametrize('content', ['text', b'text', lambda file: np.savez(file, a=np.zeros(3))])
+def test_through_a_link_its_file_is_written_and_a_device_stays_one(content, tmp_path):
+    (tmp_path / 'kept').mkdir()
+    for name in ('there', 'new'):
+        (tmp_path / name).symlink_to(tmp_path / 'kept' / name)
+    (tmp_path / 'kept' / 'there').write_text('before')
+    for name in ('there', 'new'):
+        files.write(tmp_path / name, content)
+        assert (tmp_path / name).is_symlink() and (tmp_path / 'kept' / name).stat().st_size > 3
+    (tmp_path / 'full').symlink_to('/dev/full')
+    (tmp_path / 'null').symlink_to('/dev/null')
+    files.write(tmp_path / 'null', content)
+    with pytest.raises(WriteError, match='full cannot be written') as told:
+        files.write(tmp_path / 'full', content)
+    assert told.value.errno == errno.ENOSPC and (tmp_path / 'full').is_symlink() and pathlib.Path('/dev/full').is_char_device()
+    (tmp_path / 'loop').symlink_to(tmp_path / 'loop')
+    with pytest.raises(WriteError, match='loop'):
+        files.write(tmp_path / 'loop', content)
+    os.mkfifo(tmp_path / 'pipe')
+    reader = os.open(tmp_path / 'pipe', os.O_RDONLY | os.O_NONBLOCK)
+    files.write(tmp_path / 'pipe', content)
+    assert os.read(reader, 10**5)[:1] in (b't', b'P') and (tmp_path / 'pipe').is_fifo()
+    os.close(reader)
+
+
+@pytest.mark.parametrize('kind', ['a file in the way', 'a folder called like a file', 'below a file'])
+def test_a_place_that_is_taken_is_found_before_the_work(kind, tmp_path):
+    home = tmp_path / 'run'
+    files.check_writable(home, 'figures')
+    assert not home.exists()  # nothing is claimed
+    wrong = {'a file in the way': home / 'figures', 'a folder called like a file': home / 'report.html', 'below a file': home}[kind]
+    if kind == 'a folder called like a file':
+        wrong.mkdir(parents=True)
+    else:
+        wrong.parent.mkdir(exist_ok=True)
+        wrong.write_text('kept')
+    with pytest.raises(WriteError, match=f'{wrong} cannot be written'):
+        files.check_writable(home, 'figures')
+    assert [path for path in tmp_path.rglob('*') if path.is_file()] == ([wrong] if wrong.is_file() else [])
+
+
 def test_many_write_one_file_at_once_and_every_reader_finds_it_whole(tmp_path):
     path, wrong = tmp_path / 'plan.json', []
     texts = [json.dumps([number] * 2000) for number in range(4)]

@@ -83,7 +83,7 @@ def parse(name: str, default_config: str, arguments: list[str], fields: Sequence
     config, options = configs.update(configs.default(), recipe.config), configs.default(fields)
     said = {k: v for k, v in overrides.items() if k not in own}
     values = lengths.in_proportion(config, said)
-    note = _kept_shares(config, said, values)
+    note = (*_kept_shares(config, said, values), *_ignored(name, recipe, own))
     config = configs.update(config, values)
     # A recipe may serve several commands: each takes the options that it knows.
     for values in (recipe.options, overrides):
@@ -132,6 +132,24 @@ def _kept_shares(config, said: dict, values: dict) -> tuple[str, ...]:
     length = next(f'{name}={said[name]}' for name in lengths.LENGTH if configs.is_set(said.get(name)))
     recipe = f'{configs.flat(config)[had]:g} {had.rpartition(".")[2]}'
     return (f'{length} (the recipe: {recipe}): the parts of its schedule keep their shares, {", ".join(scaled)}; name them for others',)
+
+
+_ROWS = ('depth_ablation', 'layer_probing', 'nonlinearity', 'stride_diagnosis')  # the commands that read rows or refuse them
+
+
+def _ignored(name: str, recipe: Recipe, own: Sequence[str]) -> tuple[str, ...]:
+    """What is said of a recipe's rows and options that a command does not read."""
+    if name in _ROWS:
+        return ()
+    options = [option for option in recipe.options if option not in own]
+    parts = [f'the rows {_few(recipe.rows)}'] if recipe.rows else []
+    parts += [f'the options {_few(options)}'] if options else []
+    return (f'{recipe.label} has {" and ".join(parts)}, which {name} does not read',) if parts else ()
+
+
+def _few(names: Iterable[str]) -> str:
+    shown = [repr(name) for name in names]
+    return ', '.join(shown[:3]) + (', ...' if shown[3:] else '')
 
 
 def help_text(doc: str, fields: Sequence[Field] = ()) -> str:

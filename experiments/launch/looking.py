@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from cnn_research import checkpoints, classes, files, memory, runs, tasks, train
+from cnn_research import checkpoints, classes, memory, runs, tasks, train
 from cnn_research import config as configs
 from cnn_research.architecture import Architecture
 from cnn_research.data.sources import Source, open_source, same_place
@@ -103,8 +103,8 @@ def named(trained: checkpoints.Trained, home: str) -> str:
     return f'{trained.architecture.name} ' + (f'at step {trained.step:,}' if epoch is None else f'after epoch {epoch:.3g}')
 
 
-def opened(given: command.Command, check: Check) -> Looked:
-    """The first of `workdirs`, trained where none is named, and its source.
+def opened(given: command.Command, check: Check) -> Looked | None:
+    """The first of `workdirs`, trained where none is named, and its source; None in a dry run, which trains nothing.
 
     check(given, architecture, source) raises ResearchError for what cannot be looked at, before anything is trained; so does this function
     for what is not there.
@@ -135,6 +135,8 @@ def opened(given: command.Command, check: Check) -> Looked:
     source = open_source(name, split, where, learned or None)
     memory.batch(configs.network(config), 1)  # before anything is allocated
     check(given, configs.network(config), source)
+    if not trained and given.dry_run:
+        return None
     if not trained:
         train.fit(config, home, watch=progress.Progress(given, '[network] '), stop=command.stopper())
         command.interruptible()
@@ -166,15 +168,17 @@ def run(given: command.Command, draw: Draw, check: Check, several: bool = False)
     """Writes what is drawn of a network; --dry_run says what that would be. several: whether `network` may name more than one."""
     if not several and len(workdirs(given)) > 1:
         raise ConfigError(f'network={given.options.network!r} names {len(workdirs(given))} networks; {given.name} looks into one.')
-    if given.dry_run and not given.options.network:
+    if not given.dry_run:
+        own = () if given.options.network else ('network', 'network/checkpoints', 'network/evaluations')
+        outcome.check_place(given, 'figures', *own)
+    looked = opened(given, check)
+    if looked is None:
         print(plans.training(given.config))
         return
-    looked = opened(given, check)
     if given.dry_run:
         print(f'{looked.name}; {looked.source.num_examples:,} images of {looked.images}')
         plans.say(looked.notes)
         return
-    files.check_writable(given.workdir)
     plans.say(looked.notes)
     begun, shelf = time.perf_counter(), Shelf(given.workdir, given.name, ())
     page = draw(given, looked, shelf)

@@ -1,5 +1,6 @@
 """What a command that looks into a network leaves: report.html, README.md and arrays.npz, and these as a folder of results."""
 
+import contextlib
 import pathlib
 import re
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ import ml_collections
 import numpy as np
 
 from cnn_research import config as configs
-from cnn_research import files, journal, trials
+from cnn_research import files, journal, runs, tasks, trials
 from cnn_research.errors import ArchitectureError, CheckpointError, ConfigError
 from cnn_research.reporting import page, tables
 from cnn_research.reporting.shelf import Shelf
@@ -38,6 +39,32 @@ class Page(NamedTuple):
     lead: str
     sections: list[tuple[str, str]]
     arrays: dict[str, np.ndarray]
+
+
+def made(home: pathlib.Path) -> dict:
+    """run.json of a run, which no number rests on: every entry says so where it is missing or damaged."""
+    try:
+        found = files.read_json(home / 'run.json', RUN)
+        files.check(home / 'run.json', found.get('notes', []), [str], 'notes')
+        return found
+    except CheckpointError:
+        return dict.fromkeys(RUN, 'unknown, run.json is missing or damaged')
+
+
+def seconds(home: pathlib.Path) -> float | None:
+    """Spent in steps; None where timing.jsonl, which no number rests on, does not say it."""
+    with contextlib.suppress(CheckpointError):
+        return journal.seconds(home) or None
+
+
+def check_place(given: command.Command, *folders: str) -> None:
+    """ConfigError where the workdir holds the table of another experiment, whose plan and report would be overwritten; WriteError where
+    the command's files, or those in the `folders` that it makes, could not be written."""
+    with contextlib.suppress(CheckpointError):  # one that cannot be read is no table any more
+        there = files.read_json(given.workdir / 'plan.json', {'experiment': str})['experiment']
+        if there != given.name:
+            raise ConfigError(f'{given.workdir} holds a table of {there}; choose another workdir for {given.name}.')
+    files.check_writable(given.workdir, *folders)
 
 
 def write(given: command.Command, drawn: Page, shelf: Shelf, homes: list[str], notes: Sequence[str], seconds: float) -> None:
@@ -77,6 +104,24 @@ def _origin(given: command.Command, home: pathlib.Path) -> str:
         return f'{words}; test error {100 * test["top1_error"]:.2f} %'
     except CheckpointError as error:
         return f'{words}; its test error is not known ({trials.inside(error, home)})'
+
+
+def vouched(config, workdir: pathlib.Path) -> list[dict]:
+    """The records of metrics.jsonl that the newest checkpoint of this very run was saved with; [] where there is none.
+
+    CheckpointError where they are not what was written.
+    """
+    there, checked = runs.begun(workdir), configs.check(config)
+    told = there.result or there.told
+    if there.config is None or not told or configs.key(checked, tasks.fingerprints(tasks.sources(checked))) != there.told.get('key'):
+        return []
+    mark = told.get('metrics') or journal.mark(workdir, 0)
+    journal.hold(workdir, mark)
+    path, found = workdir / journal.METRICS, []
+    for record in files.read_lines(path)[: (path.read_bytes()[: mark['bytes']]).count(b'\n')]:
+        files.check(path, record, {'role': str, 'epoch': float} | ({'error': float} if record.get('role') == 'train' else {}))
+        found.append(record)
+    return found
 
 
 def results(workdir: pathlib.Path, folder: pathlib.Path) -> None:

@@ -103,10 +103,8 @@ def _sound(record: trials.Record) -> trials.Record:
             for path in sorted((home / 'evaluations').glob('*.json')):
                 protocol = path.stem.partition('-')[0]
                 kept.read(path, {'key': str} | ({'result': _EVALUATIONS[protocol]} if protocol in _EVALUATIONS else {}))
-        if record.run:
-            files.check(home / 'run.json', record.run, outcome.RUN)
-            files.check(home / 'run.json', record.run.get('notes', []), [str], 'notes')
-        return record._replace(config=config, error=trials.inside(record.error, home))
+        run = outcome.made(home) if record.run else {}  # no number rests on it
+        return record._replace(config=config, run=run, error=trials.inside(record.error, home))
     except ResearchError as error:
         return record._replace(state='damaged', error=trials.inside(error, home), config={}, result=None, run={}, seconds=0.0)
 
@@ -115,13 +113,38 @@ def _chosen(record: trials.Record, book: Book) -> bool:
     return any(record.key == other.key for other in book.records)
 
 
+def _points(records: Sequence[trials.Record]) -> dict[tuple[str, str], dict[str, list[trials.Record]]]:
+    """{(part, row): {point: its records}}."""
+    found: dict[tuple[str, str], dict[str, list[trials.Record]]] = {}
+    for record in sorted(records, key=lambda record: (record.part, record.row)):
+        found.setdefault((record.part, record.row), {}).setdefault(record.point, []).append(record)
+    return found
+
+
+def _compared(records: Sequence[trials.Record]) -> list[trials.Record]:
+    """What a choice on the holdout is made among: of each row the points of which most seeds are finished, since a mean over other seeds is
+    another quantity."""
+    kept = []
+    for points in _points(records).values():
+        done = {point: sum('holdout' in (record.result or {}) for record in of) for point, of in points.items()}
+        kept += [record for point, of in points.items() if done[point] == max(done.values()) for record in of]
+    return [record for record in records if record in kept]
+
+
+def _provisional(records: Sequence[trials.Record]) -> list[str]:
+    """The rows whose choice may change: a point has trials that are not finished and have not failed, or no point has all its seeds."""
+    rows = []
+    for (part, row), points in _points(records).items():
+        open_ = any(record.state not in ('finished', 'failed') for of in points.values() for record in of)
+        if open_ or not any(all(record.result for record in of) for of in points.values()):
+            rows.append(f'{part}: {row}' if part else row)
+    return rows
+
+
 def _selection(book: Book) -> tuple[str, tuple[str, str]]:
     """(what the lead says, the section) of the points of a grid: what each has on the holdout, the losers too."""
-    points: dict[tuple[str, str, str], list[trials.Record]] = {}
-    for record in sorted((*book.records, *book.losers), key=lambda record: (record.part, record.row)):
-        points.setdefault((record.part, record.row, record.point), []).append(record)
-    lines, best = [], {}
-    for (part, row, point), records in points.items():
+    every, lines, best = _points((*book.records, *book.losers)), [], {}
+    for (part, row), point, records in ((row, point, of) for row, points in every.items() for point, of in points.items()):
         done = [record for record in records if record.result and 'holdout' in record.result]
         chosen = bool(done) and _chosen(done[0], book)
         if chosen:
@@ -137,10 +160,14 @@ def _selection(book: Book) -> tuple[str, tuple[str, str]]:
         )
     columns = [tables.Column('of', 'row'), tables.Column('point'), tables.Column('holdout', 'holdout error, % (seeds)', '.2f')]
     columns += [tables.Column('chosen'), *([tables.Column('note')] if any(line['note'] for line in lines) else [])]
-    caption = 'Every point of the grid: of each row the one with the lowest mean error on the holdout stands in the tables above.'
+    caption = 'Every point of the grid: of each row the one with the lowest mean error on the holdout, among those with most seeds '
+    caption += 'finished, stands in the tables above.'
     same = len(set(best.values())) == 1 and len(best) == len({line['of'] for line in lines})
     words = f'{next(iter(best.values()))} for every row' if same else '; '.join(f'{row}: {point}' for row, point in best.items())
     lead = f' Chosen on the holdout: {words or "nothing yet, since no trial is finished"}.'
+    waiting = _provisional((*book.records, *book.losers)) if best else []
+    if waiting:
+        lead += f' Provisional, among the points with most seeds finished, since not every seed of every point is: {", ".join(waiting)}.'
     return lead, ('Chosen on the holdout', book.shelf.table('selection', tables.Table(columns, lines, caption)))
 
 
@@ -172,7 +199,7 @@ def _rendered(workdir: pathlib.Path, folder: pathlib.Path, number: int = 0) -> t
     if unread:
         raise CheckpointError(f'{workdir / "plan.json"} has the row {unread[0]!r}, which {about["experiment"]} does not read.')
     selecting = about['options']['trials.select'] == 'holdout'
-    shown = trials.selected(found) if selecting else found
+    shown = trials.selected(_compared(found)) if selecting else found
     name = about['experiment'] + (f'-{number}' if number else '')
     book = Book(name, workdir, about['experiment'], about['line'], about['label'], about['options'], shown)
     book = book._replace(losers=[record for record in found if not _chosen(record, book)])
@@ -188,11 +215,16 @@ def _rendered(workdir: pathlib.Path, folder: pathlib.Path, number: int = 0) -> t
     return book, done
 
 
-def report(workdirs: Sequence[pathlib.Path]) -> str:
-    """report.html of one experiment's workdir or, joined, of several; nothing is trained or measured."""
+def report(workdirs: Sequence[pathlib.Path], folder: pathlib.Path | None = None) -> str:
+    """report.html of one experiment's workdir or, joined, of several; nothing is trained or measured.
+
+    folder: where tables and figures go, of several workdirs into folders by their number; None: each into its own workdir.
+    """
     parts = []
     for number, workdir in enumerate(workdirs, 1):
-        book, done = _rendered(workdir, workdir, number if len(workdirs) > 1 else 0)
+        several = len(workdirs) > 1
+        place = workdir if folder is None else folder / str(number) if several else folder
+        book, done = _rendered(workdir, place, number if several else 0)
         sections = [*done.sections, ('Trials', _details(book))]
         parts.append(page.Report(book.name, done.title, done.lead, sections, book.line))
     if len(parts) == 1:

@@ -73,10 +73,30 @@ def check(given: command.Command, planned: Sequence[trials.Trial]) -> None:
             raise ConfigError('trials.budget needs a schedule in epochs; set schedule.epochs.')
     if options.select and not options.grid:
         raise ConfigError(f'trials.select={options.select!r} chooses among the points of trials.grid, and there is none.')
-    for trial in planned if options.select else ():
-        if not trial.config.data.holdout or 'holdout' not in tasks.sources(trial.config):
-            share = trial.config.data.holdout
+    if options.select:
+        _check_choice(planned)
+
+
+def _check_choice(planned: Sequence[trials.Trial]) -> None:
+    """ConfigError unless the points of each row learn from the same images, are measured on one holdout, and are each a training."""
+    learned: dict[tuple, tuple[trials.Trial, dict[str, str]]] = {}
+    for trial in planned:
+        found, share = tasks.sources(trial.config), trial.config.data.holdout
+        if not share or 'holdout' not in found:
             raise ConfigError(f"trials.select='holdout' finds no example there: data.holdout={share}; give it a share such as 0.1.")
+        images = {role: fingerprint for role, fingerprint in tasks.fingerprints(found).items() if role != 'test'}
+        first, its = learned.setdefault((trial.part, trial.row, trial.config.seed), (trial, images))
+        if its != images:
+            raise ConfigError(
+                f"trials.select='holdout' compares points that learn from the same images and hold out the same, but those of "
+                f'{first.point!r} and {trial.point!r} are different images; leave the field that changes the data out of trials.grid, or '
+                'trials.select.'
+            )
+        if first is not trial and first.key == trial.key:
+            raise ConfigError(
+                f"trials.select='holdout' has nothing to choose between {first.point!r} and {trial.point!r}, which are one training; leave "
+                'the field that changes only how it is tested out of trials.grid, or trials.select.'
+            )
 
 
 def reduced(given: command.Command, trial: trials.Trial) -> bool:

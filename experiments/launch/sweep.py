@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 from cnn_research import checkpoints, files, runs, train, trials
 from cnn_research import config as configs
-from cnn_research.errors import TrialError
-from experiments.launch import command, pages, plans, progress
+from cnn_research.errors import FULL, ResearchError, TrialError, WriteError
+from experiments.launch import command, outcome, pages, plans, progress
 
 
 def line(given: command.Command, trial: trials.Trial) -> str:
@@ -32,7 +32,7 @@ def begun_with(given: command.Command, base: trials.Trial, planned: Sequence[tri
     """
     name = f'{base.row}, seed {base.config.seed}'
     now = trials.state(base.workdir, base.key)
-    if now == 'failed':
+    if now == 'failed' or now == 'damaged' and (base.workdir / 'error.json').is_file():
         raise TrialError(f'it begins with {name}, whose training failed.')
     if now != 'finished' and base in trials.share(planned, given.options.trials.shard):
         raise runs.Busy(f'{name} is not finished yet.')
@@ -48,11 +48,15 @@ def carry_out(
     planned: Sequence[trials.Trial],
     measure: Callable[[trials.Trial, Callable[[], bool]], None] = lambda trial, stop: None,
 ) -> None:
-    """Trains this process's share, measures each finished trial, and leaves plan.json; TrialError at the end if a trial failed.
+    """Trains this process's share, measures each finished trial, and leaves plan.json and the report.
+
+    A trial that failed, is damaged or cannot be measured stops no other: TrialError at the end. ConfigError, before anything is written,
+    where the workdir holds another experiment's table.
 
     measure(trial, stop): raises Stopped between two things that it keeps, where it takes minutes and `stop` says so.
     """
     plans.check(given, planned)
+    outcome.check_place(given, 'figures', 'trials')
     mine, stop = trials.share(planned, given.options.trials.shard), command.stopper()
     about = {'experiment': given.name, 'label': given.recipe.label, 'options': configs.flat(given.options)}
     about['line'] = progress.elsewhere(given.line, 'config.trials.shard')
@@ -71,14 +75,32 @@ def carry_out(
         eta = progress.duration((time.monotonic() - begun) / len(ended) * left)
         show({'note': f'{event["outcome"]}; {left} of {len(mine)} trials to go' + (f', about {eta}' if left else '')})
 
+    if not mine:
+        print(f'{given.name}: trials.shard={given.options.trials.shard!r} of {len(planned)} trials is an empty share', file=sys.stderr)
     trials.carry_out(mine, watch, stop)
-    failed = [trial for trial in mine if trials.state(trial.workdir, trial.key) == 'failed']
+    wrong: dict[str, str] = {}
     for trial in mine:
         if stop():
             raise train.Stopped
-        if trial not in failed:
-            measure(trial, stop)
+        try:
+            now = trials.state(trial.workdir, trial.key, trial.protocol)
+            problem = '' if now == 'finished' else now
+            measure(trial, stop) if not problem else None
+        except WriteError as error:
+            if error.errno in FULL:  # so it would be for every other
+                raise
+            problem = str(error)
+        except ResearchError as error:
+            problem = str(error)
+        if problem:
+            name = f'{trial.part} {trial.row} {trial.point}'.strip() + f', seed {trial.config.seed}'
+            wrong[name] = problem
+            print(f'[{name}] {problem}', file=sys.stderr)
     files.write(given.workdir / 'report.html', pages.report([given.workdir]))
     print(f'report: {given.workdir / "report.html"}', file=sys.stdout)
-    if failed:
-        raise TrialError(f'{len(failed)} of {len(mine)} trials failed, {failed[0].row} for one; the report shows each with its error.')
+    if wrong:
+        name, problem = next(iter(wrong.items()))
+        raise TrialError(
+            f'{len(wrong)} of {len(mine)} trials failed or could not be measured, {name} for one ({problem.rstrip(".")}); the report shows '
+            'the others.'
+        )

@@ -13,6 +13,8 @@ import pytest
 
 from cnn_research import config as configs
 from cnn_research import trials
+from experiments import occlusion, stages
+from experiments import train as training
 from experiments.launch import command
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -79,9 +81,31 @@ REFUSED = {
     '--lr': 'Did you mean --config.optimizer.learning_rate?',
     '--config.optimizer.lr=1': 'Did you mean optimizer.learning_rate?',
     '--config.occlusion.size=3': 'train has no field occlusion.size; it belongs to occlusion.',
+    '--config.data.epochs=3': 'Did you mean schedule.epochs?',
     '--config=configs/alexnt.py': 'Did you mean configs/alexnet.py?',
     '--config=configs/alexnet.py:smok': 'Did you mean smoke?',
 }
+
+
+def test_a_field_of_another_section_is_no_guess_for_one_of_a_section_that_exists():
+    every = [*configs.BY_NAME, *(field.name for field in occlusion.FIELDS)]
+    assert configs.nearest_field('data.dataset', every) is None
+    assert configs.nearest_field('data.bacth_size', every) == 'data.batch_size' and configs.nearest_field('dat.epochs', every)
+
+
+@pytest.mark.parametrize(
+    ('module', 'config', 'said'),
+    [
+        (training, 'stride_diagnosis', "the rows '"),
+        (stages, 'layer_probing', "the rows 'network' and the options 'probe."),
+        (training, 'alexnet', ''),
+        (occlusion, 'looking', ''),
+    ],
+)
+def test_what_a_command_does_not_read_of_a_recipe_is_said_in_one_line(module, config, said):
+    name = module.__name__.rpartition('.')[2]
+    notes = command.parse(name, f'configs/{config}.py:smoke', [], module.FIELDS).notes
+    assert (len(notes), all(said in note and f'which {name} does not read' in note for note in notes)) == (bool(said), True)
 
 
 def one_line(capsys, name):
@@ -138,8 +162,13 @@ def test_an_interrupt_with_nothing_to_save_is_no_traceback(capsys, monkeypatch):
     assert ended == [130] and 'interrupted' in one_line(capsys, 'train')
 
 
-def test_an_interrupt_while_a_command_is_imported_is_no_traceback(environment):
-    line = [sys.executable, '-X', 'importtime', '-m', 'experiments.describe']
+@pytest.mark.parametrize('how', ['-m', 'cnn-research'])
+def test_an_interrupt_while_a_command_is_imported_is_no_traceback(environment, tmp_path, how):
+    script = tmp_path / 'cnn-research'  # as pip writes it
+    script.write_text('import sys\nfrom experiments.launch.cli import main\nsys.exit(main())\n')
+    started = ['-m', 'experiments.describe'] if how == '-m' else [str(script), 'describe']
+    line = [sys.executable, '-X', 'importtime', *started]
+    environment = {**environment, 'PYTHONPATH': str(ROOT)}
     running = subprocess.Popen(line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while 'cnn_research' not in (read := running.stderr.readline()):
         assert read, 'it ended by itself'

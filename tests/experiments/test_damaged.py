@@ -25,7 +25,7 @@ WRONG = {
 KINDS = ('missing', 'empty', 'not UTF-8', 'a list', 'deep')  # every kind is tried on the one reader in test_files
 CASES = [(file, kind) for file in WRONG for kind in KINDS] + [(file, number) for file in WRONG for number in range(len(WRONG[file]))]
 # Without them a trial is as good, unfinished, or not yet measured.
-YOUNGER = {('run.json', 'missing'), ('evaluations/train.json', 'missing'), ('result.json', 'missing')}
+YOUNGER = {('evaluations/train.json', 'missing'), ('result.json', 'missing')}
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def damage(home, file, kind):
         content = files.read_json(path)
         content.pop('sha256', None)
         records.write(path, {**content, **WRONG[file][kind]})
-    return (file, kind) not in YOUNGER and not (file == 'run.json' and isinstance(kind, str))
+    return file != 'run.json' and (file, kind) not in YOUNGER  # no number rests on it
 
 
 @pytest.mark.parametrize(('file', 'kind'), CASES)
@@ -171,11 +171,22 @@ def test_a_results_folder_that_leads_elsewhere_is_not_followed(tmp_path):
 @pytest.mark.parametrize(('file', 'kind'), [case for case in CASES if not case[0].startswith('evaluations')])
 def test_compare_leaves_a_damaged_run_out_and_names_it(table, file, kind, capsys, monkeypatch):
     damage(table / 'trials' / 'key1', file, kind)
-    damaged = (file, kind) != ('result.json', 'missing')
+    damaged = file != 'run.json' and (file, kind) != ('result.json', 'missing')
     compare.FLAGS(['compare', f'--runs={table}/trials/*'])
     compare.main()
     text = capsys.readouterr().out
-    assert '12.5' in text and ('left out' in text) == damaged and (not damaged or file in text)
+    assert ('18.75' if file == 'run.json' else '12.5') in text and ('left out' in text) == damaged and (not damaged or file in text)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_compare_shows_a_run_of_which_machine_and_time_are_not_known(table, kind, capsys):
+    for seed in (0, 1):
+        for file in ('run.json', 'timing.jsonl'):
+            damage(table / 'trials' / f'key{seed}', file, kind)
+    compare.FLAGS(['compare', f'--runs={table}/trials/*'])
+    compare.main()
+    text = capsys.readouterr().out
+    assert '18.75' in text and 'unknown, run.json is missing or damaged' in text and 'minutes' not in text and 'left out' not in text
 
 
 def test_evaluate_shows_which_runs_cannot_be_read(table, capsys, monkeypatch):
@@ -229,6 +240,19 @@ def test_a_run_goes_on_beside_a_damaged_note_of_the_machine(table, kind):
     content = files.read_json(home / 'run.json', outcome.RUN)
     assert content['notes'] == ['2 files were skipped']
     assert content['command'] == 'a line' and ('before' in content) == (kind != 'missing')
+
+
+def test_a_page_elsewhere_has_its_tables_beside_it_and_leaves_the_workdirs_as_they_are(table, tmp_path_factory, capsys):
+    def seen():
+        return {path: path.stat().st_mtime_ns for path in table.rglob('*')}
+
+    before, aside = seen(), tmp_path_factory.mktemp('aside')
+    for workdirs, out in ((table, aside / 'one.html'), (f'{table},{table}/.', aside / 'both' / 'two.html'), (table, '/dev/null')):
+        report.FLAGS(['report', f'--workdir={workdirs}', f'--out={out}'])
+        report.main()
+    report.FLAGS(['report', '--out='])
+    assert seen() == before and (aside / 'trials.csv').is_file() and (aside / 'one.html').is_file()
+    assert all((aside / 'both' / str(number) / 'trials.csv').is_file() for number in (1, 2))
 
 
 def test_a_report_without_a_workdir_is_refused():

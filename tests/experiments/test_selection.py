@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import errno
 import json
 
 import pytest
@@ -10,10 +11,10 @@ from page_reader import Reader
 
 from cnn_research import config as configs
 from cnn_research import files, records, runs, tasks, train, trials
-from cnn_research.errors import ConfigError, TrialError
+from cnn_research.errors import CheckpointError, ConfigError, TrialError, WriteError
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
-from experiments import depth_ablation, layer_probing, nonlinearity, stride_diagnosis
+from experiments import depth_ablation, layer_probing, nonlinearity, occlusion, stride_diagnosis
 from experiments import train as training
 from experiments.launch import command, pages, plans, recipes, sweep
 
@@ -64,12 +65,30 @@ def test_a_selected_table_names_the_chosen_point_and_lists_the_losers(tmp_path):
     assert 'rate=0.01 for every row' in readme and '4 of 6 trainings' in readme and 'rate=1' in readme
 
 
+@pytest.mark.parametrize(
+    ('points', 'chosen', 'provisional'),
+    [
+        ({'rate=1': [0.1, None], 'rate=2': [0.3, 0.3]}, 'rate=2', False),  # seed 1 diverged
+        ({'rate=1': [0.1, ...], 'rate=2': [0.3, 0.3]}, 'rate=2', True),
+        ({'rate=1': [0.1, ...], 'rate=2': [..., 0.3]}, 'rate=1', True),
+        ({'rate=1': [0.1, None], 'rate=2': [None, 0.3]}, 'rate=1', True),
+    ],
+)
+def test_a_point_is_chosen_among_those_with_most_seeds(points, chosen, provisional, tmp_path):
+    home = table_of(tmp_path, {point: [None if wrong is ... else wrong for wrong in of] for point, of in points.items()})
+    for number, wrong in enumerate(wrong for of in points.values() for wrong in of):
+        if wrong is ...:  # not begun
+            (home / 'trials' / f'k{number}' / 'error.json').unlink()
+    text = Reader(pages.report([home])).text
+    assert f'Chosen on the holdout: {chosen} for every row.' in text and ('Provisional' in text) == provisional
+
+
 def test_rows_that_chose_differently_are_named_one_by_one(tmp_path):
     book = pages.Book('train', tmp_path, 'train', 'a line', 'smoke', {'trials.select': 'holdout'}, [], Shelf(tmp_path, 'train', ()))
 
     def one(row, point, error):
         result = {'holdout': {'error': error}}
-        return trials.Record('', row, point, 0, f'{row}{point}', tmp_path, 'finished', '', False, {}, result, {}, 1.0)
+        return trials.Record('', row, point, 0, f'{row}{point}', 'p', tmp_path, 'finished', '', False, {}, result, {}, 1.0)
 
     found = [one('a', 'x=1', 0.1), one('a', 'x=2', 0.2), one('b', 'x=1', 0.3), one('b', 'x=2', 0.2)]
     shown = trials.selected(found)
@@ -97,6 +116,10 @@ REFUSED = {
     ('--config.trials.select=holdout', '--config.trials.seeds=2'): 'there is none',
     ('--config.trials.select=holdout', '--config.trials.grid=data.batch_size=8,16', '--config.data.holdout=0'): 'data.holdout=0.0',
     ('--config.trials.select=holdout', '--config.trials.grid=data.batch_size=8,16', '--config.data.holdout=1e-9'): 'finds no example',
+    ('--config.trials.select=holdout', '--config.trials.grid=data.holdout=0.1,0.2'): 'different images',
+    ('--config.trials.select=holdout', '--config.trials.grid=data.examples=500,1000'): 'different images',
+    ('--config.trials.select=holdout', '--config.trials.grid=evaluate.views=centre,ten'): 'one training',
+    ('--config.trials.select=holdout', '--config.trials.grid=data.test_examples=50,60'): 'one training',
     ('--config.trials.grid=optimizer.learning_rate=0.01,1e-2',): 'optimizer.learning_rate=0.01 twice',
     ('--config.trials.grid=data.workers=0,2',): 'the same training twice',
     ('--config.trials.seeds=2', '--config.trials.shard=3/2'): 'trials.shard',
@@ -164,6 +187,45 @@ def test_a_trial_that_begins_with_another_waits_for_it_or_says_whose_it_is(tmp_p
     assert sweep.begun_with(shard, made[0], made) == 'what is in base'
 
 
+def test_a_trial_that_cannot_be_measured_stops_no_other_and_no_report(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, 'stopper', lambda: lambda: False)
+    lines = ('--config=configs/alexnet.py:smoke', *DIGITS, '--config.schedule.steps=2', '--config.trials.seeds=3')
+    given = command.parse('train', '', [*lines, f'--workdir={tmp_path}/run'], trials.FIELDS)
+    planned = trials.plan({'smoke': {}}, given.config, given.options, given.workdir)
+    carried, seen = trials.carry_out, []
+
+    def damaged(mine, *more):
+        carried(mine, *more)
+        files.write(mine[1].workdir / 'metrics.jsonl', '{"step": 1}\n')
+
+    def measure(trial, stop):
+        seen.append(trial.config.seed)
+        if trial is planned[0]:
+            raise CheckpointError('its checkpoint is damaged.')
+
+    monkeypatch.setattr(trials, 'carry_out', damaged)
+    with pytest.raises(TrialError, match=r'2 of 3 trials .* smoke, seed 0 for one \(its checkpoint is damaged\)'):
+        sweep.carry_out(given, planned, measure)
+    assert seen == [0, 2] and 'seed 1 damaged' in (tmp_path / 'run' / 'report.html').read_text()
+    assert '[smoke, seed 1] damaged' in capsys.readouterr().err
+
+    def full(trial, stop):
+        raise files.refused(trial.workdir, OSError(errno.ENOSPC, 'No space left on device'))
+
+    monkeypatch.setattr(trials, 'carry_out', lambda *_: None)
+    with pytest.raises(WriteError, match='No space'):
+        sweep.carry_out(given, planned, full)
+    more = command.parse('train', '', [*lines, f'--workdir={tmp_path}/run', '--config.trials.shard=5/9'], trials.FIELDS)
+    sweep.carry_out(more, planned)
+    assert "trials.shard='5/9' of 3 trials is an empty share" in capsys.readouterr().err
+    for module, config in ((stride_diagnosis, 'stride_diagnosis'), (occlusion, 'looking'), (nonlinearity, 'nonlinearity')):
+        name, before = module.__name__.rpartition('.')[2], (tmp_path / 'run' / 'plan.json').read_text()
+        other = [f'--config=configs/{config}.py:smoke', f'--workdir={tmp_path}/run']
+        with pytest.raises(ConfigError, match=f'holds a table of train; choose another workdir for {name}'):
+            module.main(command.parse(name, '', other, getattr(module, 'FIELDS', ())))
+        assert (tmp_path / 'run' / 'plan.json').read_text() == before
+
+
 def test_the_race_plans_both_networks_and_refuses_what_cannot_be_raced(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(command, 'stopper', lambda: lambda: False)
     monkeypatch.setattr(train, 'seconds_per_step', lambda *_: 0.001)
@@ -213,6 +275,11 @@ def test_what_a_source_assumed_is_said_in_the_plan_the_log_and_the_report(tmp_pa
     assert all((home / 'log.txt').read_text().count(line) == 1 for line in words)
     page = Reader((home / 'report.html').read_text()).text
     assert 'Skipped, chosen or assumed' in page and all(line in page for line in words)
+    for name in ('run.json', 'timing.jsonl'):  # on which no number rests
+        (home / name).write_text('{"command": 1')
+    training.main(command.parse('train', '', given, trials.FIELDS))
+    page = Reader((home / 'report.html').read_text()).text
+    assert 'unknown, run.json is missing or damaged' in page and 'timeinstepsunknown' in ''.join(page.split())
 
 
 def test_what_the_runs_of_a_table_assumed_is_in_its_report(tmp_path):

@@ -59,10 +59,8 @@ def correspondence(
     if len(images) < 2:
         raise ConfigError('correspondence compares images: it needs at least two.')
     for name, boxes in parts.items():
-        if np.shape(boxes) != (len(images), 4) or (np.asarray(boxes)[:, 2:] > objects[:, 2:]).any():
-            raise ConfigError(
-                f'part {name!r} needs a box (top, left, height, width) for each of {len(images)} images, no larger than the object.'
-            )
+        if np.shape(boxes) != (len(images), 4) or not _inside(np.asarray(boxes), objects).all():
+            raise ConfigError(f'part {name!r} needs a box (top, left, height, width) in the object for each of {len(images)} images.')
     features, random = _compiled(network, tuple(taps)), np.random.default_rng(seed)
     seen, painted = prepared(images, variables, network.architecture.input_shape, colour)
 
@@ -87,6 +85,7 @@ def correspondence(
 def read_boxes(path: str, side: tuple[int, ...], examples: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """(numbers of the images, {part: boxes (N, 4)}, among them 'object') of a file; ConfigError, naming the line, for what is wrong."""
     found: dict[str, dict[int, list[int]]] = {}
+    places: dict[tuple[str, int], int] = {}  # lines of the file
     for number, words in enumerate(_lines(path), 1):
         if number == 1 and words != HEADING:
             raise ConfigError(f'{path}: the first line is {",".join(HEADING)!r}, not {",".join(words)[:80]!r}.')
@@ -99,19 +98,23 @@ def read_boxes(path: str, side: tuple[int, ...], examples: int) -> tuple[np.ndar
             raise ConfigError(
                 f'{path}, line {number}: no such image or box; there are images 0 to {examples - 1}, seen as {side[0]}x{side[1]} px.'
             )
+        if not words[1].isprintable() or set(words[1]) & set('/\\'):
+            raise ConfigError(f'{path}, line {number}: {ascii(words[1])[:80]} is no name of a part; write words without / and \\.')
         if words[1] == RANDOM:
             raise ConfigError(f'{path}, line {number}: {RANDOM!r} is what boxes of no part are called; name the part otherwise.')
         if image in found.setdefault(words[1], {}):
             raise ConfigError(f'{path}, line {number}: part {words[1]!r} of image {image} is there twice; leave one box out.')
         found[words[1]][image] = [top, left, height, width]
+        places[words[1], image] = number
     whole = found.pop(OBJECT, {})
     images = sorted(set().union(*found.values()))
     for part, boxes in found.items():
         if set(boxes) != set(images):
             raise ConfigError(f'{path}: part {part!r} is missing for image {sorted(set(images) - set(boxes))[0]}.')
-        for image, (_, _, height, width) in boxes.items():
-            if image in whole and (height > whole[image][2] or width > whole[image][3]):
-                raise ConfigError(f'{path}: part {part!r} of image {image} is larger than its object.')
+        for image, box in boxes.items():
+            if image in whole and not _inside(np.array(box), np.array(whole[image])):
+                line = places[part, image]
+                raise ConfigError(f'{path}, line {line}: part {part!r} of image {image} is not inside its object, {whole[image]}.')
     if set(whole) - set(images):
         raise ConfigError(f'{path}: image {min(set(whole) - set(images))} has an object and no part.')
     if len(images) < 2:
@@ -140,6 +143,12 @@ def sign_change(signs: np.ndarray) -> np.ndarray:
         rows = (signs == sign).astype(np.float32)
         agreeing += rows @ rows.T
     return (features - agreeing).sum(1) / (features * (count - 1))
+
+
+def _inside(boxes: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    """Whether each box (..., 4) lies in its object."""
+    corners, ends = boxes[..., :2] - objects[..., :2], (objects[..., :2] + objects[..., 2:]) - (boxes[..., :2] + boxes[..., 2:])
+    return (corners >= 0).all(-1) & (ends >= 0).all(-1)
 
 
 def _moved(random, boxes, objects):

@@ -93,9 +93,50 @@ def test_one_object_hidden_alike_changes_alike():
         (IMAGES[:1], PARTS['eye'][:1], TAPS, ConfigError, 'two'),
         (IMAGES, PARTS['eye'][:3], TAPS, ConfigError, "'eye'"),
         (IMAGES, PARTS['eye'] + [0, 0, 0, 3], TAPS, ConfigError, "'eye'"),
+        (IMAGES, PARTS['eye'] - [1, 0, 0, 0], TAPS, ConfigError, "'eye'"),
         (IMAGES, PARTS['eye'], ('layer8',), ArchitectureError, 'layer8'),
     ],
 )
 def test_what_cannot_be_compared_is_refused(images, boxes, taps, error, says):
     with pytest.raises(error, match=says):
         correspondence.correspondence(NETWORK, VARIABLES, images, {'eye': boxes}, OBJECTS[: len(images)], taps)
+
+
+BOXES = 'image,part,top,left,height,width\n0,eye,4,4,5,5\n2,eye,6,4,5,5\n0,object,2,2,20,20\n'
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('image,part,top\n', 'the first line is'),
+        (BOXES + '1,eye,4,4,5\n', 'line 5'),
+        (BOXES + '1,eye,4,4,5,-5\n', 'line 5'),
+        (BOXES + '2,nose,30,4,5,5\n', 'seen as 32x32'),
+        (BOXES + '99999,eye,3,4,5,5\n', 'images 0 to 4999'),
+        (BOXES + '2,random,3,4,5,5\n', 'name the part otherwise'),
+        (BOXES + '1,nose,3,4,5,5\n', "'eye' is missing for image 1"),
+        (BOXES.replace('2,eye,6,4,5,5\n', ''), 'boxes for 1 images'),
+        (BOXES + '2,eye,7,4,5,5\n', "line 5: part 'eye' of image 2 is there twice"),
+        (BOXES + '0,object,2,2,20,20\n', "line 5: part 'object' of image 0 is there twice"),
+        (BOXES + '1,object,2,2,20,20\n', 'image 1 has an object and no part'),
+        (BOXES + '0,nose,2,2,21,20\n2,nose,2,2,21,20\n', "line 5: part 'nose' of image 0 is not inside its object"),
+        (BOXES + '0,nose,0,2,5,5\n2,nose,2,2,5,5\n', "line 5: part 'nose' of image 0 is not inside its object"),
+        (BOXES + '1,../eye,4,4,5,5\n', 'line 5: .* is no name of a part'),
+        (BOXES + '1,e\\eye,4,4,5,5\n', 'line 5: .* is no name of a part'),
+        (BOXES + '1,e\x07ye,4,4,5,5\n', 'line 5: .* is no name of a part'),
+        (BOXES + '1,e\u202eye,4,4,5,5\n', 'line 5: .* is no name of a part'),
+        (BOXES + '1,eye,4,4,½,5\n', 'line 5'),
+        (BOXES + '1,eye,4,4,٣,5\n', 'line 5'),
+        (BOXES + f'1,eye,4,4,{"9" * 5000},5\n', 'line 5'),
+        (BOXES + '1,,4,4,5,5\n', 'line 5'),
+        ('', 'boxes for 0 images'),
+        (BOXES.encode('utf-16'), 'cannot be read as comma-separated text'),
+        (BOXES + f'"{"x" * 200_000}"', 'cannot be read as comma-separated text'),
+        (None, 'no such file'),
+    ],
+)
+def test_boxes_that_are_none_are_refused(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / 'boxes.csv').write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError, match=message):
+        correspondence.read_boxes(str(tmp_path / 'boxes.csv'), (32, 32, 3), 5000)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn_research import checkpoints, tasks, train
+from cnn_research import checkpoints, files, tasks, train
 from cnn_research import config as configs
 from cnn_research.data import clutter
 from cnn_research.data.sources import open_source
@@ -223,39 +223,6 @@ def test_correspondence_reads_boxes_of_the_user(network, tmp_path):
     assert 'Compared' in (tmp_path / 'run' / 'README.md').read_text()
 
 
-@pytest.mark.parametrize(
-    'text, message',
-    [
-        ('image,part,top\n', 'the first line is'),
-        (BOXES + '1,eye,4,4,5\n', 'line 5'),
-        (BOXES + '1,eye,4,4,5,-5\n', 'line 5'),
-        (BOXES + '2,nose,30,4,5,5\n', 'seen as 32x32'),
-        (BOXES + '99999,eye,3,4,5,5\n', 'images 0 to 4999'),
-        (BOXES + '2,random,3,4,5,5\n', 'name the part otherwise'),
-        (BOXES + '1,nose,3,4,5,5\n', "'eye' is missing for image 1"),
-        (BOXES.replace('2,eye,6,4,5,5\n', ''), 'boxes for 1 images'),
-        (BOXES + '2,eye,7,4,5,5\n', "line 5: part 'eye' of image 2 is there twice"),
-        (BOXES + '0,object,2,2,20,20\n', "line 5: part 'object' of image 0 is there twice"),
-        (BOXES + '1,object,2,2,20,20\n', 'image 1 has an object and no part'),
-        (BOXES + '0,nose,2,2,21,20\n2,nose,2,2,21,20\n', "'nose' of image 0 is larger than its object"),
-        (BOXES + '1,eye,4,4,½,5\n', 'line 5'),
-        (BOXES + '1,eye,4,4,٣,5\n', 'line 5'),
-        (BOXES + f'1,eye,4,4,{"9" * 5000},5\n', 'line 5'),
-        (BOXES + '1,,4,4,5,5\n', 'line 5'),
-        ('', 'boxes for 0 images'),
-        (BOXES.encode('utf-16'), 'cannot be read as comma-separated text'),
-        (BOXES + f'"{"x" * 200_000}"', 'cannot be read as comma-separated text'),
-        (None, 'no such file'),
-    ],
-)
-def test_boxes_that_are_none_are_refused(network, tmp_path, text, message):
-    if text is not None:
-        (tmp_path / 'boxes.csv').write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(ConfigError, match=message):
-        looked_into(correspondence, network, tmp_path / 'none', f'--config.correspondence.boxes={tmp_path / "boxes.csv"}')
-    assert not (tmp_path / 'none').exists()
-
-
 def test_what_was_drawn_is_kept_for_results(network, tmp_path):
     looked_into(stages, network, tmp_path / 'run', '--config.stages.layers=1', '--config.stages.maps=2')
     pages.results(tmp_path / 'run', tmp_path / 'results')
@@ -327,6 +294,56 @@ def test_what_is_not_there_is_refused(network, tmp_path, module, argument, messa
     with pytest.raises(error, match=message):
         looked_into(module, network, tmp_path / 'none', argument)
     assert not (tmp_path / 'none').exists()
+
+
+UNTRAINED = [
+    (occlusion, '--config.occlusion.size=999'),
+    (occlusion, '--config.look.images=99999'),
+    (occlusion, '--config.occlusion.tap=layer77'),
+    (correspondence, '--config.correspondence.boxes=/nonexistent'),
+    (features, '--config.look.split=nix'),
+    (invariance, '--config.invariance.taps=,'),
+    (evolution, '--config.look.step=10'),
+    (stages, '--config=configs/mlp.py:smoke'),
+]
+
+
+@pytest.mark.parametrize(('module', 'argument'), UNTRAINED)
+def test_a_dry_run_without_a_network_refuses_what_the_run_would(tmp_path, module, argument):
+    name, chosen = module.__name__.split('.')[1], () if argument.startswith('--config=') else ('--config=configs/looking.py:smoke',)
+    given = command.parse(name, '', [*chosen, argument, '--dry_run', f'--workdir={tmp_path}/none'], module.FIELDS)
+    with pytest.raises(ResearchError):
+        module.main(given)
+    assert not (tmp_path / 'none').exists()
+
+
+def test_a_dry_run_without_a_network_says_how_it_is_trained(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train, 'seconds_per_step', lambda *_: 0.001)
+    line = ['--dry_run', f'--workdir={tmp_path}/none', '--config=configs/looking.py:smoke']
+    stages.main(command.parse('stages', '', line, stages.FIELDS))
+    assert capsys.readouterr().out.startswith('architecture') and not (tmp_path / 'none').exists()
+
+
+@pytest.mark.parametrize('name', ['figures', 'report.html', 'arrays.npz', 'README.md', 'stages.csv'])
+def test_a_place_that_is_taken_is_found_before_anything_is_drawn(network, tmp_path, monkeypatch, name):
+    place = tmp_path / 'run' / name
+    place.mkdir(parents=True) if '.' in name else files.write(place, 'a file')
+    monkeypatch.setattr(stages, 'draw', lambda *_: pytest.fail('it drew'))
+    with pytest.raises(ResearchError, match=f'{place} cannot be written'):
+        looked_into(stages, network, tmp_path / 'run')
+
+
+@pytest.mark.parametrize('place', [0, 1])
+def test_a_damaged_checkpoint_of_any_network_is_found_before_anything_is_drawn(network, tmp_path, monkeypatch, place):
+    other = shutil.copytree(network, tmp_path / 'other')
+    arrays = sorted(other.glob('checkpoints/*/arrays.npz'))[place]
+    content = bytearray(arrays.read_bytes())
+    content[len(content) // 2] ^= 1
+    arrays.write_bytes(content)
+    monkeypatch.setattr(evolution, 'draw', lambda *_: pytest.fail('it drew'))
+    for dry in ((), ('--dry_run',)):
+        with pytest.raises(CheckpointError, match=f'{arrays.parent} cannot be read'):
+            looked_into(evolution, f'{network},{other}', tmp_path / 'run', *dry)
 
 
 def test_several_networks_are_for_commands_that_compare_them(network, twin, tmp_path):

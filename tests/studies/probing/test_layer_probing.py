@@ -1,13 +1,14 @@
 """Layer probing as a user runs it, small; and its table, claims and figures from hand-made outcomes."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from cnn_research import config as configs
 from cnn_research import train, trials
-from cnn_research.errors import ArchitectureError, ConfigError
+from cnn_research.errors import ArchitectureError, ConfigError, ResearchError
 from cnn_research.reporting import page
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.studies.probing import probes, protocol, report
@@ -129,6 +130,26 @@ def test_other_splits_and_other_images_of_the_same_name_are_probed_anew(workdir,
     path = next(path for path in (trial / 'evaluations').iterdir() if path.read_text() == json.dumps(first))
     path.write_text(json.dumps({**first, 'source': 'of other images', 'result': None}))
     assert probed() == first
+
+
+@pytest.mark.parametrize('dry', [(), ('--dry_run',)])
+@pytest.mark.parametrize('wrong', ['evaluations', 'checkpoints'])
+def test_an_adopted_network_that_cannot_be_read_or_written_to_is_refused_before_any_work(wrong, dry, workdir, tmp_path, monkeypatch):
+    (trial,) = (workdir / 'trials').iterdir()
+    home = tmp_path / 'network'
+    shutil.copytree(trial, home)
+    if wrong == 'evaluations':
+        shutil.rmtree(home / 'evaluations')
+        (home / 'evaluations').write_text('a file')
+    else:
+        arrays = max(home.glob('checkpoints/*/arrays.npz'))
+        content = bytearray(arrays.read_bytes())
+        content[len(content) // 2] ^= 1
+        arrays.write_bytes(content)
+    monkeypatch.setattr(layer_probing.features, 'collect', lambda *_, **how: pytest.fail('it collected'))
+    with pytest.raises(ResearchError, match=f'{home}/{wrong}.* cannot be (written|read)'):
+        layer_probing.main(given(tmp_path / 'other', f'--config.network={home}', '--config.probe.taps=layer3', *dry))
+    assert not (tmp_path / 'other').exists()
 
 
 def test_two_networks_of_one_seed_are_refused(workdir):
