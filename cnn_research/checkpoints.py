@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import shutil
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from cnn_research import config as configs
 from cnn_research import files, journal, records
-from cnn_research.errors import ArchitectureError, CheckpointError
+from cnn_research.errors import ArchitectureError, CheckpointError, Fallback
 from cnn_research.files import read_json
 from cnn_research.files import write as write_text
 from cnn_research.models import pretrained, tensor_files
@@ -150,7 +151,7 @@ def restore(workdir, template, fits: Callable[[dict], None] = lambda told: None)
 
 def load(workdir, step: int | None = None) -> Trained:
     """The trained network of a workdir: that of its result or, where the training is not finished, of its newest checkpoint that verifies,
-    or of `step`. What else than the newest state it is stands in its `notes`.
+    or of `step`. What else than the newest state it is stands in its `notes`, and is warned of (errors.Fallback).
 
     CheckpointError where there is none, or where it is not what was written.
     """
@@ -180,12 +181,15 @@ def load(workdir, step: int | None = None) -> Trained:
             raise CheckpointError(f'the checkpoint of step {candidate} in {workdir} is of another run than {journal.RESULT}.')
         if notes and candidate != step:
             notes.append(f'the state of step {candidate} is used instead.')
+            warnings.warn(' '.join(notes), Fallback, stacklevel=2)
         notes += filter(None, [journal.other_rates(told.get('continued', []))])
         net = configs.network(config)
         names, shape = tuple(told.get('class_names', ())), told.get('image_shape')
         if names and len(names) != net.num_classes:
             raise CheckpointError(f'the checkpoint of step {candidate} names {len(names)} classes; {net.name} has {net.num_classes}.')
-        return Trained(net, _variables(net, arrays, candidate), config, candidate, names, tuple(notes), shape and tuple(shape))
+        return Trained(
+            net, _variables(net, arrays, candidate), config, candidate, names, tuple(notes), shape and tuple(shape), told.get('data', {})
+        )
     raise CheckpointError(notes[-1] if step is not None and notes else notes[0] if notes else f'{workdir} has no checkpoint yet.')
 
 

@@ -26,6 +26,10 @@ class CheckpointError(ResearchError):
     """A saved state that is missing or damaged."""
 
 
+class Fallback(UserWarning):
+    """An older state was loaded than the one that was asked for; notebooks hear of it, commands say it themselves."""
+
+
 class WriteError(ResearchError):
     """A file that cannot be written: a full disk, a place that is read-only. errno: the system's reason, None where it gives none."""
 

@@ -162,6 +162,12 @@ def adopted(workdirs: Iterable[str]) -> list[Trial]:
     return made
 
 
+def learned(trial: Trial) -> dict[str, str]:
+    """{role: fingerprint} of what a finished trial learned from; {} before its end."""
+    result = journal.result(trial.workdir)
+    return result.get('data', {}) if result else {}
+
+
 def state(workdir: pathlib.Path, key: str, protocol: str | None = None, whole: bool = False) -> str:
     """'finished', 'untested' (trained, but not tested by the protocol), 'damaged' (records that are not what was written), 'stale' (of
     another key), 'failed', 'begun' or 'missing'.

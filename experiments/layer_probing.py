@@ -17,7 +17,7 @@ import numpy as np
 
 from cnn_research import checkpoints, features, files, records, tasks, train, trials
 from cnn_research import config as configs
-from cnn_research.data.sources import joined, open_splits, same_place, subset
+from cnn_research.data.sources import joined, open_splits, subset
 from cnn_research.errors import ConfigError
 from cnn_research.fields import Field
 from cnn_research.models.network import check_taps
@@ -52,7 +52,7 @@ def _sizes_and_costs(options) -> tuple[tuple[int, ...], tuple[float, ...]]:
 def _source(given: command.Command, trial: trials.Trial, options):
     """(source to probe, which of it the network learned from or None, the short side that images are scaled to)."""
     data, where = trial.config.data, given.config.data.dir or trial.config.data.dir or None
-    own = not options['probe.data'] or same_place(options['probe.data'], data.name)
+    own = not options['probe.data'] or tasks.same_data(trial.config, options['probe.data'], trials.learned(trial))
     splits = (data.train, data.test) if own else (options['probe.train'], options['probe.test'])
     parts = open_splits(options['probe.data'] or data.name, splits, where)
     source, count = joined(*parts), parts[0].num_examples

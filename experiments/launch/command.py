@@ -1,11 +1,13 @@
 """What every command shares: reading its command line, help, one-line refusals, stopping by a signal."""
 
+import errno
 import importlib
 import os
 import pathlib
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +17,7 @@ from absl import flags
 import experiments
 from cnn_research import config as configs
 from cnn_research import lengths
-from cnn_research.errors import ConfigError, ResearchError, Stopped, nearest
+from cnn_research.errors import ConfigError, Fallback, ResearchError, Stopped, nearest
 from cnn_research.fields import Field
 from experiments.launch import recipes
 from experiments.launch.recipes import Recipe
@@ -180,11 +182,19 @@ def interruptible() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+# What is wrong with a place that a user named: no permission, no such way to it, too long a name, no room.
+_PLACES = (
+    *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
+    *(errno.ENOSPC, errno.EROFS, errno.EDQUOT),
+)
+
+
 def guarded(name: str, main: Callable) -> Callable:
     """main with the exits of every command: 2 for what the user can mend, 75 after a stop that saved, 130 after one with nothing to
     save; bugs keep their traceback."""
 
     def run_main(*arguments):
+        warnings.simplefilter('ignore', Fallback)  # which commands say among their notes
         if signal.getsignal(signal.SIGINT) is experiments.quiet:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
@@ -196,6 +206,12 @@ def guarded(name: str, main: Callable) -> Callable:
             os._exit(130)  # at once: devices may be at work, and the interpreter's own end would wait for them or crash
         except ResearchError as error:
             print(f'{name}: {error}', file=sys.stderr)
+            sys.exit(2)
+        except OSError as error:
+            if error.errno not in _PLACES:
+                raise
+            place = f'{error.filename} ' if error.filename else 'a file '
+            print(f'{name}: {place}cannot be used ({error.strerror}); name a place that can.', file=sys.stderr)
             sys.exit(2)
         except Stopped as stopped:
             print(f'{name}: {stopped}; the same command goes on from there', file=sys.stderr)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from cnn_research import checkpoints, classes, memory, runs, tasks, train
 from cnn_research import config as configs
 from cnn_research.architecture import Architecture
-from cnn_research.data.sources import Source, open_source, same_place
+from cnn_research.data.sources import Source, open_source
 from cnn_research.errors import ConfigError
 from cnn_research.fields import Field
 from cnn_research.models.network import Network, check_taps
@@ -127,7 +127,7 @@ def opened(given: command.Command, check: Check) -> Looked | None:
         if shapes[0] != shapes[1]:
             raise ConfigError(f'{home} reads images of {shapes[0]}, {other} of {shapes[1]}; networks that are compared read the same.')
     config = trained.config if trained else configs.check(given.config)
-    own = not options.data or home in trains and same_place(options.data, config.data.name)
+    own = not options.data or home in trains and tasks.same_data(config, options.data, trained.data if trained else {})
     where = given.config.data.dir or config.data.dir or None
     name, split = options.data or config.data.name, options.split or (config.data.test if own else 'test')
     # An image folder's split counts by the classes that were learned, as far as it has no others.

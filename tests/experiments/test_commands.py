@@ -152,6 +152,14 @@ def test_a_bug_keeps_its_traceback():
         command.guarded('train', broken)()
 
 
+def test_a_place_that_cannot_be_used_is_one_line(capsys):
+    with pytest.raises(SystemExit) as ended:
+        command.guarded('train', lambda: pathlib.Path('a' * 300).is_file() or open('a' * 300))()
+    assert ended.value.code == 2 and 'File name too long' in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError):  # of a program's own mistake the traceback stays
+        command.guarded('train', lambda: open('nowhere/at/all'))()
+
+
 def test_an_interrupt_with_nothing_to_save_is_no_traceback(capsys, monkeypatch):
     def interrupted():
         raise KeyboardInterrupt
