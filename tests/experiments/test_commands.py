@@ -154,10 +154,10 @@ def test_a_bug_keeps_its_traceback():
 
 def test_a_place_that_cannot_be_used_is_one_line(capsys):
     with pytest.raises(SystemExit) as ended:
-        command.guarded('train', lambda: pathlib.Path('a' * 300).is_file() or open('a' * 300))()
+        command.guarded('train', lambda: pathlib.Path('a' * 300).is_file() or pathlib.Path('a' * 300).read_text())()
     assert ended.value.code == 2 and 'File name too long' in capsys.readouterr().err
     with pytest.raises(FileNotFoundError):  # of a program's own mistake the traceback stays
-        command.guarded('train', lambda: open('nowhere/at/all'))()
+        command.guarded('train', lambda: pathlib.Path('nowhere/at/all').read_text())()
 
 
 def test_an_interrupt_with_nothing_to_save_is_no_traceback(capsys, monkeypatch):
