@@ -222,7 +222,7 @@ def furthest(one, other):
 
 
 # 14 is divided by 2 devices and not by 4; of 5 examples the fourth device gets none.
-@pytest.mark.parametrize(('batch_size', 'counts'), [(14, (2, 4)), (5, (4,))])
+@pytest.mark.parametrize(('batch_size', 'counts'), [(14, (2, 4)), pytest.param(5, (4,), marks=pytest.mark.slow)])
 def test_any_number_of_devices_gives_the_same_parameters(task, batch_size, counts):
     alone, losses = trained(task, ONE, batch_size)
     for count in counts:

@@ -116,7 +116,7 @@ def test_bfloat16_and_prefixes_in_safetensors_too(plain, tmp_path):
 
 
 def test_classes_of_published_weights(plain, tmp_path):
-    assert plain.class_names is None and 'the names of its 10 classes are not in the file' in plain.notes[-1]
+    assert plain.class_names is None and 'names for its 10 classes are not read' in plain.notes[-1]
     narrow = OWT.replace('8=10', '8=1000')
     write(tmp_path / 'x.npz', published_files.state(narrow.partition(' ')[2]))
     found = pretrained.load(tmp_path / 'x.npz', narrow)

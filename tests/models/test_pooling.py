@@ -136,6 +136,7 @@ def test_sizes_of_the_papers():
     assert [side(size, True) for size in (55, 27, 13, 110, 26)] == [27, 13, 6, 55, 13]
 
 
+@pytest.mark.slow
 def test_max_pool_under_jit_vmap_and_in_bfloat16():
     x = jnp.asarray(ties(3, 2, 8, 8, 4))
 

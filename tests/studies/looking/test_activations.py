@@ -39,7 +39,7 @@ def feed(source, batch):
     return stream.evaluation_feed(source, batch, 0, 1.0, 0)
 
 
-@pytest.mark.parametrize('batch, devices, k', [(43, 1, 5), (10, 1, 5), (9, 2, 3), (50, 1, 60)])
+@pytest.mark.parametrize('batch, devices, k', [pytest.param(43, 1, 5, marks=pytest.mark.slow), (10, 1, 5), (9, 2, 3), (50, 1, 60)])
 def test_the_strongest_are_those_of_all_sorted(variables, source, batch, devices, k):
     found = activations.strongest(NET, variables, feed(source, batch), TAPS, k, jax.local_devices()[:devices])
     for tap, array in every(variables, source).items():

@@ -346,6 +346,7 @@ def test_a_damaged_checkpoint_of_any_network_is_found_before_anything_is_drawn(n
             looked_into(evolution, f'{network},{other}', tmp_path / 'run', *dry)
 
 
+@pytest.mark.slow
 def test_several_networks_are_for_commands_that_compare_them(network, twin, tmp_path):
     with pytest.raises(ConfigError, match='names 2 networks; stages looks into one'):
         looked_into(stages, f'{network},{twin}', tmp_path)
