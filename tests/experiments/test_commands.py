@@ -178,7 +178,10 @@ def test_an_interrupt_while_a_command_is_imported_is_no_traceback(environment, t
     started = ['-m', 'experiments.train', '--help'] if how == '-m' else [str(script), 'train', '--help']
     line = [sys.executable, '-X', 'importtime', *started]
     environment = {**environment, 'PYTHONPATH': str(ROOT)}
-    running = subprocess.Popen(line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True}
+    # A process that was itself started in the background ignores interrupts, and so would this one.
+    heard = {'preexec_fn': lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    running = subprocess.Popen(line, cwd=ROOT, env=environment, **pipes, **heard)
     while 'cnn_research' not in (read := running.stderr.readline()):
         assert read, 'it ended by itself'
     running.send_signal(signal.SIGINT)

@@ -84,6 +84,7 @@ def test_an_outcome_is_that_of_its_features(workdir):
     assert told['outcomes'] in [json.loads(json.dumps(one)) for one in keyed] and told['dimension'] == arrays[0].shape[1]
 
 
+@pytest.mark.slow
 def test_a_finished_network_is_taken_from_elsewhere_and_probed_on_other_data(workdir, tmp_path):
     (trial,) = (workdir / 'trials').iterdir()
     more = (f'--config.network={trial}', '--config.probe.data=digits', '--config.probe.taps=layer2')
