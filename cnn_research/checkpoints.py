@@ -4,7 +4,6 @@ It is written beside its final name, synced to the disk, given a SHA-256 manifes
 reading verifies the manifest, so that a flipped bit is an error and never a wrong number.
 """
 
-import contextlib
 import hashlib
 import os
 import pathlib
@@ -20,13 +19,9 @@ import numpy as np
 from cnn_research import config as configs
 from cnn_research import files, journal, records
 from cnn_research.errors import ArchitectureError, CheckpointError, Fallback
-from cnn_research.files import read_json
-from cnn_research.files import write as write_text
 from cnn_research.models import pretrained, tensor_files
 from cnn_research.models.network import check_parameters
 from cnn_research.trained import Trained
-
-__all__ = ['Trained', 'load', 'manifest', 'read', 'read_json', 'restore', 'save', 'steps', 'trained', 'write_text']
 
 
 def _folder(workdir) -> pathlib.Path:
@@ -103,15 +98,29 @@ def manifest(workdir, step: int) -> dict[str, Any]:
     return found
 
 
-def read(workdir, step: int) -> dict[str, np.ndarray]:
-    """{path: array} of a checkpoint; CheckpointError where it is missing or not what was written."""
+def verify(workdir, step: int) -> dict[str, Any]:
+    """The `manifest` of a checkpoint whose arrays are what was written, without reading their numbers; CheckpointError for another."""
     folder, told = _folder(workdir) / f'{step:09d}', manifest(workdir, step)
     try:
         if told['arrays'] != _digest(folder / 'arrays.npz'):
-            raise CheckpointError('it is damaged: it does not match its manifest')
+            raise CheckpointError(f'the checkpoint {folder} cannot be read: it is damaged: it does not match its manifest.')
+    except OSError as error:
+        raise CheckpointError(f'the checkpoint {folder} cannot be read: {type(error).__name__}.') from None
+    return told
+
+
+def read(workdir, step: int) -> dict[str, np.ndarray]:
+    """{path: array} of a checkpoint; CheckpointError where it is missing or not what was written."""
+    return _read(workdir, step)[0]
+
+
+def _read(workdir, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """({path: array}, manifest)."""
+    folder, told = _folder(workdir) / f'{step:09d}', verify(workdir, step)
+    try:
         # Not by numpy.load, which sets aside what a header claims before it looks at what is there.
         with open(folder / 'arrays.npz', 'rb') as file:
-            return {name: np.array(entry.read()) for name, entry in tensor_files.npz(file).items()}
+            return {name: np.array(entry.read()) for name, entry in tensor_files.npz(file).items()}, told
     except CheckpointError as error:
         raise CheckpointError(f'the checkpoint {folder} cannot be read: {error}.') from None
     except (OSError, *pretrained.DAMAGE) as error:
@@ -127,7 +136,7 @@ def restore(workdir, template, fits: Callable[[dict], None] = lambda told: None)
     problems, unfit = [], []
     for step in reversed(steps(workdir)):
         try:
-            told, arrays = manifest(workdir, step), read(workdir, step)
+            arrays, told = _read(workdir, step)
         except CheckpointError as error:
             problems.append(str(error))
             continue
@@ -171,11 +180,11 @@ def load(workdir, step: int | None = None) -> Trained:
         choice = ''
     for candidate in [step] if step is not None else reversed(steps(workdir)):
         try:
-            told, arrays = manifest(workdir, candidate), read(workdir, candidate)
+            arrays, told = _read(workdir, candidate)
         except CheckpointError as error:
             notes.append(f'{error} {choice}'.strip())
             continue
-        if not of_the_run(told, saved) and not _gone_on_from(workdir, told, saved):
+        if not of_the_run(told, saved):
             raise CheckpointError(f'{workdir}/{configs.FILE} is not the config that the checkpoint of step {candidate} was trained with.')
         if ended and told.get('key') not in (ended['key'], *(key for key, *_ in ended.get('continued', []))):
             raise CheckpointError(f'the checkpoint of step {candidate} in {workdir} is of another run than {journal.RESULT}.')
@@ -197,16 +206,7 @@ def of_the_run(told: Mapping[str, Any], saved: configs.Saved) -> bool:
     """Whether what a checkpoint or result says is of the run whose config was saved, or of one that this run went on from."""
     if told.get('key') in [key for key, *_ in saved.continued]:
         return True
-    return told.get('config') == configs.decisive(saved.values) and saved.key in (None, told.get('key'))
-
-
-def _gone_on_from(workdir, told: Mapping[str, Any], saved: configs.Saved) -> bool:
-    """The same where the saved config does not tell and the newest checkpoint does."""
-    for step in reversed(steps(workdir) if saved.key is None else []):
-        with contextlib.suppress(CheckpointError):
-            newest = manifest(workdir, step)
-            return of_the_run(newest, saved) and told.get('key') in [key for key, *_ in newest.get('continued', [])]
-    return False
+    return told.get('config') == configs.decisive(saved.values) and told.get('key') == saved.key
 
 
 def _variables(net, arrays: Mapping[str, np.ndarray], step: int) -> dict:

@@ -45,6 +45,15 @@ def unmatched(network: Sequence[str] | None, source: Sequence[str]) -> tuple[str
     return tuple(name for name, output in zip(source, outputs, strict=True) if output is None or outputs.count(output) > 1)
 
 
+def why_unmatched(network: Sequence[str] | None, name: str, source: Sequence[str]) -> str:
+    """Why `match` gives None for a source of this name, for the end or the beginning of a sentence."""
+    if not network:
+        return "the network does not know its classes' names"
+    without = unmatched(network, source)
+    few = f'{", ".join(without[:3])}{", ..." if len(without) > 3 else ""}'
+    return f'{len(without)} of {len(source)} classes of {name}, {few}, are not found by name among those of the network'
+
+
 def _outputs(network, source) -> tuple[int | None, ...]:
     for same in (str, _plain):
         ours, theirs = list(map(same, network)), list(map(same, source))

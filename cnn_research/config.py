@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from cnn_research import architecture as arch
-from cnn_research import files, records
+from cnn_research import records
 from cnn_research.errors import CheckpointError, ConfigError, nearest, nearest_field, shown
 from cnn_research.fields import FIELDS, Field
 from cnn_research.models import zoo
@@ -210,9 +210,8 @@ def _check_value(field: Field, value) -> None:
     if field.default and value == '':
         raise ConfigError(f'{field.name} is empty: {field.meaning}.')
     if field.choices and value not in field.choices:
-        raise ConfigError(
-            f'{field.name}={shown(value)} is not valid; choose from {", ".join(field.choices)}.{nearest(value, field.choices)}'
-        )
+        offer = ', '.join(choice or "''" for choice in field.choices)
+        raise ConfigError(f'{field.name}={shown(value)} is not valid; choose from {offer}.{nearest(value, field.choices)}')
     high = _HIGH.get(type(field.default)) if field.high is None else field.high
     if (field.low is not None and value < field.low) or (high is not None and value > high):
         span = f'at least {field.low:g}' if value <= high else f'at most {high:g}'
@@ -289,33 +288,30 @@ def key(config, fingerprints: Mapping[str, str], task: str = 'classification') -
 
 
 class Saved(NamedTuple):
-    """What WORKDIR/config.json says. key, continued: whose run it is, as in runs.Identity; None where the record does not tell."""
+    """What WORKDIR/config.json says. key, continued: whose run it is, as in runs.Identity."""
 
     values: dict[str, Any]
-    key: str | None
+    key: str
     continued: list[list]
 
 
-def write(workdir, config, key: str | None = None, continued: Sequence = ()) -> None:
+def write(workdir, config, key: str, continued: Sequence = ()) -> None:
     """WORKDIR/config.json, of the run with this key, which went on from others; see `Saved`."""
-    run = {'run': {'key': key, 'continued': list(continued)}} if key else {}
-    records.write(pathlib.Path(workdir) / FILE, {**config.to_dict(), **run})
+    records.write(pathlib.Path(workdir) / FILE, {**config.to_dict(), 'run': {'key': key, 'continued': list(continued)}})
 
 
 def saved(workdir) -> Saved:
     """What WORKDIR/config.json says; CheckpointError where it is missing or not what was written."""
     path = pathlib.Path(workdir) / FILE
-    values = records.read(path)
-    run = values.pop('run', None)
-    if run is not None:
-        files.check(path, run, {'key': str, 'continued': list}, 'run')
-        records.chain(path, run['continued'], 'run.continued')
+    values = records.read(path, {'run': {'key': str, 'continued': list}})
+    run = values.pop('run')
+    records.chain(path, run['continued'], 'run.continued')
     try:
         if not isinstance(json.loads(values.get('architecture_json') or '{}'), dict):
             raise ValueError
     except (ValueError, TypeError, RecursionError):
         raise CheckpointError(f'{path} is damaged: architecture_json is no architecture.') from None
-    return Saved(flat(values), *((run['key'], run['continued']) if run else (None, [])))
+    return Saved(flat(values), run['key'], run['continued'])
 
 
 def read(workdir) -> dict[str, Any]:

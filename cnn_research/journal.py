@@ -38,15 +38,12 @@ def _record(path: pathlib.Path, number: int, line: bytes) -> dict[str, Any]:
         raise CheckpointError(f'{path} is damaged: line {number} is no record of a step.') from None
 
 
-def read_history(workdir) -> list[dict]:
-    """The records of WORKDIR/metrics.jsonl; CheckpointError where it cannot be read, or is not that of the finished run."""
-    result(workdir)
-    return _history(pathlib.Path(workdir))
-
-
-def _history(workdir: pathlib.Path) -> list[dict]:
-    path = workdir / METRICS
-    return [_record(path, number, line) for number, line in enumerate(_whole_lines(path).splitlines(), 1)]
+def history(workdir, told: Mapping[str, Any]) -> list[dict]:
+    """The records of WORKDIR/metrics.jsonl that were there when `mark` told this; CheckpointError where they are not what was written."""
+    path = pathlib.Path(workdir) / METRICS
+    hold(workdir, told)
+    lines = _whole_lines(path)[: told['bytes']].splitlines()
+    return [_record(path, number, line) for number, line in enumerate(lines, 1)]
 
 
 def seconds(workdir) -> float:
@@ -108,7 +105,7 @@ def result(workdir) -> dict | None:
         return None
     if mark(workdir) != found['metrics']:
         raise CheckpointError(f'{workdir / METRICS} is damaged: it is not what {RESULT} was made with.')
-    if configs.decisive(saved.values) != found['config'] or saved.key not in (None, found['key']):
+    if configs.decisive(saved.values) != found['config'] or saved.key != found['key']:
         raise CheckpointError(f'{workdir / configs.FILE} is not the config that {RESULT} was made with.')
     return found
 
@@ -161,7 +158,7 @@ class Journal:
         files.write(workdir / TIMING, b''.join(_until(workdir / TIMING, step)))
         with _writing(workdir):
             self._files = {name: (workdir / f'{name}.jsonl').open('a') for name in ('metrics', 'timing')}
-        self.history = _history(workdir)
+        self.history = history(workdir, mark(workdir))
         self._board = None
         if tensorboard:
             import tensorboardX  # wanted by nobody who does not ask for it

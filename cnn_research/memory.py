@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from cnn_research import parallel, stages
 from cnn_research.architecture import Architecture
-from cnn_research.data.memory import total
+from cnn_research.data.memory import gigabytes, total
 from cnn_research.data.sources import Source
 from cnn_research.errors import ConfigError
 
@@ -76,24 +76,20 @@ def evaluation(config, net: Architecture) -> float:
     return 4 * net.parameters + config.evaluate.batch_size * _evaluated_image(config, net)
 
 
-def _gigabytes(size: float) -> str:
-    return f'{size / 1e9:,.0f} GB' if size >= 1e10 else f'{size / 1e9:.2g} GB'
-
-
 def _check_batch(name: str, count: int, image: float, learned: float, net: Architecture, have: float) -> None:
-    has, left = f'this machine has {_gigabytes(have)}', have - learned
+    has, left = f'this machine has {gigabytes(have)}', have - learned
     if left < 0:
         most = max(net.rows, key=lambda row: row.parameters)
         raise ConfigError(
             f'{net.name} learns {net.parameters:,} numbers, {most.parameters:,} of them in layer {most.layer}; '
-            f'they need about {_gigabytes(learned)}; {has}.'
+            f'they need about {gigabytes(learned)}; {has}.'
         )
     if image > left:
         largest = max(net.rows, key=lambda row: math.prod(row.output))
         maps = f'the largest are the {"x".join(map(str, largest.output))} of layer {largest.layer}'
-        raise ConfigError(f'one image needs about {_gigabytes(image)} for the maps of {net.name}; {maps}; {has}.')
+        raise ConfigError(f'one image needs about {gigabytes(image)} for the maps of {net.name}; {maps}; {has}.')
     if count * image > left:
-        needs = f'needs about {_gigabytes(count * image)} for the maps of {net.name}'
+        needs = f'needs about {gigabytes(count * image)} for the maps of {net.name}'
         raise ConfigError(f'{name}={count} {needs}; {has}; the largest that fits is about {int(left // image)}.')
 
 
@@ -110,8 +106,8 @@ def batch(net: Architecture, most: int, available: float | None = None) -> int:
     left = ((machine() if available is None else available) - 4 * net.parameters) / 2
     numbers = max(math.prod(row.input) + math.prod(row.output) for row in net.rows)
     if 4 * numbers > left:
-        needs = f'one image needs about {_gigabytes(4 * numbers)} for the maps of {net.name}'
-        raise ConfigError(f'{needs}; this machine has {_gigabytes(machine())}.')
+        needs = f'one image needs about {gigabytes(4 * numbers)} for the maps of {net.name}'
+        raise ConfigError(f'{needs}; this machine has {gigabytes(machine())}.')
     return max(1, min(most, int(left // (4 * numbers))))
 
 
@@ -121,7 +117,7 @@ def check(config, net: Architecture, found: Mapping[str, Source] | None = None, 
     available: bytes. found: the sources by role, where they are open.
     """
     have = machine() if available is None else available
-    has, data = f'this machine has {_gigabytes(have)}', config.data
+    has, data = f'this machine has {gigabytes(have)}', config.data
     canvas = _canvas(config, net) * net.input_shape[2] if data.resize else 0
     for name, value, size, what in (
         # augment.smoothing adds up a line of 16 sigma float64 numbers.
@@ -132,7 +128,7 @@ def check(config, net: Architecture, found: Mapping[str, Source] | None = None, 
         ('data.resident_gb', data.resident_gb, _resident(config, found or {}), ' for pixels, which a lower one would read while training'),
     ):
         if size > have:
-            raise ConfigError(f'{name}={value:.16g} needs about {_gigabytes(size)}{what}; {has}.')
+            raise ConfigError(f'{name}={value:.16g} needs about {gigabytes(size)}{what}; {has}.')
     _check_batch('data.batch_size', data.batch_size, _trained_image(config, net), _learned(config, net), net, have)
     check_evaluation(config, net, have)
 

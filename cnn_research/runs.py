@@ -95,6 +95,16 @@ def epoch(workdir, step: int) -> float | None:
         return None
 
 
+def history(workdir, key: str) -> list[dict]:
+    """The records of metrics.jsonl that the result or the newest checkpoint of the run with this key was made with; [] where there is
+    neither. CheckpointError where they are not what was written."""
+    there = begun(workdir)
+    told = there.result or there.told
+    if there.config is None or not told or told.get('key') != key or not told.get('metrics'):
+        return []
+    return journal.history(workdir, told['metrics'])
+
+
 def going_on(there: Begun, config, key: str, total: int) -> int | None:
     """None where the workdir is free or holds this run; the step from which a finished, shorter run is gone on with.
 

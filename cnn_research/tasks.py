@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import pathlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,10 +54,12 @@ class Task:
 
 
 class Start(NamedTuple):
-    """Where a training begins instead of at its config's initialization: load() gives whole layers by name; `name` is for the key."""
+    """Where a training begins instead of at its config's initialization: load() gives whole layers by name; `name` is for the key; needs:
+    the workdir of the training that must be finished first, None without one."""
 
     name: str
     load: Callable[[], Mapping[str, dict]]
+    needs: pathlib.Path | None = None
 
 
 def sources(config) -> dict[str, Source]:

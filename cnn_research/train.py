@@ -194,12 +194,11 @@ def _finished_whole(workdir, config, key: str, protocol: str, note) -> Run | Non
     try:
         result = runs.finished(workdir, key, protocol)
         if result:
-            checkpoints.read(workdir, result['step'])
-            runs.Identity(key, protocol, []).own(checkpoints.manifest(workdir, result['step']))
+            runs.Identity(key, protocol, []).own(checkpoints.verify(workdir, result['step']))
     except CheckpointError as error:
         note(f'{error} What is missing is done again.')
         return None
-    return Run(workdir, config, result['step'], result, journal.read_history(workdir)) if result else None
+    return Run(workdir, config, result['step'], result, journal.history(workdir, result['metrics'])) if result else None
 
 
 def _trained(config, workdir, task, identity, total, schedule, devices, watch, stop) -> Run:

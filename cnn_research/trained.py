@@ -63,12 +63,7 @@ class Trained(NamedTuple):
         """
         config, outputs = self.config, classes.match(self.class_names or None, source.class_names)
         if outputs is None:
-            without = classes.unmatched(self.class_names or None, source.class_names)
-            few = f'{len(without)} of {source.num_classes} classes of {source.name}, {", ".join(without[:3])},'
-            there = (
-                f'those of the network, {", ".join(self.class_names[:3])}, ...' if self.class_names else 'those of a network without names.'
-            )
-            raise ConfigError(f'{few} are not found by name among {there}')
+            raise ConfigError(f'{classes.why_unmatched(self.class_names, source.name, source.class_names)}.')
         memory.check_evaluation(config, self.architecture)
         read, names = _Counted(source.read, outputs), self.class_names
         counted = dataclasses.replace(source, read=read, class_names=names, num_classes=len(names))

@@ -6,7 +6,6 @@ its result.json has its key, and has error.json when it failed; what else is mea
 
 import collections
 import contextlib
-import errno
 import itertools
 import json
 import pathlib
@@ -23,7 +22,7 @@ import ml_collections
 
 from cnn_research import checkpoints, files, journal, lengths, memory, parallel, records, runs, tasks, train
 from cnn_research import config as configs
-from cnn_research.errors import CheckpointError, ConfigError, ResearchError, WriteError
+from cnn_research.errors import FULL, CheckpointError, ConfigError, ResearchError, WriteError
 from cnn_research.fields import Field
 
 FIELDS = (
@@ -172,13 +171,13 @@ def state(workdir: pathlib.Path, key: str, protocol: str | None = None, whole: b
     """'finished', 'untested' (trained, but not tested by the protocol), 'damaged' (records that are not what was written), 'stale' (of
     another key), 'failed', 'begun' or 'missing'.
 
-    whole: the network of the result is read too, which takes long for many large ones.
+    whole: the network of the result is verified too, which takes long for many large ones.
     """
     there = runs.begun(workdir)
     if there.result and there.result['key'] == key:
         try:
             if whole:
-                checkpoints.read(workdir, there.result['step'])
+                checkpoints.verify(workdir, there.result['step'])
         except CheckpointError:
             return 'damaged'
         return 'finished' if runs.finished(workdir, key, protocol) else 'untested'
@@ -213,7 +212,7 @@ def _attempt(trial: Trial, devices, watch, stop) -> str:
     except train.Stopped:
         raise
     except Exception as problem:
-        if isinstance(problem, WriteError) and problem.errno in _STOP_ALL:
+        if isinstance(problem, WriteError) and problem.errno in FULL:
             raise
         text = str(problem) if isinstance(problem, ResearchError) else f'{type(problem).__name__}: {problem}'
         content = {'error': ' '.join(text.split()), 'traceback': traceback.format_exc()}
@@ -221,15 +220,12 @@ def _attempt(trial: Trial, devices, watch, stop) -> str:
         try:
             files.write(trial.workdir / 'error.json', json.dumps(content))
         except WriteError as refused:
-            if refused.errno in _STOP_ALL:
+            if refused.errno in FULL:
                 raise
         return 'failed'
     with contextlib.suppress(OSError):
         (trial.workdir / 'error.json').unlink(missing_ok=True)
     return 'finished'
-
-
-_STOP_ALL = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)  # where nothing can be written for the other trials either
 
 
 def carry_out(
@@ -248,6 +244,7 @@ def carry_out(
     waiting = collections.deque(trial for trial in trials if state(trial.workdir, trial.key, trial.protocol, whole=True) != 'finished')
     limit = (devices[0].memory_stats() or {}).get('bytes_limit', float('inf'))
     alone = all(2 * memory.training(trial.config, configs.network(trial.config)) < limit for trial in waiting)
+    failed: set[pathlib.Path] = set()  # of this call, whether or not their error.json could be written
     groups = [[device] for device in devices] if alone else [list(devices)]
     taking = threading.Lock()
 
@@ -258,9 +255,12 @@ def carry_out(
                 if not waiting:
                     return
                 trial = waiting.popleft()
-            outcome = _attempt(trial, own, lambda event, trial=trial: watch(trial, event), stop)
+            hopeless = trial.start and trial.start.needs in failed
+            outcome = 'failed' if hopeless else _attempt(trial, own, lambda event, trial=trial: watch(trial, event), stop)
             if outcome != 'busy':
                 busy = 0
+                if outcome == 'failed':
+                    failed.add(trial.workdir)
                 watch(trial, {'outcome': outcome})
                 continue
             if stop():
@@ -301,7 +301,7 @@ def read(workdir: pathlib.Path, protocol: str, source: str | None = None) -> Any
     except CheckpointError:
         return None
     known = source is None or content.get('source', '') == source
-    named = content.get('protocol', protocol) == protocol  # by its own word, so that no file stands for another
+    named = content.get('protocol') == protocol  # by its own word, so that no file stands for another
     return content.get('result') if known and named and result and content.get('key') == result['key'] else None
 
 

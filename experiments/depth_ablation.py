@@ -47,7 +47,7 @@ def _refits(given: command.Command, rows: dict[str, dict], grown: list[trials.Tr
             whole = sweep.begun_with(given, trained, grown)
             return lesions.kept(whole.architecture, net, whole.variables['params'])
 
-        return tasks.Start(f'refit of {trained.key}', load)
+        return tasks.Start(f'refit of {trained.key}', load, trained.workdir)
 
     def changes(row):
         nets = [configs.network(configs.update(given.config, rows[one])) for one in (depth.base_of(row), row)]

@@ -10,11 +10,12 @@ steps themselves, which is fair without dropout and augmentation. The table show
 command again goes on where it was stopped.
 """
 
+import contextlib
 import math
 import pathlib
 
 from cnn_research import config as configs
-from cnn_research import files, tasks, train
+from cnn_research import files, runs, tasks, train
 from cnn_research.errors import CheckpointError, ConfigError
 from cnn_research.reporting import figures, page, tables
 from cnn_research.reporting.published import published
@@ -52,13 +53,12 @@ def crossing(history: list[dict]) -> float | None:
 
 def race(config, workdir: pathlib.Path, watch, asked) -> list[dict]:
     """Trains until the target or the end; metrics of the run."""
-    try:
-        before = outcome.vouched(config, workdir)
-    except CheckpointError:  # `fit` says what is wrong, or mends it
-        before = []
-    if crossing(before) is not None:
-        return before
-    reached = []
+    checked, reached = configs.check(config), []
+    key = configs.key(checked, tasks.fingerprints(tasks.sources(checked)))
+    with contextlib.suppress(CheckpointError):  # `fit` says what is wrong, or mends it
+        before = runs.history(workdir, key)
+        if crossing(before) is not None:
+            return before
 
     def look(event):
         watch(event)
@@ -70,7 +70,7 @@ def race(config, workdir: pathlib.Path, watch, asked) -> list[dict]:
     except train.Stopped:
         if not reached:
             raise
-    return outcome.vouched(config, workdir)
+    return runs.history(workdir, key)
 
 
 def tuned(config, workdir: pathlib.Path, watch, asked) -> list[tuple[float, float]]:

@@ -16,8 +16,7 @@ def error(value):
 def recorded(folder, key, values, run=RUN, **roles):
     """roles: what the result says of 'test' and 'holdout'."""
     config = configs.check(configs.update(configs.default(), values))
-    configs.write(folder, config)
-    files.write(folder / 'key', key)
+    configs.write(folder, config, key)
     files.write(folder / 'run.json', json.dumps(run))
     files.write(folder / 'timing.jsonl', '{"step": 1, "seconds": 60}\n{"step": 2, "seconds": 30}\n')
     files.write(folder / 'metrics.jsonl', '{"step": 1, "epoch": 0.5}\n{"step": 2, "epoch": 1.0}\n')

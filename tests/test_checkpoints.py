@@ -30,14 +30,14 @@ def tree(step):
 
 
 def about(workdir):
-    return {'config': configs.decisive(configs.read(workdir)), 'class_names': ['a', 'b', 'c'], 'image_shape': [1, 2, 1]}
+    return {'key': 'k', 'config': configs.decisive(configs.read(workdir)), 'class_names': ['a', 'b', 'c'], 'image_shape': [1, 2, 1]}
 
 
 @pytest.fixture
 def workdir(tmp_path):
     """A run with checkpoints at 3, 5 and 8."""
     config = configs.check(configs.update(configs.default(), {'architecture_json': NET.to_json(), 'schedule.steps': 20}))
-    configs.write(tmp_path, config)
+    configs.write(tmp_path, config, 'k')
     for step in (3, 5, 8):
         checkpoints.save(tmp_path, step, tree(step), keep=9, about=about(tmp_path))
     return tmp_path

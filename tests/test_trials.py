@@ -13,36 +13,20 @@ import time
 import jax
 import numpy as np
 import pytest
-from small_runs import flip, swap
+from small_runs import ONE, SETTINGS, config, flip, swap
 
 from cnn_research import checkpoints, files, records, runs, tasks, train, trials
 from cnn_research import config as configs
 from cnn_research.errors import ConfigError, WriteError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-SETTINGS = {
-    'architecture': 'perceptron',
-    'data.name': 'digits',
-    'data.examples': 200,
-    'data.test_examples': 100,
-    'data.holdout': 0.02,
-    'data.batch_size': 20,
-    'data.normalization': 'mean_std',
-    'loss.name': 'squared_error',
-    'schedule.steps': 12,
-}
 ROWS = {'slow': {'optimizer.learning_rate': 0.001}, 'fast': {'optimizer.learning_rate': 0.02}}
-ONE = jax.local_devices()[:1]
 
 
-def base(**changes):
-    return configs.update(configs.default(), {**SETTINGS, **{name.replace('__', '.'): value for name, value in changes.items()}})
-
-
-def planned(folder, rows=ROWS, config=None, **changes):
-    given = configs.default(trials.FIELDS)
-    given = configs.update(given, {f'trials.{name}': value for name, value in changes.items()}, trials.FIELDS)
-    return trials.plan(rows, config or base(), given, folder)
+def planned(folder, rows=ROWS, given=None, **changes):
+    options = configs.default(trials.FIELDS)
+    options = configs.update(options, {f'trials.{name}': value for name, value in changes.items()}, trials.FIELDS)
+    return trials.plan(rows, given or config(), options, folder)
 
 
 def outcomes(made, **how):
@@ -87,7 +71,7 @@ def test_each_device_takes_trials_of_its_own_with_the_same_numbers(table, tmp_pa
 
 def test_a_failing_trial_stops_no_other_and_is_tried_again(tmp_path):
     rows = {'diverges': {'optimizer.learning_rate': 1e38}, 'fast': ROWS['fast']}
-    made = planned(tmp_path, rows, base(optimizer__weight_decay=0.1))
+    made = planned(tmp_path, rows, config(optimizer__weight_decay=0.1))
     assert [(t.row, outcome) for t, outcome in outcomes(made, devices=ONE)] == [('diverges', 'failed'), ('fast', 'finished')]
     trials.write_plan(tmp_path, made, [False, False], {'experiment': 'x'})
     about, found = trials.records_of(tmp_path)
@@ -99,7 +83,7 @@ def test_a_failing_trial_stops_no_other_and_is_tried_again(tmp_path):
 
 def test_a_stale_trial_is_put_aside_and_trained_anew(tmp_path):
     (trial,) = planned(tmp_path, {'fast': ROWS['fast']})
-    other = train.fit(base(seed=5), trial.workdir, devices=ONE).result  # what another version of the code called by this key, say
+    other = train.fit(config(seed=5), trial.workdir, devices=ONE).result  # what another version of the code called by this key, say
     assert trials.state(trial.workdir, trial.key) == 'stale'
     assert [outcome for _, outcome in outcomes([trial], devices=ONE)] == ['finished']
     assert records.read(trial.workdir / 'result.json')['key'] == trial.key
@@ -115,7 +99,7 @@ def changed(path):
 
 @pytest.mark.parametrize('file', ['result.json', 'config.json', 'metrics.jsonl'])
 def test_a_damaged_trial_is_shown_so_and_made_whole(tmp_path, file):
-    made = planned(tmp_path, config=base(checkpoint__every__steps=4))
+    made = planned(tmp_path, given=config(checkpoint__every__steps=4))
     outcomes(made, devices=ONE)
     trials.write_plan(tmp_path, made, [False, False], {'x': 1})
     before = (made[0].workdir / 'result.json').read_text()
@@ -134,7 +118,7 @@ def test_a_damaged_trial_is_shown_so_and_made_whole(tmp_path, file):
 
 @pytest.mark.parametrize('missing', [True, False])
 def test_a_finished_trial_without_its_network_is_trained_again(tmp_path, missing):
-    made = planned(tmp_path, config=base(checkpoint__every__steps=4))
+    made = planned(tmp_path, given=config(checkpoint__every__steps=4))
     outcomes(made, devices=ONE)
     folder, before = made[0].workdir / 'checkpoints', (made[0].workdir / 'result.json').read_text()
     shutil.rmtree(folder) if missing else flip(folder / '000000012' / 'arrays.npz')
@@ -296,9 +280,9 @@ def test_times_are_read_or_refused():
 
 def test_a_trial_begins_where_it_is_told_and_only_what_is_trainable_moves(table, tmp_path):
     _, made = table
-    config = base(architecture='mlp_300_100', optimizer__learning_rate=0.05)
-    given = configs.update(config, {'optimizer.trainable': '3', 'optimizer.weight_decay': 0.01})
-    plain = train.fit(config, tmp_path / 'plain', devices=ONE)
+    wide = config(architecture='mlp_300_100', optimizer__learning_rate=0.05)
+    given = configs.update(wide, {'optimizer.trainable': '3', 'optimizer.weight_decay': 0.01})
+    plain = train.fit(wide, tmp_path / 'plain', devices=ONE)
     whole = checkpoints.load(plain.workdir).variables['params']
     start = tasks.Start('elsewhere', lambda: {name: whole[name] for name in ('layer1', 'layer2')})
     (trial,) = trials.plan({'refit': {}}, given, configs.default(trials.FIELDS), tmp_path, 'refit', lambda row, seed: start)
@@ -311,4 +295,4 @@ def test_a_trial_begins_where_it_is_told_and_only_what_is_trainable_moves(table,
     initial = tasks.classification(trial.config, devices=ONE).initialize(jax.random.fold_in(jax.random.key(0), 0))
     assert not np.array_equal(refit['layer3']['dense']['kernel'], initial['layer3']['dense']['kernel'])
     with pytest.raises(ConfigError, match='names layer 7'):
-        configs.check(configs.update(config, {'optimizer.trainable': '7'}))
+        configs.check(configs.update(wide, {'optimizer.trainable': '7'}))

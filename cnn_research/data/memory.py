@@ -26,9 +26,10 @@ def afford(needed: float, what: str) -> None:
     `needed` is the least that it takes: what passes may still be too much.
     """
     if needed > total():
-        raise ConfigError(f'{what} takes at least {_gigabytes(needed)}, but this machine has {_gigabytes(total())} of memory.')
+        raise ConfigError(f'{what} takes at least {gigabytes(needed)}, but this machine has {gigabytes(total())} of memory.')
 
 
-def _gigabytes(size):
+def gigabytes(size: float) -> str:
+    """A number of bytes in words."""
     number = float(min(size, 10**300)) / 1e9  # whole numbers may be too large for a float
-    return f'{number:,.1f} GB' if number < 1e6 else f'{number:.1e} GB'
+    return f'{number:.2g} GB' if number < 10 else f'{number:,.0f} GB' if number < 1e6 else f'{number:.1e} GB'

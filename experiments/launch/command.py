@@ -17,7 +17,7 @@ from absl import flags
 import experiments
 from cnn_research import config as configs
 from cnn_research import lengths
-from cnn_research.errors import ConfigError, Fallback, ResearchError, Stopped, nearest
+from cnn_research.errors import FULL, ConfigError, Fallback, ResearchError, Stopped, nearest
 from cnn_research.fields import Field
 from experiments.launch import recipes
 from experiments.launch.recipes import Recipe
@@ -185,7 +185,7 @@ def interruptible() -> None:
 # What is wrong with a place that a user named: no permission, no such way to it, too long a name, no room.
 _PLACES = (
     *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
-    *(errno.ENOSPC, errno.EROFS, errno.EDQUOT),
+    *FULL,
 )
 
 

@@ -21,7 +21,7 @@ FIELDS = (
         '',
         "workdir of a training, or a file of published weights, several, 'DIR,DIR', for evolution and correspondence; '' = train one",
     ),
-    Field('look.step', 0, 'step of the checkpoint; 0 = the newest', low=0),
+    Field('look.step', 0, 'step of the checkpoint; 0 = that of the result, or else the newest', low=0),
     Field('look.mean', '', "a file of the mean image that goes with a .caffemodel (.binaryproto, .npy); '' = its mean pixel"),
     Field('look.data', '', "the source that is looked at; '' = the one that the network learned"),
     Field('look.split', '', "its split; '' = the one that the network is tested on, 'test' of another source"),
@@ -143,25 +143,13 @@ def opened(given: command.Command, check: Check) -> Looked | None:
         trained = checkpoints.load(home, options.step or None)
         notes += trained.notes
     outputs = classes.match(trained.class_names or None, source.class_names)
-    notes += [] if outputs else [_unmatched(trained, source)]
+    if outputs is None:
+        why = classes.why_unmatched(trained.class_names, source.name, source.class_names)
+        notes.append(f'{why}: where a true class is asked for, the class that the network named at first stands in')
     told = map(classes.meaning, trained.class_names or [f'class {number}' for number in range(trained.architecture.num_classes)])
     resize = tasks.resize_of(config, source.image_shape, trained.image_shape)
     notes = tuple(dict.fromkeys((*notes, *source.notes)))
     return Looked(named(trained, home), trained, tasks.network(config), source, resize, tuple(told), outputs, notes)
-
-
-def _unmatched(trained: checkpoints.Trained, source: Source) -> str:
-    """Why the true class of an image is not known to the network."""
-    without = classes.unmatched(trained.class_names or None, source.class_names)
-    several = (
-        f'{len(without)} of {source.num_classes} classes of {source.name}, {", ".join(without[:3])}{", ..." if len(without) > 3 else ""},'
-    )
-    why = (
-        f'{several} are not found by name among those of the network'
-        if trained.class_names
-        else "the network does not know its classes' names"
-    )
-    return f'{why}: where a true class is asked for, the class that the network named at first stands in'
 
 
 def run(given: command.Command, draw: Draw, check: Check, several: bool = False) -> None:

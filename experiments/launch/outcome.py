@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 
 from cnn_research import config as configs
-from cnn_research import files, journal, runs, tasks, trials
+from cnn_research import files, journal, trials
 from cnn_research.errors import ArchitectureError, CheckpointError, ConfigError
 from cnn_research.reporting import page, tables
 from cnn_research.reporting.shelf import Shelf
@@ -104,24 +104,6 @@ def _origin(given: command.Command, home: pathlib.Path) -> str:
         return f'{words}; test error {100 * test["top1_error"]:.2f} %'
     except CheckpointError as error:
         return f'{words}; its test error is not known ({trials.inside(error, home)})'
-
-
-def vouched(config, workdir: pathlib.Path) -> list[dict]:
-    """The records of metrics.jsonl that the newest checkpoint of this very run was saved with; [] where there is none.
-
-    CheckpointError where they are not what was written.
-    """
-    there, checked = runs.begun(workdir), configs.check(config)
-    told = there.result or there.told
-    if there.config is None or not told or configs.key(checked, tasks.fingerprints(tasks.sources(checked))) != there.told.get('key'):
-        return []
-    mark = told.get('metrics') or journal.mark(workdir, 0)
-    journal.hold(workdir, mark)
-    path, found = workdir / journal.METRICS, []
-    for record in files.read_lines(path)[: (path.read_bytes()[: mark['bytes']]).count(b'\n')]:
-        files.check(path, record, {'role': str, 'epoch': float} | ({'error': float} if record.get('role') == 'train' else {}))
-        found.append(record)
-    return found
 
 
 def results(workdir: pathlib.Path, folder: pathlib.Path) -> None:

@@ -180,8 +180,8 @@ def test_an_interrupt_while_a_command_is_imported_is_no_traceback(environment, t
     environment = {**environment, 'PYTHONPATH': str(ROOT)}
     pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True}
     # A process that was itself started in the background ignores interrupts, and so would this one.
-    heard = {'preexec_fn': lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    running = subprocess.Popen(line, cwd=ROOT, env=environment, **pipes, **heard)
+    heard = 'import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])'
+    running = subprocess.Popen([sys.executable, '-c', heard, *line], cwd=ROOT, env=environment, **pipes)
     while 'cnn_research' not in (read := running.stderr.readline()):
         assert read, 'it ended by itself'
     running.send_signal(signal.SIGINT)

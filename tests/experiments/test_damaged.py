@@ -68,18 +68,15 @@ def test_one_damaged_trial_stops_no_report(table, file, kind):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_a_damaged_error_or_key_is_said_where_the_trial_stands(table, kind):
+def test_a_damaged_error_is_said_where_the_trial_stands(table, kind):
     home = table / 'trials' / 'key1'
-    for file in ('result.json', 'config.json', 'key'):
+    for file in ('result.json', 'config.json'):
         (home / file).unlink()
     files.write(home / 'error.json', '{"error": "it diverged"}')
     assert 'seed 1 failed: it diverged' in pages.report([table])
     damage(home, 'error.json', kind)
     assert '12.50' in pages.report([table])
     assert kind == 'missing' or 'why is not known: error.json is damaged' in pages.report([table])
-    files.write(home / 'key', '')
-    damage(home, 'key', kind)
-    assert '12.50' in pages.report([table])
 
 
 @pytest.mark.parametrize('kind', KINDS)
