@@ -81,7 +81,8 @@ def apart(one, other):
     return np.array([max(np.abs(a - b).max() for a, b in zip(*leaves, strict=True)) for leaves in zip(one, other, strict=True)])
 
 
-@pytest.mark.parametrize('count', [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('count', [2, 4])
 def test_in_float64_every_step_is_the_same_on_any_number_of_devices(trained, alone, count):
     together = trained(count, 'float64')
     assert together[-1][0].dtype == np.float64

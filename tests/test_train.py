@@ -222,13 +222,12 @@ def furthest(one, other):
 
 
 # 14 is divided by 2 devices and not by 4; of 5 examples the fourth device gets none.
-@pytest.mark.parametrize(('batch_size', 'counts'), [(14, (2, 4)), pytest.param(5, (4,), marks=pytest.mark.slow)])
-def test_any_number_of_devices_gives_the_same_parameters(task, batch_size, counts):
+@pytest.mark.parametrize(('batch_size', 'count'), [(14, 4), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((14, 2), (5, 4)))])
+def test_any_number_of_devices_gives_the_same_parameters(task, batch_size, count):
     alone, losses = trained(task, ONE, batch_size)
-    for count in counts:
-        together, others = trained(task, jax.local_devices()[:count], batch_size)
-        assert furthest(alone, together) < 1e-6
-        np.testing.assert_allclose(losses, others, atol=1e-5)
+    together, others = trained(task, jax.local_devices()[:count], batch_size)
+    assert furthest(alone, together) < 1e-6
+    np.testing.assert_allclose(losses, others, atol=1e-5)
 
 
 def test_a_forgotten_sum_over_devices_would_be_seen(task):
@@ -305,6 +304,7 @@ for _ in range(30):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='mallopt is of glibc')
 def test_a_step_finds_its_memory_again():
     """Page faults of a step whose temporary memory, 32 MB and more, is 8000 pages; in a process of its own, whose threads begin with it.

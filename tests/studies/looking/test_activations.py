@@ -29,7 +29,9 @@ def source():
     return subset(open_source('clutter', 'test'), np.r_[0:40, 3, 3, 7])  # some images several times: ties
 
 
+@pytest.fixture(scope='module')
 def every(variables, source):
+    """All activations of all images."""
     images, _ = source.read(np.arange(source.num_examples))
     seen = (np.stack(images) - variables['preprocessing']['mean']) * variables['preprocessing']['scale']
     return {tap: np.asarray(a) for tap, a in NET.apply({'params': variables['params']}, seen, taps=TAPS)[1].items()}
@@ -40,9 +42,9 @@ def feed(source, batch):
 
 
 @pytest.mark.parametrize('batch, devices, k', [pytest.param(43, 1, 5, marks=pytest.mark.slow), (10, 1, 5), (9, 2, 3), (50, 1, 60)])
-def test_the_strongest_are_those_of_all_sorted(variables, source, batch, devices, k):
+def test_the_strongest_are_those_of_all_sorted(variables, source, every, batch, devices, k):
     found = activations.strongest(NET, variables, feed(source, batch), TAPS, k, jax.local_devices()[:devices])
-    for tap, array in every(variables, source).items():
+    for tap, array in every.items():
         maps = array.reshape(len(array), -1, array.shape[-1])
         peaks, width = maps.max(1), array.shape[2] if array.ndim == 4 else 1
         for unit in range(array.shape[-1]):

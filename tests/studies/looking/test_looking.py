@@ -142,13 +142,16 @@ def test_evolution_is_drawn_from_checkpoints_and_ends_at_itself(network, tmp_pat
     assert drift.shape == (1, 4) and drift[0, 3] == 0 and (drift[0, :3] > 0).all()
     drawn = arrays['layer2.relu examples']
     assert drawn.shape == (2, 3) and set(drawn.ravel()) <= set(np.linspace(0, 4999, 30).astype(int))  # numbers of the split
-    # Epoch 0 is the network before its training, as fit begins it.
+    assert 'no verdict' in (tmp_path / 'report.html').read_text()
+
+
+@pytest.mark.slow
+def test_epoch_0_is_the_network_before_its_training_as_fit_begins_it(tmp_path):
     started = configs.update(configs.default(), {**SETTINGS, 'schedule.epochs': 0.1, 'optimizer.learning_rate': 1e-30})
     train.fit(started, tmp_path / 'before')
     params = checkpoints.load(tmp_path / 'before').variables['params']
     again = untrained(tasks.network(started), started.seed)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), params, jax.device_get(again))
-    assert 'no verdict' in (tmp_path / 'report.html').read_text()
 
 
 def test_evolution_takes_the_marked_checkpoints_and_the_last(network, monkeypatch):

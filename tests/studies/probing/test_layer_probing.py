@@ -236,7 +236,9 @@ def with_shares(row, share, seed=0, size=30, kind='svm'):
     return row
 
 
-@pytest.mark.parametrize('share', [3e-4, float('nan'), None, 2 * probes.TOLERANCE])
+@pytest.mark.parametrize(
+    'share', [3e-4, None, *(pytest.param(share, marks=pytest.mark.slow) for share in (float('nan'), 2 * probes.TOLERANCE))]
+)
 def test_what_did_not_settle_is_marked_wherever_it_stands_and_decides_nothing(share, tmp_path):
     given = rows()
     assert not any('†' in text for text in written(given, tmp_path / 'settled').values())

@@ -84,7 +84,7 @@ SCALES = {
 }
 
 
-@pytest.mark.parametrize('classes, count, dimensions', [(3, 48, 16), (2, 24, 40)])
+@pytest.mark.parametrize('classes, count, dimensions', [(3, 48, 16), pytest.param(2, 24, 40, marks=pytest.mark.slow)])
 @pytest.mark.parametrize('scale', SCALES)
 def test_the_objective_is_right_whatever_the_scale(scale, classes, count, dimensions):
     features, labels = examples(count, dimensions, classes)

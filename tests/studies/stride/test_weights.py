@@ -152,7 +152,7 @@ def extreme(size, sign):
     rng, radius = np.random.default_rng(5), np.hypot(*np.meshgrid(np.fft.fftfreq(65), np.fft.fftfreq(65)))
     inside = (radius >= 1 / 8) & (radius < 1 / 4)
     kernel = rng.normal(size=(size, size))
-    for _ in range(4000):
+    for _ in range(1000):
         passed = np.fft.ifft2(np.fft.fft2(kernel, (65, 65)) * inside).real[:size, :size]
         kernel = passed if sign > 0 else kernel - passed
         kernel = (kernel - kernel.mean()) / np.linalg.norm(kernel - kernel.mean())
