@@ -22,8 +22,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
 from benchmarks import footing
+from cnn_research import probes
 from cnn_research.reporting import tables
-from cnn_research.studies.probing import probes
 
 # What layers 1 to 7 of the paper's network have, maps averaged to 6 x 6.
 DIMENSIONS = dict(zip((f'layer{number}' for number in range(1, 8)), (3456, 9216, 13824, 13824, 9216, 4096, 4096), strict=True))

@@ -15,13 +15,13 @@ import itertools
 
 import numpy as np
 
-from cnn_research import checkpoints, features, files, records, tasks, train, trials
+from cnn_research import checkpoints, features, files, probes, protocol, records, tasks, train, trials
 from cnn_research import config as configs
 from cnn_research.data.sources import joined, open_splits, subset
 from cnn_research.errors import ConfigError
 from cnn_research.fields import Field
 from cnn_research.models.network import check_taps
-from cnn_research.studies.probing import probes, protocol, report
+from cnn_research.studies.probing import report
 from experiments.launch import command, pages, plans, sweep
 
 FIELDS = (

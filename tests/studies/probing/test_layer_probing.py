@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from cnn_research import config as configs
-from cnn_research import train, trials
+from cnn_research import probes, protocol, train, trials
 from cnn_research.errors import ArchitectureError, ConfigError, ResearchError
 from cnn_research.reporting import page
 from cnn_research.reporting.shelf import Shelf
-from cnn_research.studies.probing import probes, protocol, report
+from cnn_research.studies.probing import report
 from configs import layer_probing as recipe
 from experiments import layer_probing
 from experiments.launch import command, pages

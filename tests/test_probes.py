@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.svm import LinearSVC
 
-from cnn_research.studies.probing import probes, protocol
+from cnn_research import probes, protocol
 
 COSTS = (1e-5, 1e-3, 1e-1, 1.0, 10.0, 100.0)
 

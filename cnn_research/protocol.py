@@ -1,4 +1,4 @@
-"""The protocol of layer probing: random splits, regularisation chosen inside the training part, mean accuracy per class.
+"""How features are judged: random splits, regularisation chosen inside the training part, mean accuracy per class.
 
 Zeiler & Fergus 2013, section 5.4 and Table 7; Donahue et al. 2013 (DeCAF), section 4.1: n training images of each class and the rest, or up
 to 50, for the test, over five random splits; the regularisation by cross-validation on the training part alone.
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_research.studies.probing import probes
+from cnn_research import probes
 
 NORMALIZATIONS = {
     'standardised': 'each feature less its mean, over its standard deviation, both of the training part, whose folds share them',
