@@ -37,7 +37,9 @@ BELOW = {
     'fields': {'data'},
     'reporting': {'files'} | _GROUND,
     'probes': set(),
-    'protocol': {'probes'},
+    'optional': _GROUND,
+    'hinge': {'optional'} | _GROUND,
+    'protocol': {'probes', 'hinge'} | _GROUND,
 }
 
 

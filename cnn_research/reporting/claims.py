@@ -22,9 +22,11 @@ _CORNERS = 12  # values that are known within bounds, of which all choices of en
 FEWEST_CLASSES = 20
 _LEVEL = 0.05
 _P = (
-    'Verdicts come from the intervals over seeds. p is two-sided, of a t test over the same seeds (of a margin: twice the larger p of both '
-    "one-sided tests against its ends); Holm's correction is over the differences of one claim."
+    'Verdicts come from the intervals over {unit}s{overlap}. p is two-sided, of a t test over the same {unit}s (of a margin: twice the '
+    "larger p of both one-sided tests against its ends); Holm's correction is over the differences of one claim."
 )
+_OVERLAP = ', which share examples, so that the intervals are those of Nadeau & Bengio 2003'
+
 # From the worst to the best, as far as a verdict was reached.
 _ORDER = ('contradicted', 'undecided', 'reproduced')
 VERDICTS = (*_ORDER, 'no verdict', 'no direction claimed')
@@ -85,6 +87,7 @@ class Judged(NamedTuple):
     verdict: str
     reason: str
     differences: list[Difference]
+    unit: str = 'seed'
 
 
 def difference(row: str, base: str) -> dict[str, float]:
@@ -118,11 +121,11 @@ def on_errors(claim: Claim, classes: int | None) -> Claim:
     return claim._replace(quantity='top-1 error', top=1, instead=f'the source: top-5; top-1 here, for there are only {classes} classes')
 
 
-def interval(differences: Iterable[float]) -> Interval:
+def interval(differences: Iterable[float], overlap: float = 0.0) -> Interval:
     """(mean, low, high): the mean over seeds and Student's 95 % interval of it, ready to stand in a table.
 
     Fewer than three seeds have a mean and no interval (NaN), none has neither, nor have seeds of which one is not finite; equal
-    differences give an interval of no width.
+    differences give an interval of no width. overlap: as of `judge`.
     """
     values = np.asarray(list(differences), np.float64)
     if not values.size or not np.isfinite(values).all():
@@ -133,7 +136,7 @@ def interval(differences: Iterable[float]) -> Interval:
         return Interval(mean, math.nan, math.nan)
     from scipy import stats  # half a second, which only a table with seeds waits for
 
-    half = float(stats.t.ppf(0.975, values.size - 1) * (values - mean).std(ddof=1) / math.sqrt(values.size))
+    half = float(stats.t.ppf(0.975, values.size - 1) * (values - mean).std(ddof=1) * math.sqrt(1 / values.size + overlap))
     return Interval(mean, mean - half, mean + half)
 
 
@@ -152,6 +155,7 @@ def judge(
     problems: Mapping[str, str] | None = None,
     demonstration: bool = False,
     tested: Mapping[str, Mapping[int, OnImages | None]] | None = None,
+    overlap: float | None = None,
 ) -> Judged:
     """What the seeds say of a claim.
 
@@ -159,24 +163,27 @@ def judge(
     cannot decide anything ('failed: ...', 'reduced'); a claim that needs such a row, fewer than three seeds, a value that is not
     finite, a difference that is equal in all seeds, or a `demonstration` (data chosen so that the effect shows) gets no verdict, only its
     differences. `tested`: what the rows say of every test image, for a claim about errors.
+    `overlap`: where the `seeds` are random splits of one set, the test examples for each training example. Such splits share examples, so
+    the variance of their mean is taken as 1 / n + overlap of the differences' variance, not 1 / n (Nadeau & Bengio 2003, section 3).
     ValueError for a claim of an unknown row or of nothing: both are mistakes of the program.
     """
     problems = problems or {}
     _check(claim, {*values, *problems})
-    differences = [_difference(contrast, values, claim) for contrast in claim.contrasts]
+    unit, overlap = ('seed', 0.0) if overlap is None else ('split', overlap)
+    differences = [_difference(contrast, values, claim, overlap) for contrast in claim.contrasts]
     corrected = holm([measured.p for measured in differences])
     differences = [measured._replace(holm=p) for measured, p in zip(differences, corrected, strict=True)]
     if tested and claim.top:
         shown = [over_images(contrast, tested, claim.top) for contrast in claim.contrasts]
         differences = [measured._replace(images=one) for measured, one in zip(differences, shown, strict=True)]
-    obstacle = _obstacle(claim, values, problems, differences, demonstration)
+    obstacle = _obstacle(claim, values, problems, differences, demonstration, unit)
     if not claim.directed:
-        return Judged(claim, 'no direction claimed', obstacle or _seeds(differences), differences)
+        return Judged(claim, 'no direction claimed', obstacle or _seeds(differences, unit), differences, unit)
     if obstacle:
-        return Judged(claim, 'no verdict', obstacle, differences)
+        return Judged(claim, 'no verdict', obstacle, differences, unit)
     verdicts = [_verdict(measured, claim.margin) for measured in differences]
     verdict = min(verdicts, key=_ORDER.index)
-    reason = _seeds(differences)
+    reason = _seeds(differences, unit)
     if len(verdicts) > 1 and verdict != 'reproduced':
         reason += f'; {verdict}: ' + ', '.join(measured.text for measured, one in zip(differences, verdicts, strict=True) if one == verdict)
     weak = [one.text for one, said in zip(differences, verdicts, strict=True) if said != 'undecided' and one.p < _LEVEL <= one.holm]
@@ -184,7 +191,7 @@ def judge(
         reason += '; some values are known within bounds only'
     if weak:
         reason += f"; not after Holm's correction: {', '.join(weak)}"
-    return Judged(claim, verdict, reason, differences)
+    return Judged(claim, verdict, reason, differences, unit)
 
 
 def table(judged: Sequence[Judged], caption: str = '') -> Table:
@@ -195,7 +202,7 @@ def table(judged: Sequence[Judged], caption: str = '') -> Table:
         Column('verdict', 'Verdict'),
         Column('compared', 'Compared'),
         Column('difference', 'Difference (95 % interval)', '+'),
-        Column('n', 'Seeds'),
+        Column('n', ' or '.join(dict.fromkeys(f'{one.unit.capitalize()}s' for one in judged)) or 'Seeds'),
         *([Column('images', 'Over test images (95 %)', '+')] if any(found.images for one in judged for found in one.differences) else []),
         Column('p', 'p', '.2g'),
         Column('holm', 'p (Holm)', '.2g'),
@@ -220,7 +227,9 @@ def table(judged: Sequence[Judged], caption: str = '') -> Table:
                 | {name: None if math.isnan(p) else p for name, p in (('p', measured.p), ('holm', measured.holm))}
                 | (words if place == 0 else dict.fromkeys(words, ''))
             )
-    return Table(columns, rows, f'{caption} {_P}'.strip())
+    unit = judged[0].unit if judged else 'seed'
+    words = _P.format(unit=unit, overlap=_OVERLAP * (unit == 'split'))
+    return Table(columns, rows, f'{caption} {words}'.strip())
 
 
 def count(judged: Sequence[Judged]) -> str:
@@ -240,7 +249,9 @@ def _check(claim: Claim, known: set[str]) -> None:
         raise ValueError(f'the claim {claim.sentence!r} names rows that are not there: {unknown}; there are {sorted(known)}')
 
 
-def _difference(contrast: Mapping[str, float], values: Mapping[str, Mapping[int, float | Within]], claim: Claim) -> Difference:
+def _difference(
+    contrast: Mapping[str, float], values: Mapping[str, Mapping[int, float | Within]], claim: Claim, overlap: float
+) -> Difference:
     seeds = sorted(set.intersection(*(set(values.get(row, {})) for row in contrast)))
     ends = []
     for side in (0, 1):
@@ -248,15 +259,15 @@ def _difference(contrast: Mapping[str, float], values: Mapping[str, Mapping[int,
             [weight * _ends(values[row][seed])[side if weight > 0 else 1 - side] for row, weight in contrast.items()] for seed in seeds
         ]
         ends.append(_level([_weighted(one) for one in terms], max((abs(term) for one in terms for term in one), default=0)))
-    low, high = _reach(*ends)
+    low, high = _reach(*ends, overlap)
     flat = any(one.low == one.high for one in (low, high))
     if not all(map(math.isfinite, ends[0] + ends[1])) or ends[0] == ends[1]:
-        return Difference(_text(contrast), *low, len(seeds), math.nan if flat else _p(ends[0], claim.margin), flat=flat)
+        return Difference(_text(contrast), *low, len(seeds), math.nan if flat else _p(ends[0], claim.margin, overlap), flat=flat)
     # Bounds on either side of 0 leave the order open, however equal they are in all seeds.
     return Difference(_text(contrast), math.nan, low.low, high.high, len(seeds), flat=flat and not low.low < 0 < high.high)
 
 
-def _reach(low: Sequence[float], high: Sequence[float]) -> tuple[Interval, Interval]:
+def _reach(low: Sequence[float], high: Sequence[float], overlap: float) -> tuple[Interval, Interval]:
     """The intervals that reach lowest and highest, of numbers each between its `low` and its `high`.
 
     The lower end of an interval is concave in the numbers, and the upper convex, so that both are extreme where every number is at one of
@@ -270,7 +281,7 @@ def _reach(low: Sequence[float], high: Sequence[float]) -> tuple[Interval, Inter
         numbers = list(low)
         for place, upper in zip(free, chosen, strict=True):
             numbers[place] = high[place] if upper else low[place]
-        found.append(interval(numbers))
+        found.append(interval(numbers, overlap))
     return min(found, key=lambda one: one.low), max(found, key=lambda one: one.high)
 
 
@@ -284,14 +295,14 @@ def _level(sums: Sequence[float], largest: float) -> list[float]:
     return [sums[0]] * len(sums) if alike else list(sums)
 
 
-def _p(sums: Sequence[float], margin: float | None) -> float:
+def _p(sums: Sequence[float], margin: float | None, overlap: float) -> float:
     """Of a direction: Student's p, two-sided, that the mean is 0. Of a margin: twice the larger p of the one-sided tests that the mean
     is not above -margin, and not below margin (Schuirmann 1987): below 0.05 where the 95 % interval lies inside. NaN without interval."""
     if len(sums) < FEWEST_SEEDS or not all(map(math.isfinite, sums)):
         return math.nan
     from scipy import stats
 
-    error, free = np.std(sums, ddof=1) / math.sqrt(len(sums)), len(sums) - 1
+    error, free = np.std(sums, ddof=1) * math.sqrt(1 / len(sums) + overlap), len(sums) - 1
     if margin is None:
         return float(2 * stats.t.sf(abs(np.mean(sums)) / error, free))
     return float(min(1.0, 2 * stats.t.sf((margin - abs(np.mean(sums))) / error, free)))
@@ -314,29 +325,29 @@ def _text(contrast: Mapping[str, float]) -> str:
     return parts[1:].removeprefix('+ ')
 
 
-def _obstacle(claim, values, problems, differences, demonstration) -> str:
+def _obstacle(claim, values, problems, differences, demonstration, unit) -> str:
     """Why there can be no verdict, or ''."""
     rows = dict.fromkeys(row for contrast in claim.contrasts for row in contrast)
     hindered = [f'{row}: {problems[row]}' for row in rows if row in problems]
     if hindered:
         return '; '.join(hindered)
     broken = {row: [seed for seed, value in values[row].items() if not all(map(math.isfinite, _ends(value)))] for row in rows}
-    said = [f'{row} (seed {", ".join(map(str, sorted(seeds)))})' for row, seeds in broken.items() if seeds]
+    said = [f'{row} ({unit} {", ".join(map(str, sorted(seeds)))})' for row, seeds in broken.items() if seeds]
     if said:
         return f'not finite: {", ".join(said)}'
     if demonstration:
         return 'a demonstration: data and recipe were chosen so that the effect shows'
     if min(measured.n for measured in differences) < FEWEST_SEEDS:
-        return f'{_seeds(differences)}; a verdict needs {FEWEST_SEEDS}'
+        return f'{_seeds(differences, unit)}; a verdict needs {FEWEST_SEEDS}'
     flat = [measured.text for measured in differences if measured.flat]
     if flat:
-        return f'{_seeds(differences)}; equal in all seeds, so that nothing is known of the spread: {", ".join(flat)}'
+        return f'{_seeds(differences, unit)}; equal in all {unit}s, so that nothing is known of the spread: {", ".join(flat)}'
     return ''
 
 
-def _seeds(differences: Sequence[Difference]) -> str:
+def _seeds(differences: Sequence[Difference], unit: str) -> str:
     fewest, most = (choose(measured.n for measured in differences) for choose in (min, max))
-    return f'{fewest} seed{"s" * (fewest != 1)}' if fewest == most else f'{fewest} to {most} seeds'
+    return f'{fewest} {unit}{"s" * (fewest != 1)}' if fewest == most else f'{fewest} to {most} {unit}s'
 
 
 def _verdict(measured: Difference, margin: float | None) -> str:

@@ -7,6 +7,8 @@ In:
 - 'krizhevsky effects': what single choices gain there, and the factor of Fig. 1.
 - 'zf table 1': feature sign changes when a part of an object is hidden (Zeiler and Fergus 2013).
 - 'zf table 2', 'zf table 3', 'zf table 7': ILSVRC-2012 errors, depth and width, features of each layer (Zeiler and Fergus 2013).
+- 'decaf caltech-101': features of one network and classifiers on Caltech-101 (Donahue et al. 2013, Fig. 4).
+- 'razavian': OverFeat's features on other data sets (Razavian et al. 2014).
 - 'deck': the claims of the lecture deck 'A CNN for image classification', which disagree with the papers in places.
 
 Confidence: 'verified' (the source's own text was read), 'verified-2nd' (a second-hand text was read), 'memory' (neither).
@@ -79,6 +81,7 @@ def _cifar10(source, numbers, confidence) -> tuple[Published, ...]:
 _LECUN = 'LeCun et al. 1998, Fig. 9, and the MNIST page'
 _KRIZHEVSKY = 'Krizhevsky et al. 2012'
 _ZF = 'Zeiler and Fergus 2013'
+_DECAF = 'Donahue et al. 2013 (DeCAF)'
 _DECK = "lecture deck 'A CNN for image classification'"
 _TOP = ('top-1', 'top-5')
 _ILSVRC = ('val top-1', 'val top-5', 'test top-5')
@@ -241,6 +244,38 @@ TABLES: dict[str, tuple[Published, ...]] = {
             'svm (7)': ((85.5, 0.4), (71.7, 0.2)),
             'softmax (5)': ((82.9, 0.4), (65.7, 0.5)),
             'softmax (7)': ((85.4, 0.4), (72.6, 0.1)),
+        },
+    ),
+    'decaf caltech-101': (
+        *_records(
+            'decaf caltech-101',
+            ('DeCAF5', 'DeCAF6', 'DeCAF7'),
+            f'{_DECAF}, Fig. 4 (mean accuracy per class, 30 per class)',
+            {
+                'logistic regression': ((63.29, 6.6), (84.30, 1.6), (84.87, 0.6)),
+                'logistic regression, dropout': (None, (86.08, 0.8), (85.68, 0.6)),
+                'svm': ((77.12, 1.1), (84.77, 1.2), (83.24, 1.2)),
+                'svm, dropout': (None, (86.91, 0.7), (85.51, 0.9)),
+            },
+            'verified-2nd',
+        ),
+        *_records(
+            'decaf caltech-101',
+            ('accuracy',),
+            f'{_DECAF}, Fig. 4, who cite them',
+            {'yang et al. 2009': (84.3,), 'jarrett et al. 2009': (65.5,)},
+            'verified-2nd',
+        ),
+    ),
+    'razavian': _records(
+        'razavian',
+        ('CNN-SVM', 'CNNaug-SVM', 'best other'),
+        'Razavian et al. 2014 (OverFeat, first dense layer)',
+        {
+            'VOC 2007 classification, mAP': (73.9, 77.2, 77.7),
+            'MIT-67, mean class accuracy': (58.4, 69.0, 68.9),
+            'CUB-200-2011, boxes only, mean class accuracy': (53.3, 61.8, 65.0),
+            'Flowers-102, mean class accuracy': (74.7, 86.8, 80.7),
         },
     ),
     'deck': (

@@ -6,7 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from cnn_research.reporting import claims, figures, page, tables
 from cnn_research.reporting.drawing import Figure
 
-_SEEDS_ONLY = 'Intervals cover the seeds only, not which images happened to be tested, unless a column says so.'
+_COVERED = {
+    'seed': 'Intervals cover the seeds only, not which images happened to be tested, unless a column says so.',
+    'split': 'Intervals cover which images were drawn for training and for the test, not which networks happened to be trained.',
+}
 
 
 class Shelf:
@@ -27,10 +30,10 @@ class Shelf:
         self.markdown.append('\n\n'.join(tables.escaped(part) for part in text.split('\n\n')) + '\n')
         return page.text_html(text)
 
-    def table(self, name: str, table: tables.Table) -> str:
-        """The caption of a table with intervals is given what they cover."""
+    def table(self, name: str, table: tables.Table, unit: str = 'seed') -> str:
+        """The caption of a table with intervals is given what they cover; unit: what they are over, 'seed' or 'split'."""
         if tables.has_intervals(table):
-            table = table._replace(caption=f'{table.caption} {_SEEDS_ONLY}'.strip())
+            table = table._replace(caption=f'{table.caption} {_COVERED[unit]}'.strip())
         table = self._with_points(table)
         linked = [{key: self._linked(key, cell) for key, cell in row.items()} for row in table.rows]
         tables.write(table, self._folder / name)
@@ -56,4 +59,4 @@ class Shelf:
         return page.figure_html(figure, caption)
 
     def claims(self, judged: Sequence[claims.Judged], caption: str = 'Each claim was written down before the run.') -> str:
-        return self.table('claims', claims.table(judged, caption))
+        return self.table('claims', claims.table(judged, caption), judged[0].unit if judged else 'seed')

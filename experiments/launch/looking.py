@@ -103,6 +103,13 @@ def named(trained: checkpoints.Trained, home: str) -> str:
     return f'{trained.architecture.name} ' + (f'at step {trained.step:,}' if epoch is None else f'after epoch {epoch:.3g}')
 
 
+def grown(given: command.Command, home: str) -> checkpoints.Trained:
+    """The network that the command trains itself, in `home`, at look.step."""
+    train.fit(given.config, home, watch=progress.Progress(given, '[network] '), stop=command.stopper())
+    command.interruptible()
+    return checkpoints.load(home, given.options.look.step or None)
+
+
 def opened(given: command.Command, check: Check) -> Looked | None:
     """The first of `workdirs`, trained where none is named, and its source; None in a dry run, which trains nothing.
 
@@ -138,9 +145,7 @@ def opened(given: command.Command, check: Check) -> Looked | None:
     if not trained and given.dry_run:
         return None
     if not trained:
-        train.fit(config, home, watch=progress.Progress(given, '[network] '), stop=command.stopper())
-        command.interruptible()
-        trained = checkpoints.load(home, options.step or None)
+        trained = grown(given, home)
         notes += trained.notes
     outputs = classes.match(trained.class_names or None, source.class_names)
     if outputs is None:

@@ -263,3 +263,18 @@ def test_the_table_holds_every_difference_and_each_claim_once():
     assert 'sources disagree' in read[0]['reason'] and '±0.5' in read[2]['sentence']
     shown = tables.to_markdown(made)
     assert 'nan' not in shown and '+8.07 (+7.92 to +8.21)' in shown
+
+
+def test_splits_that_share_examples_have_the_wider_interval_of_nadeau_and_bengio():
+    differences = np.array([1.0, 1.5, 0.7, 1.2, 0.9])
+    values = {'a': dict(enumerate(differences)), 'b': dict.fromkeys(range(5), 0.0)}
+    claim = claims.Claim('a is better.', 'here', (claims.difference('a', 'b'),))
+    plain, shared = claims.judge(claim, values), claims.judge(claim, values, overlap=1 / 3)
+    half = stats.t.ppf(0.975, 4) * differences.std(ddof=1) * np.sqrt(1 / 5 + 1 / 3)
+    found = shared.differences[0]
+    assert np.allclose([found.low, found.high], [differences.mean() - half, differences.mean() + half])
+    assert np.isclose(found.p, 2 * stats.t.sf(differences.mean() / (half / stats.t.ppf(0.975, 4)), 4))
+    assert found.low < plain.differences[0].low and shared.unit == 'split' and '5 splits' in shared.reason
+    table = claims.table([shared])
+    assert 'Nadeau & Bengio' in table.caption and 'Splits' in [column.header for column in table.columns]
+    assert 'Nadeau' not in claims.table([plain]).caption
