@@ -191,6 +191,9 @@ def test_a_file_of_other_widths_or_of_another_kind_of_network_is_refused(tmp_pat
     refused(path, 'cannot be read into alexnet_owt: the file has the convolutions of SqueezeNet', expected='alexnet_owt')
     refused(path, r'cannot be read into squeezenet without\(3\)', expected='squeezenet without(3)')
     refused(path, 'a mean file goes with a .caffemodel; the mean of others', mean=tmp_path / 'mean.npy')
+    others = {f'branch/{name}': array for name, array in CODED.items()}
+    said = r'is not squeezenet: conv1:codes \(96, 3, 7, 7\) is missing, .*, and \d+ differences more\. Readable are .*SqueezeNet in codes'
+    refused(written(tmp_path / 'other.npz', others), said, expected='')
     published_files.write(tmp_path / 'alexnet.npz', published_files.state())
     refused(tmp_path / 'alexnet.npz', 'the file has five convolutions and three dense layers')
 
