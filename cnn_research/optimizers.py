@@ -68,7 +68,7 @@ def _renormalised(largest: float, learns: Collection[str]) -> optax.GradientTran
     """
 
     def shortened(stage, name, update, value):
-        if (stage, name) != ('convolution', 'kernel'):
+        if (stage, name) not in (('convolution', 'kernel'), ('expand', 'pointwise'), ('expand', 'kernel')):
             return update
         new = value + update
         rms = jnp.sqrt(jnp.mean(jnp.square(new), axis=tuple(range(new.ndim - 1)), keepdims=True))

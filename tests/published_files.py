@@ -1,4 +1,5 @@
-"""Files of published weights as their libraries write them, with random numbers: torchvision's AlexNet and Caffe's two networks."""
+"""Files of published weights as their libraries write them, with random numbers: torchvision's AlexNet, Caffe's two networks,
+SqueezeNet in codes."""
 
 import collections
 import functools
@@ -31,6 +32,25 @@ def state(narrow=NARROW, seed=0):
         arrays[f'{name}.weight'] = rng.normal(0, (2 / np.prod(shape[1:])) ** 0.5, shape).astype('f4')
         arrays[f'{name}.bias'] = rng.normal(0, 0.1, above).astype('f4')
         below = above
+    return arrays
+
+
+# A narrow SqueezeNet, whose fire modules have 3 maps of 1x1 and 4 of 3x3.
+FIRES = ' '.join(f'replaced({layer},features=7,pointwise=3)' for layer in range(3, 18, 2))
+NARROW_FIRES = f'resized(1=8,{",".join(f"{layer}=5" for layer in range(2, 17, 2))},18=10) {FIRES}'
+
+
+def coded(classes=10, seed=0):
+    """{name: array} of SqueezeNet in codes, with the widths of NARROW_FIRES and random numbers, as large as ReLU needs."""
+    rng, arrays = np.random.default_rng(seed), {}
+    sizes = {'conv1': (8, 3, 7, 7)}
+    for number in range(2, 10):
+        sizes[f'fire{number}/conv1x1_1'] = (5, 8 if number == 2 else 7, 1, 1)
+        sizes |= {f'fire{number}/conv1x1_2': (3, 5, 1, 1), f'fire{number}/conv3x3_2': (4, 5, 3, 3)}
+    for name, size in {**sizes, 'conv_final': (classes, 7, 1, 1)}.items():
+        arrays[f'{name}:codes'] = rng.integers(0, 256, size, np.uint8)
+        arrays[f'{name}:codebook'] = rng.normal(0, (2 / np.prod(size[1:])) ** 0.5, 256).astype('f4')
+        arrays[f'{name}:bias'] = rng.normal(0, 0.1, size[0]).astype('f4')
     return arrays
 
 

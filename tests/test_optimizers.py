@@ -164,3 +164,14 @@ def test_plateau_drops_after_patience_evaluations_without_improvement():
     # Equal is no improvement; the count starts anew after each drop and each improvement.
     assert scales == [1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25]
     assert optimizers.plateau(given()) is None
+
+
+def test_max_rms_holds_for_both_kernels_of_a_fire_module():
+    random = np.random.default_rng(0)
+    sizes = {'pointwise': (1, 1, 4, 3), 'kernel': (3, 3, 4, 5), 'bias': (8,)}
+    params = {'layer3': {'expand': {name: random.normal(size=size).astype(np.float32) for name, size in sizes.items()}}}
+    bounded, free = trained(given(optimizer__max_rms=0.5), params)[-1], trained(given(), params)[-1]
+    for name in ('pointwise', 'kernel'):
+        filters = bounded['layer3']['expand'][name]
+        assert np.sqrt(np.square(filters).mean((0, 1, 2))).max() <= 0.5 * (1 + 1e-5)
+    assert (bounded['layer3']['expand']['bias'] == free['layer3']['expand']['bias']).all()

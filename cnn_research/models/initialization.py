@@ -19,7 +19,7 @@ class Initialization:
 
 
 def initial(how: Initialization, key: jax.Array, layer: int, stage: Stage, name: str, shape: Shape) -> jax.Array:
-    """The first value of parameter `name` ('kernel', 'bias' or 'coefficient') of a stage that reads `shape` (without B); float32."""
+    """The first value of a stage's parameter `name`; float32. The stage reads `shape` (without B)."""
     size = stage.parameters(shape)[name]
     if name == 'bias':
         return jnp.full(size, dict(how.biases).get(layer, 0.0), jnp.float32)
@@ -28,7 +28,7 @@ def initial(how: Initialization, key: jax.Array, layer: int, stage: Stage, name:
         if how.kernel != 'uniform':
             return 1 / inputs
     else:
-        inputs = jnp.asarray(fan_in(stage, shape), jnp.float32)
+        inputs = jnp.asarray(fan_in(stage, shape, name), jnp.float32)
     if how.kernel == 'normal':
         return dict(how.stds).get(layer, how.std) * jax.random.normal(key, size)
     if how.kernel == 'he':

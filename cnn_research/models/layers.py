@@ -99,6 +99,16 @@ def partial_kernel(kernels: jax.Array, table: Sequence[Sequence[int]], channels:
     return jnp.zeros((*kernels.shape[:2], channels, len(table)), kernels.dtype).at[:, :, seen[:, 0], seen[:, 1]].set(kernels)
 
 
+def expand(x: jax.Array, pointwise: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """(B, H, W, Cin), (1, 1, Cin, n), (3, 3, Cin, m), (n + m,) -> (B, H, W, n + m): n maps that see the pixel below them, then m that see
+    the 3x3 pixels around it, zeros outside (Iandola et al. 2016, 3.1).
+
+    Two convolutions: one 3x3 convolution, with `pointwise` as the middle of zeros, takes 45 ms with its gradients where these take 29
+    (the last fire module, 16 images), and 100 instead of 93 in the first.
+    """
+    return _add_bias(jnp.concatenate([convolution(x, pointwise, None), convolution(x, kernel, None, padding=1)], -1), bias)
+
+
 def locally_connected(x: jax.Array, kernel: jax.Array, bias: jax.Array, kernel_size: int, stride: int = 1, padding: int = 0) -> jax.Array:
     """A convolution without shared weights: (B, H, W, Cin), (rows, columns, n, Cout), (rows, columns, Cout) -> (B, rows, columns, Cout).
 

@@ -17,6 +17,7 @@ from cnn_research.stages import Convolution, Dense, Dropout
 
 Shapes = dict[str, tuple[int, ...]]
 
+LAYERS = 'five convolutions and three dense layers, 1 to 8'
 # The files' names of layers 1 to 8.
 TORCHVISION = (*(f'features.{i}' for i in (0, 3, 6, 8, 10)), *(f'classifier.{i}' for i in (1, 4, 6)))
 CAFFE = (*(f'conv{i}' for i in range(1, 6)), *(f'fc{i}' for i in range(6, 9)))

@@ -179,3 +179,8 @@ def subsampling(x: jax.Array, coefficient: jax.Array, bias: jax.Array, kernel: i
     The sum under each window times the map's coefficient plus its bias (LeCun et al. 1998, II.B).
     """
     return coefficient * sum_pool(x, kernel, stride) + bias
+
+
+def global_average(x: jax.Array) -> jax.Array:
+    """The mean of each map: (B, H, W, C) -> (B, C)."""
+    return x.mean((1, 2))

@@ -1,8 +1,9 @@
 """Other people's weights in this library's terms, and ours in theirs.
 
-Read are torchvision's AlexNet, the AlexNet and CaffeNet of Berkeley's Caffe, and what `export` writes. Caffe's networks were trained on
-B, G, R and get their first kernel's channels turned round, so that they read R, G, B like every other. What a file does otherwise than the
-published ones, and what has to be assumed because the file does not say it, is told in notes, a line each.
+Read are torchvision's AlexNet, the AlexNet and CaffeNet of Berkeley's Caffe, the compressed SqueezeNet of its authors, and what `export`
+writes. Caffe's networks, of which SqueezeNet is one, were trained on B, G, R and get their first kernel's channels turned round, so that
+they read R, G, B like every other. What a file does otherwise than the published ones, and what has to be assumed because the file does
+not say it, is told in notes, a line each.
 """
 
 import os
@@ -19,7 +20,7 @@ import numpy as np
 from cnn_research import classes
 from cnn_research.architecture import Architecture, resized
 from cnn_research.errors import CheckpointError, ResearchError
-from cnn_research.models import caffemodel, layouts, passport, tensor_files, zoo
+from cnn_research.models import caffemodel, codebooks, layouts, passport, tensor_files, zoo
 from cnn_research.models.layouts import printable
 from cnn_research.models.tensor_files import MOST_NUMBERS, Entry
 from cnn_research.stages import Convolution, Dense, MaxPool, ReLU, Response
@@ -33,7 +34,10 @@ READERS = {
 MEANS = {'.npy': tensor_files.npy, '.binaryproto': caffemodel.blob}
 _LARGEST = {'.caffemodel': 1 << 31, '.npy': 1 << 28, '.binaryproto': 1 << 28}  # bytes of files that are read whole; protobuf's own limit
 IMAGE_SIDE = 256  # px of the images whose centre these networks read, torchvision's by the short side, Caffe's squares
-_SUPPORTED = "torchvision's AlexNet (.pth, .safetensors, .npz), Caffe's AlexNet and CaffeNet (.caffemodel), and what was exported here"
+_SUPPORTED = (
+    "torchvision's AlexNet (.pth, .safetensors, .npz), Caffe's AlexNet and CaffeNet (.caffemodel), SqueezeNet in codes (.npz), "
+    'and what was exported here'
+)
 
 _CAFFE_TYPES = {Convolution: 'Convolution', Dense: 'InnerProduct', ReLU: 'ReLU', Response: 'LRN', MaxPool: 'Pooling'}
 
@@ -69,8 +73,9 @@ def load(path, expected: str = '', mean=None) -> Published:
 
     .pth, .pt, .pth.tar, .ckpt, .safetensors and .npz hold the state dict of torchvision's AlexNet (Krizhevsky 2014: alexnet_owt), also one
     within a training's checkpoint, under a wrapper's names or with a renamed last layer; a .safetensors may be one that `export` wrote, of
-    any network; .caffemodel holds BVLC AlexNet (bvlc_alexnet) or CaffeNet (caffenet), told apart by the order of their layers. `expected`
-    names another network in the zoo's notation, such as a narrower one; without it the last layer has as many classes as the file.
+    any network; .caffemodel holds BVLC AlexNet (bvlc_alexnet) or CaffeNet (caffenet), told apart by the order of their layers; .npz may
+    also hold SqueezeNet (squeezenet) in codes, as models/codebooks.py says. `expected` names another network in the zoo's notation, such as
+    a narrower one; without it the last layer has as many classes as the file.
 
     preprocessing of published weights: 'mean' (3,) and 'scale' (3,), R, G, B in grey levels: torchvision's mean and deviation, or Caffe's
     mean. `mean` is a file of Caffe's: .npy (3,) or (3, H, W), or .binaryproto, B, G, R; 'mean' is then (3,) or (H, W, 3) with H = W, the
@@ -83,7 +88,9 @@ def load(path, expected: str = '', mean=None) -> Published:
         if _kind(path) == '.caffemodel':
             return _caffe(path, found, expected, mean)
         if mean is not None:
-            raise CheckpointError(f"{_name(path)}: a mean file goes with a .caffemodel; torchvision's mean is always the same.")
+            raise CheckpointError(f'{_name(path)}: a mean file goes with a .caffemodel; the mean of others is always the same.')
+        if codebooks.is_coded(found):
+            return _coded(path, found, expected, read)
         metadata = found.get(tensor_files.METADATA) if _kind(path) == '.safetensors' else None
         if passport.is_ours(metadata):
             return _exported(path, found, read(lambda: passport.read(metadata)), expected, read)
@@ -166,12 +173,11 @@ def _precision(entries: Mapping[str, Entry]) -> list[str]:
     return [f'its numbers are {" and ".join(kinds)} in the file and float32 here'] if kinds else []
 
 
-def _expected(path: pathlib.Path, name: str) -> Architecture:
+def _expected(path: pathlib.Path, name: str, room=layouts) -> Architecture:
+    """The network of that name, which must have the layers of the room's files."""
     net = zoo.architecture(name)
-    if not layouts.fits(net):
-        raise CheckpointError(
-            f'{_name(path)} cannot be read into {net.name}: the file has five convolutions and three dense layers, 1 to 8.'
-        )
+    if not room.fits(net):
+        raise CheckpointError(f'{_name(path)} cannot be read into {net.name}: the file has {room.LAYERS}.')
     return net
 
 
@@ -277,6 +283,21 @@ def _caffe(path, layers, expected, mean) -> Published:
     variables = _variables(layouts.from_foreign(net, arrays, layouts.CAFFE), {'mean': middle, 'scale': (1, 1, 1)})
     side = len(middle) if middle.ndim == 3 else IMAGE_SIDE
     return Published(net, variables, class_names, (*notes, f'assumed: {said}'), side)
+
+
+def _coded(path, found, expected, read) -> Published:
+    net = _expected(path, expected or 'squeezenet', codebooks)
+    entries = read(lambda: codebooks.entries(found))
+    if not expected:
+        net = _with_classes(net, entries.get(codebooks.LAST))
+    wanted = codebooks.shapes(net)
+    differing = layouts.differences(entries, wanted)
+    if differing:
+        _refuse(path, net, differing)
+    class_names, said = _names(net)
+    notes = (f"assumed, for the file does not say: the mean pixel of Caffe's networks; {said}",)
+    params = codebooks.parameters(net, _numbers(path, net, {name: entries[name] for name in wanted}, read))
+    return Published(net, _variables(params, {'mean': _CAFFE_MEAN, 'scale': (1, 1, 1)}), class_names, notes, IMAGE_SIDE)
 
 
 def _of_these_types(path: pathlib.Path, layers: list[caffemodel.CaffeLayer], nets: list[Architecture]) -> Architecture:

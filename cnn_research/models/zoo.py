@@ -61,6 +61,12 @@ def _upper(three, four, five, units):
 
 _POOL = MaxPool(3, 2, ceil=True)
 
+
+def _fire(squeeze, expand, *above):
+    """A fire module (Iandola et al. 2016, 3.1) as two layers: `squeeze` 1x1 maps, then `expand` maps of 1x1 and as many of 3x3."""
+    return (Convolution(squeeze, 1), ReLU()), (Expand(2 * expand, pointwise=expand), ReLU(), *above)
+
+
 # LeNet-5's Table I: the first six maps see three neighbours of S2, the next six four, then three see two pairs
 # (these could not be checked against the paper), the last sees all.
 _C3 = (
@@ -210,6 +216,22 @@ _TABLE = {
         (LocallyConnected(16, 7, stride=2), ReLU()),
         (LocallyConnected(16, 5), ReLU()),
         *_dense(4096, 4030),
+    ),
+    # No network of the deck, but one whose trained weights are at hand (models/codebooks.py): SqueezeNet 1.0, Iandola et al. 2016, Table 1.
+    # Fire module k, of 2 to 9, is layers 2k - 2 (squeeze) and 2k - 1 (expand); layer 18 is conv10, padded by 1 as in the authors' Caffe
+    # model, and its mean maps are the output.
+    'squeezenet': (
+        (227, 227, 3),
+        (Convolution(96, 7, stride=2), ReLU(), _POOL),
+        *_fire(16, 64),
+        *_fire(16, 64),
+        *_fire(32, 128, _POOL),
+        *_fire(32, 128),
+        *_fire(48, 192),
+        *_fire(48, 192),
+        *_fire(64, 256, _POOL),
+        *_fire(64, 256, Dropout(0.5)),
+        (Convolution(1000, 1, padding=1), ReLU(), GlobalAverage()),
     ),
     # Small siblings: the anatomy of the parent (five convolutions, pooling after 1, 2 and 5, normalization after 1 and 2, two dense
     # layers with dropout) for ten classes. Layer 3 always sees 8x8 maps; layers 2 to 5 have 3x3 kernels, so that the receptive field

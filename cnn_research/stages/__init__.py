@@ -1,6 +1,6 @@
 """What a stage is: its fields, the shape it makes, the parameters it owns and the work it does, in plain Python.
 
-A shape is (H, W, C) while there is a picture and (features,) after the first dense stage. Every stage offers
+A shape is (H, W, C) while there is a picture and (features,) after the first dense stage or global average. Every stage offers
 
     output(shape)         the shape that leaves it; ArchitectureError where there is none
     parameters(shape)     {name: array shape} of what it learns
@@ -12,15 +12,15 @@ and a `role`: 'map' (the learned linear map that opens a layer), 'nonlinearity',
 """
 
 from cnn_research.stages.base import LARGEST, Shape, Stage, window_count
-from cnn_research.stages.maps import Convolution, Dense, DropConnect, LocallyConnected, RadialBasis, fan_in
+from cnn_research.stages.maps import Convolution, Dense, DropConnect, Expand, LocallyConnected, RadialBasis, fan_in
 from cnn_research.stages.normalization import Divisive, Response, Subtractive
 from cnn_research.stages.pointwise import Absolute, Dropout, ReLU, ScaledTanh, Sigmoid, Tanh
-from cnn_research.stages.pooling import AveragePool, MaxPool, Subsampling, SumPool
+from cnn_research.stages.pooling import AveragePool, GlobalAverage, MaxPool, Subsampling, SumPool
 
 __all__ = [
-    *('Convolution', 'LocallyConnected', 'Dense', 'DropConnect', 'RadialBasis'),
+    *('Convolution', 'Expand', 'LocallyConnected', 'Dense', 'DropConnect', 'RadialBasis'),
     *('ReLU', 'Tanh', 'ScaledTanh', 'Sigmoid', 'Absolute'),
-    *('MaxPool', 'AveragePool', 'SumPool', 'Subsampling'),
+    *('MaxPool', 'AveragePool', 'SumPool', 'Subsampling', 'GlobalAverage'),
     *('Response', 'Subtractive', 'Divisive', 'Dropout'),
 ]
 

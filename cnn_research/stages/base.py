@@ -16,7 +16,7 @@ def window_count(size: int, kernel: int, stride: int, padding: int, ceil: bool) 
 
 def picture(shape: Shape, stage: str) -> Shape:
     if len(shape) != 3:
-        raise ArchitectureError(f'{stage} needs maps (H, W, C), but a dense stage below has flattened them to {shape[0]} features.')
+        raise ArchitectureError(f'{stage} needs maps (H, W, C), but a stage below has made {shape[0]} features of them.')
     return shape
 
 
@@ -36,7 +36,7 @@ LARGEST = 2**31 - 1  # of features and of anything that is counted
 _WIDEST = 2**16 - 1  # px, of a window and its steps
 # What a field of a stage may be, and how that is said.
 _VALID = {
-    'features': _whole(1, LARGEST),
+    **dict.fromkeys(('features', 'pointwise'), _whole(1, LARGEST)),
     **dict.fromkeys(('kernel', 'stride', 'groups', 'size'), _whole(1, _WIDEST)),
     **dict.fromkeys(('ceil', 'divided', 'across'), (lambda value: type(value) is bool, 'true or false')),
     **dict.fromkeys(('alpha', 'beta', 'k'), (_is_number, 'a number from 0 up')),

@@ -8,11 +8,12 @@ from cnn_research.errors import ArchitectureError
 from cnn_research.stages.base import Shape, Stage, Windowed
 
 
-def fan_in(stage: Stage, shape: Shape) -> tuple[int, ...]:
-    """Inputs of a unit, one number for each index of the kernel's last axis (LeNet-5's partial maps differ among themselves)."""
+def fan_in(stage: Stage, shape: Shape, name: str = 'kernel') -> tuple[int, ...]:
+    """Inputs of a unit, one number for each index of the last axis of a kernel, the parameter `name` (LeNet-5's partial maps differ among
+    themselves)."""
     if isinstance(stage, Convolution) and stage.table:
         return tuple(stage.kernel**2 * len(row) for row in stage.table for _ in row)
-    kernel = stage.parameters(shape)['kernel']
+    kernel = stage.parameters(shape)[name]
     inputs = kernel[-2] if isinstance(stage, LocallyConnected) else math.prod(kernel[:-1])
     return (inputs,) * kernel[-1]
 
@@ -55,6 +56,36 @@ class Convolution(Windowed):
 
     def multiply_adds(self, shape):
         return math.prod(self.output(shape)[:2]) * self.kernel**2 * self._kernels(shape)
+
+    def connections(self, shape):
+        return self.multiply_adds(shape) + math.prod(self.output(shape))
+
+
+@dataclass(frozen=True)
+class Expand(Windowed):
+    """The expand half of a fire module (Iandola et al. 2016, 3.1): a 3x3 convolution with padding 1 of whose `features` maps the first
+    `pointwise` see only the pixel below them; for those no other weights exist, as parameters or as products."""
+
+    features: int
+    pointwise: int
+    kernel: ClassVar[int] = 3
+    stride: ClassVar[int] = 1
+    padding: ClassVar[int] = 1
+    role: ClassVar[str] = 'map'
+    name: ClassVar[str] = 'expand'
+
+    def output(self, shape):
+        if self.pointwise >= self.features:
+            raise ArchitectureError(f'of the {self.features} maps of expand fewer must be pointwise, not {self.pointwise}.')
+        return (*self.spatial(shape), self.features)
+
+    def parameters(self, shape):
+        kernels = {'pointwise': (1, 1, shape[2], self.pointwise), 'kernel': (3, 3, shape[2], self.features - self.pointwise)}
+        return {**kernels, 'bias': (self.features,)}
+
+    def multiply_adds(self, shape):
+        parameters = self.parameters(shape)
+        return math.prod(self.output(shape)[:2]) * sum(math.prod(parameters[name]) for name in ('pointwise', 'kernel'))
 
     def connections(self, shape):
         return self.multiply_adds(shape) + math.prod(self.output(shape))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from cnn_research.errors import ArchitectureError
-from cnn_research.stages.base import Windowed
+from cnn_research.stages.base import Stage, Windowed, picture
 
 
 @dataclass(frozen=True)
@@ -64,3 +64,14 @@ class Subsampling(Windowed):
 
     def connections(self, shape):
         return math.prod(self.output(shape)) * (self.kernel**2 + 1)
+
+
+@dataclass(frozen=True)
+class GlobalAverage(Stage):
+    """The mean of each map, one feature a map (Lin et al. 2014, 3.2)."""
+
+    role: ClassVar[str] = 'pooling'
+    name: ClassVar[str] = 'global_average'
+
+    def output(self, shape):
+        return (picture(shape, self.name)[2],)

@@ -50,6 +50,7 @@ NETWORKS = [
     ('alexnet_32', 'own'),
     ('lenet5', 'own'),  # partial maps, subsampling, an output that learns nothing
     ('cifar_11pct', 'own'),  # local connections
+    ('squeezenet', 'own'),  # fire modules
 ]
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 from jax.test_util import check_grads
 
 from cnn_research.models import layers
@@ -109,6 +110,27 @@ def test_partial_kernel(float64):
     sums = np.array([[x[:, i : i + 4, j : j + 4].sum((0, 1, 2)) for j in range(3)] for i in range(3)])  # what each tap met
     np.testing.assert_allclose(gradient[..., :2], sums[..., [0, 2]], rtol=1e-12)
     np.testing.assert_array_equal(gradient[..., 2:], 0)  # the other rows' kernels do not reach map 0
+
+
+def test_expand_is_a_1x1_and_a_3x3_convolution_side_by_side(float64):
+    x, pointwise, kernel, bias = normal(2, 5, 6, 4), normal(1, 1, 4, 3, seed=1), normal(3, 3, 4, 5, seed=2), normal(8, seed=3)
+    arrays, g = (x, pointwise, kernel, bias), normal(2, 5, 6, 8, seed=4)
+
+    def side_by_side(x, pointwise, kernel, bias):
+        numbers = ('NHWC', 'HWIO', 'NHWC')
+        parts = [lax.conv_general_dilated(x, one, (1, 1), 'SAME', dimension_numbers=numbers) for one in (pointwise, kernel)]
+        return jnp.concatenate(parts, -1) + bias
+
+    def scattered(x, pointwise, kernel, bias):
+        whole = jnp.zeros((3, 3, 4, 8)).at[..., 3:].set(kernel).at[1, 1, :, :3].set(pointwise[0, 0])
+        return layers.convolution(x, whole, bias, padding=1)
+
+    y, gradients = value_and_gradients(layers.expand, arrays, g)
+    for other in (side_by_side, scattered):
+        expected, theirs = value_and_gradients(other, arrays, g)
+        np.testing.assert_allclose(y, expected, rtol=0, atol=1e-12)
+        jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, rtol=0, atol=1e-11), gradients, theirs)
+    check_grads(layers.expand, arrays, 2, modes=['rev'])
 
 
 @pytest.mark.parametrize(('side', 'stride', 'padding'), [(3, 1, 1), (2, 2, 0), (3, 2, 1)])

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_research.architecture import Architecture, AveragePool, Convolution, Dense, DropConnect, Dropout, Layer, ReLU
+from cnn_research.architecture import Architecture, AveragePool, Convolution, Dense, DropConnect, Dropout, Expand, Layer, ReLU
 from cnn_research.errors import ArchitectureError
 from cnn_research.models import layers, zoo
 from cnn_research.models.initialization import Initialization, initial
@@ -211,6 +211,14 @@ def test_kernels_scale_with_their_fan_in(stage, shape, inputs):
         values = first(Initialization(kind), stage, shape)
         assert 0.999 * bound < values.max() <= bound and -bound <= values.min() < -0.999 * bound
         assert values.std() == pytest.approx(bound / 3**0.5, rel=0.02)
+
+
+def test_both_kernels_of_a_fire_module_scale_with_their_own_fan_in():
+    stage, shape = Expand(128, pointwise=64), (7, 7, 32)
+    for name, inputs in (('pointwise', 32), ('kernel', 9 * 32)):
+        assert first(Initialization('he'), stage, shape, name=name).std() == pytest.approx((2 / inputs) ** 0.5, rel=0.05)
+        values = np.abs(first(Initialization('uniform'), stage, shape, name=name))
+        assert 0.99 * 2.4 / inputs < values.max() <= 2.4 / inputs
 
 
 def test_lenet5s_partial_maps_have_fan_ins_of_their_own():

@@ -155,10 +155,6 @@ def test_another_network_is_refused_with_three_differences_and_what_is_supported
     refused(path, said, expected='')
 
 
-def test_the_squeezed_network_is_refused_shortly(data_dir):
-    refused(data_dir / 'weights' / 'squeezenet_deep_compression.npz', r'it has conv1:codes .*75 more\. Readable are', expected='')
-
-
 def test_where_a_network_differs_is_said_first(tmp_path):
     def saved(name, arrays):
         write(tmp_path / name, arrays)

@@ -183,3 +183,10 @@ def test_subsampling_by_hand():
     np.testing.assert_allclose(dx, np.broadcast_to(coefficient, x.shape), rtol=1e-15)
     np.testing.assert_allclose(dcoefficient, [120, -120], rtol=1e-15)
     np.testing.assert_allclose(dbias, [4, 4], rtol=1e-15)
+
+
+def test_global_average():
+    x, g = maps(2, 5, 4, 3), maps(2, 3, seed=1)
+    y, dx = value_and_gradient(pooling.global_average, x, g)
+    np.testing.assert_allclose(y, x.reshape(2, 20, 3).mean(1), rtol=1e-13)
+    np.testing.assert_allclose(dx, np.broadcast_to(g[:, None, None] / 20, x.shape), rtol=1e-13)

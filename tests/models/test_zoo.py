@@ -44,7 +44,19 @@ UPPER_32 = [(16 * 16, 9 * 24, 48), (64, 9 * 48, 72), (64, 9 * 72, 72), (64, 9 * 
 UPPER_64 = [(16 * 16, 9 * 32, 80), (64, 9 * 80, 128), (64, 9 * 128, 128), (64, 9 * 128, 80), *classifier(16 * 80, 384, 384, 10)]
 UPPER_128 = [(16 * 16, 9 * 48, 128), (64, 9 * 128, 192), (64, 9 * 192, 192), (64, 9 * 192, 128), *classifier(16 * 128, 512, 512, 10)]
 
+
+def fire(side, inputs, squeeze, expand):
+    return [(side**2, inputs, squeeze), (side**2, squeeze, expand), (side**2, 9 * squeeze, expand)]
+
+
+# Iandola et al. 2016, Table 1: modules 2 to 9, and a last convolution of 1x1 on 13x13 maps with a border of 1.
+FIRES = [
+    *(*fire(55, 96, 16, 64), *fire(55, 128, 16, 64), *fire(55, 128, 32, 128), *fire(27, 256, 32, 128)),
+    *(*fire(27, 256, 48, 192), *fire(27, 384, 48, 192), *fire(27, 384, 64, 256), *fire(13, 512, 64, 256)),
+]
+
 PINS |= {
+    'squeezenet': ((227, 227, 3), 1_248_424, counted((227, 227, 3), (111**2, 147, 96), *FIRES, (15**2, 512, 1000))[2]),
     'perceptron': counted((28, 28, 1), *classifier(784, 10)),
     'mlp_300': counted((28, 28, 1), *classifier(784, 300, 10)),
     'mlp_1000': counted((28, 28, 1), *classifier(784, 1000, 10)),
@@ -133,6 +145,16 @@ GEOMETRY = {
         (5, 'convolution'): (15, 125, 12),
         (6, 'convolution'): (15, 149, 12),
         (6, 'max_pool'): (5, 173, 36),
+    },
+    'squeezenet': {
+        (1, 'convolution'): (111, 7, 2),
+        (1, 'max_pool'): (55, 11, 4),
+        (2, 'convolution'): (55, 11, 4),
+        (3, 'expand'): (55, 19, 4),
+        (7, 'max_pool'): (27, 43, 8),
+        (15, 'max_pool'): (13, 123, 16),
+        (17, 'expand'): (13, 155, 16),
+        (18, 'convolution'): (15, 155, 16),
     },
     'deepface': {
         (1, 'convolution'): (142, 11, 1),
@@ -240,6 +262,16 @@ def test_caffes_two_networks_differ_in_the_order_of_normalization_and_pooling_al
     assert orders == [['normalization', 'pooling']] * 2 + [['pooling', 'normalization']] * 2
     assert [set(layer.stages) for layer in first.layers] == [set(layer.stages) for layer in second.layers]
     assert first.layers[2:] == second.layers[2:] == zoo.architecture('alexnet').layers[2:]
+
+
+def test_squeezenets_fire_modules_are_two_layers_each():
+    net = zoo.architecture('squeezenet')
+    learned = {row.layer: row.parameters for row in net.rows if row.parameters}
+    modules = [learned[2 * number - 2] + learned[2 * number - 1] for number in range(2, 10)]
+    assert [learned[1], *modules, learned[18]] == [14_208, 11_920, 12_432, 45_344, 49_440, 104_880, 111_024, 188_992, 197_184, 513_000]
+    assert net.taps()['layer18'] == (1000,) and net.taps()['layer18.relu'] == (15, 15, 1000) and net.row('layer18').receptive_field == 0
+    other = zoo.architecture('squeezenet without(4,5,16) resized(18=10) replaced(17,features=320,pointwise=64)')
+    assert (other.num_classes, other.taps()['layer17'], other.layers[-1].number) == (10, (13, 13, 320), 18)
 
 
 def test_names_with_operations():

@@ -35,7 +35,7 @@ def passage(network: Network, variables: dict, image, number: int) -> Passage:
     """
     net = network.architecture
     layer, shapes = net.layer(number), net.taps()
-    if len(shapes[f'layer{number}.{layer.named_stages()[0][0]}']) != 3:
+    if len(shapes[layer.name]) != 3:
         choices = ', '.join(str(one.number) for one in net.layers if len(shapes[one.name]) == 3)
         raise ArchitectureError(f'{net.name}: layer {number} has no maps to look at; choose from {choices}.')
     named = [(name, stage) for name, stage in layer.named_stages() if stage.role != 'dropout']

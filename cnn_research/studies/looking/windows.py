@@ -13,7 +13,7 @@ from jax import lax
 
 from cnn_research.architecture import Architecture, Layer
 from cnn_research.models.network import Network, run_stages
-from cnn_research.stages import AveragePool, Convolution, MaxPool, Response, Subsampling, SumPool
+from cnn_research.stages import AveragePool, Convolution, Expand, MaxPool, Response, Subsampling, SumPool
 
 SHARE = 0.8  # of what a piece reads: a larger window is not worth the copying
 _POOLS = (MaxPool, AveragePool, SumPool, Subsampling)
@@ -45,7 +45,8 @@ def windows(net: Architecture, size: int, below: int) -> tuple[Window, ...]:
     """Windows of the lowest pieces, in layers of numbers less than `below`, for a change of size x size pixels: as many as are worth it."""
     found, shape, changed = [], net.input_shape, (size, size)
     for piece, tap in _pieces(net):
-        if piece.number >= below or not all(_local(stage) for stage in piece.stages):
+        # What is above a window reads maps.
+        if piece.number >= below or not all(_local(stage) for stage in piece.stages) or len(net.taps()[piece.name]) != 3:
             break
         output = net.taps()[tap]
         field, stride, padding = 1, 1, 0
@@ -82,7 +83,7 @@ def _pieces(net):
 def _local(stage) -> bool:
     """Does each output depend on a window around it alone, in the same way everywhere?"""
     across = isinstance(stage, Response) and stage.across
-    return isinstance(stage, (Convolution, *_POOLS)) or stage.role in ('nonlinearity', 'dropout') or across
+    return isinstance(stage, (Convolution, Expand, *_POOLS)) or stage.role in ('nonlinearity', 'dropout') or across
 
 
 def upper(network: Network, lowest: tuple[Window, ...]) -> Network:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_research.architecture import Architecture, Convolution, Dense, Dropout, Layer, MaxPool, ReLU, Response
+from cnn_research.architecture import Architecture, Convolution, Dense, Dropout, GlobalAverage, Layer, MaxPool, ReLU, Response
 from cnn_research.errors import ArchitectureError
 from cnn_research.models.network import Network
 from cnn_research.studies.looking import feature_maps
@@ -99,6 +99,9 @@ def test_a_layer_without_maps_is_refused():
         feature_maps.passage(NETWORK, VARIABLES, IMAGE, 3)
     with pytest.raises(ArchitectureError, match='no layer 9'):
         feature_maps.passage(NETWORK, VARIABLES, IMAGE, 9)
+    ends = Architecture('ends', NET.input_shape, (NET.layers[0], Layer(2, (Convolution(4, 3), GlobalAverage()))))
+    with pytest.raises(ArchitectureError, match='layer 2 has no maps to look at; choose from 1'):
+        feature_maps.passage(Network(ends), VARIABLES, IMAGE, 2)
 
 
 def test_the_strongest_maps_are_those_of_the_largest_sums():

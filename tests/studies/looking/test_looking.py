@@ -267,6 +267,16 @@ def test_published_weights_of_their_size_go_through_every_command(tmp_path):
         looked_into(stages, network, tmp_path / 'n')
 
 
+@pytest.mark.slow
+def test_weights_at_hand_are_looked_into_on_photographs(data_dir, tmp_path):
+    weights, name = data_dir / 'weights' / 'squeezenet_deep_compression.npz', 'imagenette_subset/160px-v2'
+    if not weights.is_file() or not (data_dir / name).is_dir():
+        pytest.skip(f'{data_dir} has no SqueezeNet or no {name}')
+    data = (f'--config.look.data={name}', '--config.look.split=validation', f'--config.data.dir={data_dir}', '--config.look.images=3')
+    arrays = looked_into(occlusion, weights, tmp_path, *data, '--config.occlusion.size=60', '--config.occlusion.stride=60')
+    assert arrays['probability'].shape == (1, 4, 4) and 'p(true class)' in (tmp_path / 'README.md').read_text()
+
+
 def test_a_checkpoint_of_an_earlier_step_is_another_network(network, tmp_path):
     early, late = (looked_into(invariance, network, tmp_path / str(step), f'--config.look.step={step}') for step in (10, 30))
     assert not np.allclose(early['scale probability'], late['scale probability'])

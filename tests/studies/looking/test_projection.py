@@ -21,6 +21,15 @@ LINEAR = Architecture(
         Layer(3, (stages.Dense(5),)),
     ),
 )
+FIRE = Architecture(
+    'fire',
+    (13, 11, 2),
+    (
+        Layer(1, (stages.Convolution(6, 3, 2), stages.SumPool(2, 1))),
+        Layer(2, (stages.Expand(5, pointwise=2),)),
+        Layer(3, (stages.Convolution(4, 1, padding=1), stages.GlobalAverage())),
+    ),
+)
 # Overlapping pools of both roundings, padding, stride, groups and dense layers; normalization has a test of its own.
 NET = Architecture(
     'small',
@@ -52,12 +61,13 @@ def test_what_goes_up_is_the_same_to_the_bit(rule):
 
 
 @pytest.mark.parametrize('rule', RULES)
-def test_where_the_network_is_linear_the_projection_is_its_adjoint(rule):
-    params, images = made(LINEAR)
+@pytest.mark.parametrize('linear', [LINEAR, FIRE], ids=lambda net: net.name)
+def test_where_the_network_is_linear_the_projection_is_its_adjoint(linear, rule):
+    params, images = made(linear)
     params = jax.tree.map(lambda a: a if a.ndim > 1 else 0 * a, params)
-    net = Network(projection.projecting(LINEAR, rule))
+    net = Network(projection.projecting(linear, rule))
     for tap in ('layer1', 'layer2', 'layer3'):
-        signal = np.random.default_rng(1).normal(size=(len(images), *LINEAR.taps()[tap])).astype(np.float32)
+        signal = np.random.default_rng(1).normal(size=(len(images), *linear.taps()[tap])).astype(np.float32)
 
         def features(x, tap=tap):
             return net.apply({'params': params}, x, taps=(tap,), method='features')[tap]

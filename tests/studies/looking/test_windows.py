@@ -11,6 +11,8 @@ from cnn_research.architecture import (
     Convolution,
     Dense,
     Divisive,
+    Expand,
+    GlobalAverage,
     Layer,
     MaxPool,
     ReLU,
@@ -37,6 +39,13 @@ NETS = {
             Layer(2, (Convolution(4, 3, stride=2, ceil=True), ReLU())),
         ),
     ),
+    'fire module': (
+        (24, 23, 2),
+        (
+            Layer(1, (Convolution(3, 3, stride=2), ReLU(), MaxPool(2, 1))),
+            Layer(2, (Expand(5, pointwise=2), ReLU(), MaxPool(3, 2, ceil=True))),
+        ),
+    ),
     'no padding, averages': (
         (26, 26, 2),
         (
@@ -52,7 +61,7 @@ def architecture(name):
     return Architecture(name, shape, (*layers, TOP))
 
 
-@pytest.mark.parametrize(('name', 'size'), list(zip(NETS, (6, 1, 3), strict=True)))
+@pytest.mark.parametrize(('name', 'size'), list(zip(NETS, (6, 1, 3, 3), strict=True)))
 def test_windows_give_the_maps_of_the_whole_layer_wherever_the_change_is(name, size, monkeypatch):
     monkeypatch.setattr(windows, 'SHARE', 1.0)
     net = architecture(name)
@@ -96,3 +105,11 @@ def test_windows_stop_where_they_are_not_worth_it_or_not_right():
     divided = Architecture('net', (32, 32, 2), (Layer(1, (Convolution(3, 3), ReLU(), Divisive(5))), TOP))
     assert not windows.windows(divided, 1, below=3)
     assert windows.upper(Network(net), ()) == Network(net)
+
+
+def test_windows_stop_below_a_layer_that_ends_without_maps():
+    last = Layer(2, (Convolution(3, 3), ReLU(), MaxPool(2, 2), GlobalAverage()))
+    net = Architecture('net', (32, 32, 2), (Layer(1, (Convolution(3, 3), ReLU())), last, TOP))
+    lowest = windows.windows(net, 2, below=3)
+    assert [window.tap for window in lowest] == ['layer1.relu']
+    assert windows.upper(Network(net), lowest).architecture.layers == (last, TOP)
