@@ -113,6 +113,14 @@ def mean_class_accuracy(labels: np.ndarray, predicted: np.ndarray, num_classes: 
     return float(np.mean(right[counts > 0] / counts[counts > 0]))
 
 
+def folds(labels: np.ndarray, per_class: int, count: int) -> np.ndarray:
+    """int (N,): which of at most `count` folds holds each example out, of labels (N,) with per_class examples each, which take turns."""
+    fold = np.empty(len(labels), int)
+    for label in np.unique(labels):
+        fold[labels == label] = np.arange(per_class) % min(count, per_class)
+    return fold
+
+
 def probe(features: np.ndarray, labels: np.ndarray, split: Split, protocol: Protocol) -> dict[str, Outcome]:
     """{kind: Outcome} of the features (N, D) of all examples, with their labels (N,), under one split of two or more for each class.
 
@@ -126,9 +134,7 @@ def probe(features: np.ndarray, labels: np.ndarray, split: Split, protocol: Prot
     train, test = normalised(train, test, protocol.normalization)
     train = probes.turn(train)
     test = probes.coordinates(train, test)
-    fold = np.empty(len(labels), int)
-    for label in range(num_classes):
-        fold[labels == label] = np.arange(per_class) % min(protocol.folds, per_class)
+    fold = folds(labels, per_class, protocol.folds)
     # One subset for each fold that is held out, and one of everything.
     held = fold[:, None] == np.arange(fold.max() + 1)
     subsets = np.concatenate([~held, np.ones((len(fold), 1), bool)], axis=1)
