@@ -38,6 +38,7 @@ BELOW = {
     'reporting': {'files'} | _GROUND,
     'probes': set(),
     'protocol': {'probes'},
+    'traditional': {'protocol'} | _GROUND,
 }
 
 
