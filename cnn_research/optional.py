@@ -5,13 +5,13 @@ from types import ModuleType
 
 from cnn_research.errors import ConfigError
 
-_PACKAGES = {'sklearn': 'scikit-learn', 'skimage': 'scikit-image', 'cv2': 'opencv-contrib-python-headless'}
+_PACKAGES = {'sklearn': 'scikit-learn', 'skimage': 'scikit-image', 'cv2': 'opencv-contrib-python-headless', 'threadpoolctl': 'scikit-learn'}
 
 
 def needed(module: str, what: str) -> ModuleType:
     """The module; ConfigError, which says how to install it, where it is missing. what: needs it, in a sentence's words."""
     try:
         return importlib.import_module(module)
-    except ImportError:
+    except ImportError as error:
         package = _PACKAGES[module.partition('.')[0]]
-        raise ConfigError(f"{what} needs {package}: pip install 'cnn-research[traditional]', or pip install {package}.") from None
+        raise ConfigError(f"{what} needs {package}: pip install 'cnn-research[traditional]' ({error}).") from None

@@ -122,7 +122,7 @@ def exact(
 
 
 def folds(labels: np.ndarray, per_class: int, count: int) -> np.ndarray:
-    """(N,): the fold that holds each example out, of at most `count`, as many of every class as that allows."""
+    """int (N,): which of at most `count` folds holds each example out, of labels (N,) with per_class examples each, which take turns."""
     fold = np.empty(len(labels), int)
     for label in np.unique(labels):
         fold[labels == label] = np.arange(per_class) % min(count, per_class)

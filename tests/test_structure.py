@@ -40,6 +40,7 @@ BELOW = {
     'optional': _GROUND,
     'hinge': {'optional'} | _GROUND,
     'protocol': {'probes', 'hinge'} | _GROUND,
+    'traditional': {'protocol', 'optional'} | _GROUND,
 }
 
 

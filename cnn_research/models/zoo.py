@@ -76,6 +76,10 @@ _C3 = (
     (0, 1, 2, 3, 4, 5),
 )
 
+# Each of Jarrett's 256 maps sees 16 of 64, drawn by chance; here by a rule: map o begins at map o and steps on by 1, 3, 5 or 7 (64 maps
+# each), around the end. Odd steps meet no map twice, every map is read 64 times, and no two rows are alike.
+_RANDOM = tuple(tuple(sorted((o + (2 * (o // 64) + 1) * step) % 64 for step in range(16))) for o in range(256))
+
 _TABLE = {
     # One sigmoid unit for each class: sigma(w.x + b).
     'perceptron': ((28, 28, 1), *_sigmoid(10)),
@@ -274,6 +278,22 @@ _TABLE = {
         (Convolution(48, 7, stride=2, padding=3), ReLU(), _POOL, _PRINTED),
         (Convolution(128, 3, stride=2, padding=1), ReLU(), _POOL, _PRINTED),
         *_upper(192, 192, 128, units=512),
+    ),
+    # Jarrett et al. 2009: two stages of filters, absolute values, local contrast normalization and averages, and a linear classifier: with
+    # filters as they were drawn (features.untrained) what no learning of features reaches. The gains that it learns after each tanh are
+    # left out. Grey images of 143x143 px, their contrast normalized before; kernels, maps, pools and tanh could not be checked.
+    'jarrett': (
+        (143, 143, 1),
+        (Convolution(64, 9), Tanh(), Absolute(), Subtractive(9), Divisive(9), AveragePool(10, 5)),
+        (Convolution(256, 9, table=_RANDOM), Tanh(), Absolute(), Subtractive(9), Divisive(9), AveragePool(6, 4)),
+        (Dense(102),),
+    ),
+    # The same anatomy and as many features for the classifier, from small colour images.
+    'jarrett_32': (
+        (32, 32, 3),
+        (Convolution(64, 5), Tanh(), Absolute(), Subtractive(5), Divisive(5), AveragePool(4, 2)),
+        (Convolution(256, 5, table=_RANDOM), Tanh(), Absolute(), Subtractive(5), Divisive(5), AveragePool(3, 2)),
+        (Dense(10),),
     ),
 }
 

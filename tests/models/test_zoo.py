@@ -69,6 +69,8 @@ PINS |= {
     'zfnet_64': counted((64, 64, 3), (64 * 64, 27, 32), *UPPER_64),
     'alexnet_128': counted((128, 128, 3), (32 * 32, 363, 48), *UPPER_128),
     'zfnet_128': counted((128, 128, 3), (64 * 64, 147, 48), *UPPER_128),
+    'jarrett': counted((143, 143, 1), (135 * 135, 81, 64), (18 * 18, 81 * 16, 256), *classifier(4 * 4 * 256, 102)),
+    'jarrett_32': counted((32, 32, 3), (28 * 28, 75, 64), (9 * 9, 25 * 16, 256), *classifier(4 * 4 * 256, 10)),
 }
 
 # Zeiler & Fergus 2013, Table 3: (parameters, multiply-adds) of its rows, dense and (rows 1 to 7) with two towers.
@@ -164,6 +166,13 @@ GEOMETRY = {
         (4, 'locally_connected'): (25, 57, 4),
         (5, 'locally_connected'): (21, 73, 4),
     },
+    # Both normalizations look 4 px around them.
+    'jarrett': {
+        (1, 'convolution'): (135, 9, 1),
+        (1, 'average_pool'): (26, 9 + 16 + 9, 5),
+        (2, 'convolution'): (18, 34 + 40, 5),
+        (2, 'average_pool'): (4, 74 + 80 + 25, 20),
+    },
 }
 
 
@@ -223,6 +232,13 @@ def test_lenet5_partial_maps():
     assert len(set(table)) == 16
     readers = [sum(map_ in row for row in table) for map_ in range(6)]
     assert readers == [10] * 6  # the table is balanced: each map of S2 is read ten times
+
+
+@pytest.mark.parametrize('name', ['jarrett', 'jarrett_32'])
+def test_jarretts_partial_maps(name):
+    table = zoo.architecture(name).layer(2).stages[0].table
+    assert [len(set(row)) for row in table] == [16] * 256 and len(set(table)) == 256
+    assert [sum(map_ in row for row in table) for map_ in range(64)] == [64] * 64
 
 
 @pytest.mark.parametrize('size', [32, 64, 128])
