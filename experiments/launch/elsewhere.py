@@ -1,0 +1,80 @@
+"""Networks whose features are taken to data that they did not learn, for the commands that ask what features are worth there."""
+
+import functools
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+
+from cnn_research import checkpoints, features, tasks
+from cnn_research import config as configs
+from cnn_research.architecture import Architecture
+from cnn_research.data.source import Source
+from cnn_research.data.views import views
+from cnn_research.errors import ConfigError
+from experiments.launch import command, looking
+
+FIELDS = tuple(field for field in looking.FIELDS if field.name in ('network', 'look.step', 'look.mean'))
+MOST_TAPS = 8  # of a network that is deep
+
+
+class Named(NamedTuple):
+    """name: what a row calls it, no two alike."""
+
+    name: str
+    home: str
+    trained: checkpoints.Trained
+
+
+def networks(given: command.Command, planned: bool = False) -> list[Named]:
+    """The networks that are named, or the one that the command trains itself; planned: what that will be, without variables."""
+    homes = looking.workdirs(given)
+    if len({pathlib.Path(home).resolve() for home in homes}) < len(homes):
+        raise ConfigError(f'network={given.options.network!r} names one network twice; leave one out.')
+    if given.options.network:
+        loaded = [looking.network(given, home) for home in homes]
+    elif planned:
+        config = configs.check(given.config)
+        loaded = [checkpoints.Trained(configs.network(config), {}, config, 0)]
+    else:
+        loaded = [looking.grown(given, homes[0])]
+    called = [_called(trained, home) for trained, home in zip(loaded, homes, strict=True)]
+    names = [f'{name} ({called[:place].count(name) + 1})' if called.count(name) > 1 else name for place, name in enumerate(called)]
+    return [Named(*each) for each in zip(names, homes, loaded, strict=True)]
+
+
+def _called(trained, home) -> str:
+    short = trained.architecture.name.split()[0]
+    return f'{short}, {pathlib.Path(home).stem if pathlib.Path(home).is_file() else trained.config.data.name}'
+
+
+def default_taps(net: Architecture) -> list[str]:
+    """Every layer below the last and, of a hidden dense layer, what enters its nonlinearity; of a network of more than MOST_TAPS such
+    layers as many, evenly spaced, the lowest and the highest among them."""
+    layers = net.layers[:-1]
+    if len(layers) > MOST_TAPS:
+        layers = [layers[place] for place in np.linspace(0, len(layers) - 1, MOST_TAPS).round().astype(int)]
+    return [tap for layer in layers for tap in ([f'{layer.name}.dense'] if layer.stages[0].name == 'dense' else []) + [layer.name]]
+
+
+def variables(named: Named, seen: bool) -> dict:
+    """Of the trained network or, where not `seen`, of the same one before its training, with the weights that its seed begins with."""
+    if seen:
+        return named.trained.variables
+    fresh = features.untrained(tasks.network(named.trained.config), named.trained.config.seed)
+    return {**named.trained.variables, 'params': fresh}
+
+
+def gathered(workdir: pathlib.Path, named: Named, seen: bool, taps: list[str], source: Source, side: int, which: str):
+    """{tap: float32 (V, N, D)} of all images of a source in V views (data.views.VIEWS), computed once and kept in WORKDIR/features.
+
+    Maps are averaged to side x side px; images are scaled as in the network's training.
+    """
+    net, learned = tasks.network(named.trained.config), variables(named, seen)
+    resize = tasks.resize_of(named.trained.config, source.image_shape, named.trained.image_shape)
+    parts = []
+    for view in views(source, which):
+        folder = workdir / 'features' / features.fingerprint(net, learned, view, side, resize)
+        collect = functools.partial(features.collect, net, learned, view, side=side, resize=resize)
+        parts.append(features.kept(folder, taps, collect))
+    return {tap: np.stack([part[tap] for part in parts]) if len(parts) > 1 else parts[0][tap] for tap in taps}
