@@ -59,6 +59,15 @@ PINS |= {
     'zfnet_128': counted((128, 128, 3), (64 * 64, 147, 48), *UPPER_128),
 }
 
+SIFT, SIFT_32 = [(122 * 122, 3 * 49, 8), (122 * 122, 8, 8)], [(30 * 30, 3 * 9, 8), (30 * 30, 8, 8)]
+
+PINS |= {
+    'sift': counted((128, 128, 3), *SIFT, (1, 14 * 14 * 128, 10)),
+    'spm': counted((128, 128, 3), *SIFT, (14 * 14, 128, 200), (1, 21 * 200, 10)),
+    'sift_32': counted((32, 32, 3), *SIFT_32, (1, 12 * 12 * 128, 10)),
+    'spm_32': counted((32, 32, 3), *SIFT_32, (12 * 12, 128, 100), (1, 21 * 100, 10)),
+}
+
 # Zeiler & Fergus 2013, Table 3: (parameters, multiply-adds) of its rows, dense and (rows 1 to 7) with two towers.
 TABLE3_DENSE = [
     (62_378_344, 1_135_256_096),
@@ -141,6 +150,17 @@ GEOMETRY = {
         (3, 'locally_connected'): (55, 45, 2),
         (4, 'locally_connected'): (25, 57, 4),
         (5, 'locally_connected'): (21, 73, 4),
+    },
+    'spm': {
+        (1, 'convolution'): (122, 7, 1),
+        (2, 'cell_pool'): (14, 22, 8),
+        (2, 'unit_length_2'): (14, 22, 8),
+        (3, 'winner_take_all'): (14, 22, 8),
+        (3, 'pyramid_pool'): (4200, 0, 0),
+    },
+    'sift_32': {
+        (1, 'convolution'): (30, 3, 1),
+        (2, 'cell_pool'): (12, 10, 2),
     },
 }
 
