@@ -302,11 +302,10 @@ def _stage_named(word: str, old: Stage) -> Stage | None:
     kinds = {kind.name: kind for kind in STAGES.values() if kind.role == old.role}
     if word not in kinds:
         raise ArchitectureError(f'no {old.role} is called {shown(word)}; choose from {", ".join([*kinds, "none"])}.{nearest(word, kinds)}')
-    fields = dataclasses.fields(kinds[word])
-    lacking = [f.name for f in fields if f.default is dataclasses.MISSING and not hasattr(old, f.name)]
-    if lacking:
-        raise ArchitectureError(f'{word} needs its {" and ".join(lacking)}, which {old.name} has not; give it as a stage.')
-    return kinds[word](**{f.name: getattr(old, f.name) for f in fields if hasattr(old, f.name)})
+    known = dataclasses.fields(kinds[word])
+    if missing := [f.name for f in known if f.default is dataclasses.MISSING and not hasattr(old, f.name)]:
+        raise ArchitectureError(f'{word} needs {" and ".join(missing)}, which {old.name} does not have.')
+    return kinds[word](**{f.name: getattr(old, f.name) for f in known if hasattr(old, f.name)})
 
 
 def replaced(net: Architecture, number: int, **changes) -> Architecture:

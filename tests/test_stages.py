@@ -70,7 +70,7 @@ IMPOSSIBLE = {
     'squeezenet replaced(3,pointwise=128)': 'layer3: of the 128 maps of expand fewer must be pointwise, not 128',
     'squeezenet replaced(3,pointwise=0)': 'expand cannot have pointwise=0; it is a whole number from 1',
     'squeezenet replaced(3,kernel=5)': "layer 3 has no 'kernel'; choose from features, pointwise, nonlinearity",
-    'squeezenet replaced(18,pooling=max_pool)': 'max_pool needs its kernel and stride, which global_average has not',
+    'squeezenet replaced(18,pooling=max_pool)': 'max_pool needs kernel and stride, which global_average does not have',
     'squeezenet replaced(18,pooling=none)': r'ends in maps \(15, 15, 1000\), not in a classifier',
     'squeezenet replaced(1,pooling=global_average)': r'layer2: convolution needs maps \(H, W, C\), but a stage below has made 96 features',
 }

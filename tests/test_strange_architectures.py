@@ -115,7 +115,7 @@ def mutated(record, chosen):
     return record
 
 
-@pytest.mark.parametrize('name', ['zfnet_32', 'lenet5', 'cifar_11pct', 'mlp_300'])
+@pytest.mark.parametrize('name', ['zfnet_32', 'lenet5', 'cifar_11pct', 'mlp_300', 'spm_32'])
 def test_mutated_json_is_a_network_or_refused(name):
     chosen, whole, read = random.Random(name), json.loads(zoo.architecture(name).to_json()), 0
     for _ in range(400):

@@ -10,7 +10,7 @@ import numpy as np
 from cnn_research import stages
 from cnn_research.architecture import Architecture, Layer
 from cnn_research.errors import ArchitectureError, shown
-from cnn_research.models import downward, layers, normalization, pooling
+from cnn_research.models import descriptors, downward, layers, normalization, pooling
 from cnn_research.models.initialization import Initialization, initial
 
 # What each stage does to x (B H W C, or B F after a dense stage): (stage, x, its parameters, per-example keys or None while not training).
@@ -42,6 +42,11 @@ _APPLY = {
     stages.Response: lambda s, x, p, keys: normalization.response(x, s.size, s.alpha, s.beta, s.k, s.divided, s.across),
     stages.Subtractive: lambda s, x, p, keys: normalization.subtractive_normalization(x, s.size, s.across),
     stages.Divisive: lambda s, x, p, keys: normalization.divisive_normalization(x, s.size, s.across),
+    stages.CellPool: lambda s, x, p, keys: descriptors.cell_pool(x, s.cells, s.kernel, s.stride),
+    stages.UnitLength: lambda s, x, p, keys: descriptors.unit_length(x, s.floor),
+    stages.Clipped: lambda s, x, p, keys: descriptors.clipped(x, s.most),
+    stages.WinnerTakeAll: lambda s, x, p, keys: descriptors.winner_take_all(x, s.sharpness),
+    stages.PyramidPool: lambda s, x, p, keys: descriptors.pyramid_pool(x, s.levels),
     stages.Dropout: lambda s, x, p, keys: layers.dropout(x, keys, s.rate),
     downward.Projecting: lambda s, x, p, keys: downward.through(s, lambda x: _APPLY[type(s.upward)](s.upward, x, p, keys), x),
 }

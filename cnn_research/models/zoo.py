@@ -59,6 +59,16 @@ def _upper(three, four, five, units):
     )
 
 
+def _sift(kernel, window, stride):
+    """Layers 1 and 2: derivatives in eight directions; their maps in 4x4 cells of each window, of unit length (Lowe 2004, 6.1).
+
+    Where white is 1 more than black, cells' sums are shorter than 0.1 in some 3 % of the windows of photographs: these, the flat ones, are
+    clipped less and fade from a fifth of that on. 0.2 is what clipping leaves at least of a vector of length 1.
+    """
+    cells = CellPool(4, window, stride), UnitLength(0.1), Clipped(0.2), UnitLength(0.2)
+    return (Convolution(8, kernel), ReLU()), (Convolution(8, 1), ReLU(), *cells)
+
+
 _POOL = MaxPool(3, 2, ceil=True)
 
 
@@ -295,6 +305,14 @@ _TABLE = {
         (Convolution(256, 5, table=_RANDOM), Tanh(), Absolute(), Subtractive(5), Divisive(5), AveragePool(3, 2)),
         (Dense(10),),
     ),
+    # Hand-made features as networks, whose weights are in models/handmade.py. Lazebnik et al. 2006: 16x16 patches on a grid of 8 px, 200
+    # words, a pyramid of three levels. The derivative's 7 px hold the smoothing that goes with keypoints whose cells are 4 px.
+    'sift': ((128, 128, 3), *_sift(7, window=16, stride=8), (Dense(10),)),
+    'spm': ((128, 128, 3), *_sift(7, window=16, stride=8), (Convolution(200, 1), WinnerTakeAll(), PyramidPool(3)), (Dense(10),)),
+    # At 32 px such windows would each be half the image. Those of 8 px have the narrowest cells whose bilinear shares still overlap, and
+    # every 2 px they make 12x12 places: 3x3 in each of the pyramid's finest cells.
+    'sift_32': ((32, 32, 3), *_sift(3, window=8, stride=2), (Dense(10),)),
+    'spm_32': ((32, 32, 3), *_sift(3, window=8, stride=2), (Convolution(100, 1), WinnerTakeAll(), PyramidPool(3)), (Dense(10),)),
 }
 
 NAMES = tuple(_TABLE)

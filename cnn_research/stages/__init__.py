@@ -13,15 +13,15 @@ and a `role`: 'map' (the learned linear map that opens a layer), 'nonlinearity',
 
 from cnn_research.stages.base import LARGEST, Shape, Stage, window_count
 from cnn_research.stages.maps import Convolution, Dense, DropConnect, Expand, LocallyConnected, RadialBasis, fan_in
-from cnn_research.stages.normalization import Divisive, Response, Subtractive
-from cnn_research.stages.pointwise import Absolute, Dropout, ReLU, ScaledTanh, Sigmoid, Tanh
-from cnn_research.stages.pooling import AveragePool, GlobalAverage, MaxPool, Subsampling, SumPool
+from cnn_research.stages.normalization import Divisive, Response, Subtractive, UnitLength, WinnerTakeAll
+from cnn_research.stages.pointwise import Absolute, Clipped, Dropout, ReLU, ScaledTanh, Sigmoid, Tanh
+from cnn_research.stages.pooling import AveragePool, CellPool, GlobalAverage, MaxPool, PyramidPool, Subsampling, SumPool
 
 __all__ = [
     *('Convolution', 'Expand', 'LocallyConnected', 'Dense', 'DropConnect', 'RadialBasis'),
-    *('ReLU', 'Tanh', 'ScaledTanh', 'Sigmoid', 'Absolute'),
-    *('MaxPool', 'AveragePool', 'SumPool', 'Subsampling', 'GlobalAverage'),
-    *('Response', 'Subtractive', 'Divisive', 'Dropout'),
+    *('ReLU', 'Tanh', 'ScaledTanh', 'Sigmoid', 'Absolute', 'Clipped', 'WinnerTakeAll'),
+    *('MaxPool', 'AveragePool', 'SumPool', 'Subsampling', 'GlobalAverage', 'CellPool', 'PyramidPool'),
+    *('Response', 'Subtractive', 'Divisive', 'UnitLength', 'Dropout'),
 ]
 
 STAGES = {name: globals()[name] for name in __all__}

@@ -37,9 +37,11 @@ _WIDEST = 2**16 - 1  # px, of a window and its steps
 # What a field of a stage may be, and how that is said.
 _VALID = {
     **dict.fromkeys(('features', 'pointwise'), _whole(1, LARGEST)),
-    **dict.fromkeys(('kernel', 'stride', 'groups', 'size'), _whole(1, _WIDEST)),
+    **dict.fromkeys(('kernel', 'stride', 'groups', 'size', 'cells'), _whole(1, _WIDEST)),
     **dict.fromkeys(('ceil', 'divided', 'across'), (lambda value: type(value) is bool, 'true or false')),
-    **dict.fromkeys(('alpha', 'beta', 'k'), (_is_number, 'a number from 0 up')),
+    **dict.fromkeys(('alpha', 'beta', 'k', 'most', 'sharpness'), (_is_number, 'a number from 0 up')),
+    'floor': (lambda value: _is_number(value) and 1e-12 <= value <= 1e12, 'a number from 1e-12 up to 1e12'),  # float32 holds its square
+    'levels': _whole(1, 16),
     'padding': _whole(0, _WIDEST),
     'rate': (lambda value: _is_number(value) and value < 1, 'a share from 0 to below 1'),
     'table': (lambda value: value is None or (type(value) is tuple and all(map(_is_row, value))), 'rows of map numbers, none twice'),

@@ -46,6 +46,14 @@ class Absolute(_Nonlinearity):
 
 
 @dataclass(frozen=True)
+class Clipped(_Nonlinearity):
+    """min(x, most): in a vector of length 1, no single number counts for more (Lowe 2004, 6.1: 0.2, against uneven light)."""
+
+    most: float = 0.2
+    name: ClassVar[str] = 'clipped'
+
+
+@dataclass(frozen=True)
 class Dropout(Stage):
     """Each feature of each example is zero with probability `rate` while training (Krizhevsky et al. 2012, 4.2)."""
 

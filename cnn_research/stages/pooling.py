@@ -75,3 +75,44 @@ class GlobalAverage(Stage):
 
     def output(self, shape):
         return (picture(shape, self.name)[2],)
+
+
+@dataclass(frozen=True)
+class CellPool(Windowed):
+    """SIFT's histogram cells: cells x cells weighted sums of each map under each window, (rows, columns, cells^2 C) (Lowe 2004, 6.1).
+
+    A pixel's weight is a Gaussian about the window's middle, of a standard deviation of half the window, times a bilinear share: all for a
+    cell at its middle, none for it from the next one's middle on. Maps are in the order (cell's row, cell's column, map).
+    """
+
+    cells: int = 4
+    kernel: int = 16
+    stride: int = 8
+    role: ClassVar[str] = 'pooling'
+    name: ClassVar[str] = 'cell_pool'
+
+    def output(self, shape):
+        if self.cells > self.kernel:
+            raise ArchitectureError(f'{self.name} cannot divide a {self.kernel}x{self.kernel} window into {self.cells}x{self.cells} cells.')
+        return (*self.spatial(shape), self.cells**2 * shape[2])
+
+
+@dataclass(frozen=True)
+class PyramidPool(Stage):
+    """The spatial pyramid: each map's mean over the image, in 1, 4, 16, ... cells, (H, W, C) -> (C (4^levels - 1) / 3,).
+
+    What falls into a cell is summed and divided by the H W places of all cells; level l of L + 1 counts 1 / 2^L where l is 0, else
+    1 / 2^(L - l + 1) (Lazebnik, Schmid, Ponce 2006, 3.1). Sides of n places are cut at the whole parts of i n / 2^l. Numbers are in the
+    order (level, cell's row, cell's column, map).
+    """
+
+    levels: int = 3
+    role: ClassVar[str] = 'pooling'
+    name: ClassVar[str] = 'pyramid_pool'
+
+    def output(self, shape):
+        height, width, maps = picture(shape, self.name)
+        finest = 2 ** (self.levels - 1)
+        if min(height, width) < finest:
+            raise ArchitectureError(f'{self.name} would cut {height}x{width} maps into {finest}x{finest} cells, some without a place.')
+        return (maps * (4**self.levels - 1) // 3,)

@@ -73,6 +73,15 @@ PINS |= {
     'jarrett_32': counted((32, 32, 3), (28 * 28, 75, 64), (9 * 9, 25 * 16, 256), *classifier(4 * 4 * 256, 10)),
 }
 
+SIFT, SIFT_32 = [(122 * 122, 3 * 49, 8), (122 * 122, 8, 8)], [(30 * 30, 3 * 9, 8), (30 * 30, 8, 8)]
+
+PINS |= {
+    'sift': counted((128, 128, 3), *SIFT, (1, 14 * 14 * 128, 10)),
+    'spm': counted((128, 128, 3), *SIFT, (14 * 14, 128, 200), (1, 21 * 200, 10)),
+    'sift_32': counted((32, 32, 3), *SIFT_32, (1, 12 * 12 * 128, 10)),
+    'spm_32': counted((32, 32, 3), *SIFT_32, (12 * 12, 128, 100), (1, 21 * 100, 10)),
+}
+
 # Zeiler & Fergus 2013, Table 3: (parameters, multiply-adds) of its rows, dense and (rows 1 to 7) with two towers.
 TABLE3_DENSE = [
     (62_378_344, 1_135_256_096),
@@ -172,6 +181,17 @@ GEOMETRY = {
         (1, 'average_pool'): (26, 9 + 16 + 9, 5),
         (2, 'convolution'): (18, 34 + 40, 5),
         (2, 'average_pool'): (4, 74 + 80 + 25, 20),
+    },
+    'spm': {
+        (1, 'convolution'): (122, 7, 1),
+        (2, 'cell_pool'): (14, 22, 8),
+        (2, 'unit_length_2'): (14, 22, 8),
+        (3, 'winner_take_all'): (14, 22, 8),
+        (3, 'pyramid_pool'): (4200, 0, 0),
+    },
+    'sift_32': {
+        (1, 'convolution'): (30, 3, 1),
+        (2, 'cell_pool'): (12, 10, 2),
     },
 }
 

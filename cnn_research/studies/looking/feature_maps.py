@@ -38,7 +38,8 @@ def passage(network: Network, variables: dict, image, number: int) -> Passage:
     if len(shapes[layer.name]) != 3:
         choices = ', '.join(str(one.number) for one in net.layers if len(shapes[one.name]) == 3)
         raise ArchitectureError(f'{net.name}: layer {number} has no maps to look at; choose from {choices}.')
-    named = [(name, stage) for name, stage in layer.named_stages() if stage.role != 'dropout']
+    there = [(name, stage) for name, stage in layer.named_stages() if stage.role != 'dropout']
+    named = [(name, stage) for name, stage in there if len(shapes[f'layer{number}.{name}']) == 3]  # a pyramid's counts are no map
 
     seen = augment.prepare(jnp.asarray(image)[None], variables.get('preprocessing', augment.AS_IT_IS), net.input_shape)
     found = network.apply({'params': variables['params']}, seen, [f'layer{number}.{name}' for name, _ in named], method='features')

@@ -13,10 +13,10 @@ from jax import lax
 
 from cnn_research.architecture import Architecture, Layer
 from cnn_research.models.network import Network, run_stages
-from cnn_research.stages import AveragePool, Convolution, Expand, MaxPool, Response, Subsampling, SumPool
+from cnn_research.stages import AveragePool, CellPool, Convolution, Expand, MaxPool, Response, Subsampling, SumPool, UnitLength
 
 SHARE = 0.8  # of what a piece reads: a larger window is not worth the copying
-_POOLS = (MaxPool, AveragePool, SumPool, Subsampling)
+_POOLS = (MaxPool, AveragePool, SumPool, Subsampling, CellPool)
 
 
 class _Axis(NamedTuple):
@@ -82,7 +82,7 @@ def _pieces(net):
 
 def _local(stage) -> bool:
     """Does each output depend on a window around it alone, in the same way everywhere?"""
-    across = isinstance(stage, Response) and stage.across
+    across = isinstance(stage, UnitLength) or isinstance(stage, Response) and stage.across
     return isinstance(stage, (Convolution, Expand, *_POOLS)) or stage.role in ('nonlinearity', 'dropout') or across
 
 

@@ -5,7 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_research.architecture import Architecture, Convolution, Dense, Dropout, GlobalAverage, Layer, MaxPool, ReLU, Response
+from cnn_research.architecture import (
+    Architecture,
+    CellPool,
+    Convolution,
+    Dense,
+    Dropout,
+    GlobalAverage,
+    Layer,
+    MaxPool,
+    PyramidPool,
+    ReLU,
+    Response,
+)
 from cnn_research.errors import ArchitectureError
 from cnn_research.models.network import Network
 from cnn_research.studies.looking import feature_maps
@@ -92,6 +104,17 @@ def test_normalization_within_maps_knows_no_other_map():
     centred = before - local_mean(before.astype(np.float64))
     deviation = np.sqrt(local_mean(centred**2))
     np.testing.assert_allclose(within, centred / np.maximum(deviation, deviation.mean()), rtol=1e-3, atol=1e-4)
+
+
+def test_cells_are_windows_and_what_leaves_no_maps_is_left_out():
+    layers = (Layer(1, (Convolution(3, 3), CellPool(2, 6, 4))), Layer(2, (Convolution(4, 1), ReLU(), PyramidPool(2))), NET.layers[2])
+    net = Architecture('cells', (17, 16, 3), layers)
+    variables = {'params': Network(net).init(jax.random.key(0), jnp.zeros((1, 17, 16, 3)))['params']}
+    first, second = (feature_maps.passage(Network(net), variables, IMAGE, number) for number in (1, 2))
+    assert {name: maps.shape for name, maps in first.stages.items()} == {'convolution': (15, 14, 3), 'cell_pool': (3, 3, 12)}
+    assert first.pooled['max'].shape == first.pooled['sum'].shape == (3, 3, 3)
+    assert list(second.stages) == ['convolution', 'relu'] and second.pooled == {}
+    np.testing.assert_array_equal(second.normalized['before'], second.stages['relu'])
 
 
 def test_a_layer_without_maps_is_refused():

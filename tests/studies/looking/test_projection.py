@@ -205,6 +205,19 @@ def test_response_normalization_passes_the_deconvnets_signal_and_bends_the_other
     assert np.count_nonzero(found['gradient']) == 3  # its neighbours across maps bend it
 
 
+@pytest.mark.parametrize('stage', [stages.Clipped(0.1), stages.WinnerTakeAll()])
+def test_the_nonlinearities_of_hand_made_features_come_down_by_the_gradient_alone(stage):
+    net = Architecture('bent', (6, 6, 1), (Layer(1, (stages.Convolution(2, 3), stages.UnitLength(), stage)), Layer(2, (stages.Dense(3),))))
+    for rule in ('deconvnet', 'guided'):
+        with pytest.raises(ArchitectureError, match=f"layer1 has a {stage.name} stage, which {rule}.*'gradient' goes through any"):
+            projection.projecting(net, rule)
+    params, images = made(net, count=1)
+    down = Network(projection.projecting(net, 'gradient'))
+    signals = [jax.grad(lambda x, one=one: one.apply({'params': params}, x)[0].sum())(images) for one in (Network(net), down)]
+    np.testing.assert_array_equal(*signals)
+    assert np.abs(signals[0]).max() > 0
+
+
 @pytest.mark.parametrize('rule', ['deconvnet', 'guided'])
 def test_what_cannot_be_inverted_is_refused_by_name(rule):
     net = Architecture('bent', (6, 6, 1), (Layer(1, (stages.Convolution(2, 3), stages.ReLU())), Layer(2, (stages.Dense(3), stages.Tanh()))))

@@ -8,6 +8,8 @@ import pytest
 from cnn_research.architecture import (
     Architecture,
     AveragePool,
+    CellPool,
+    Clipped,
     Convolution,
     Dense,
     Divisive,
@@ -15,10 +17,12 @@ from cnn_research.architecture import (
     GlobalAverage,
     Layer,
     MaxPool,
+    PyramidPool,
     ReLU,
     Response,
     Subsampling,
     Tanh,
+    UnitLength,
 )
 from cnn_research.models.network import Network
 from cnn_research.studies.looking import windows
@@ -53,6 +57,13 @@ NETS = {
             Layer(2, (Convolution(4, 2, padding=1), ReLU(), AveragePool(3, 2, padding=1, ceil=True))),
         ),
     ),
+    'cells': (
+        (25, 24, 2),
+        (
+            Layer(1, (Convolution(3, 3), ReLU(), CellPool(2, 5, 2), UnitLength(0.3))),
+            Layer(2, (Convolution(4, 2), Clipped(0.1))),
+        ),
+    ),
 }
 
 
@@ -61,7 +72,7 @@ def architecture(name):
     return Architecture(name, shape, (*layers, TOP))
 
 
-@pytest.mark.parametrize(('name', 'size'), list(zip(NETS, (6, 1, 3, 3), strict=True)))
+@pytest.mark.parametrize(('name', 'size'), list(zip(NETS, (6, 1, 3, 3, 2), strict=True)))
 def test_windows_give_the_maps_of_the_whole_layer_wherever_the_change_is(name, size, monkeypatch):
     monkeypatch.setattr(windows, 'SHARE', 1.0)
     net = architecture(name)
@@ -104,6 +115,8 @@ def test_windows_stop_where_they_are_not_worth_it_or_not_right():
     assert not windows.windows(net, 1, below=1)
     divided = Architecture('net', (32, 32, 2), (Layer(1, (Convolution(3, 3), ReLU(), Divisive(5))), TOP))
     assert not windows.windows(divided, 1, below=3)
+    counted = Architecture('net', (32, 32, 2), (Layer(1, (Convolution(3, 3), ReLU(), PyramidPool(2))), TOP))
+    assert not windows.windows(counted, 1, below=3)
     assert windows.upper(Network(net), ()) == Network(net)
 
 
