@@ -15,7 +15,7 @@ from cnn_research.errors import ConfigError
 from experiments.launch import command, looking
 
 FIELDS = tuple(field for field in looking.FIELDS if field.name in ('network', 'look.step', 'look.mean'))
-MOST_TAPS = 8  # of a network that is deep
+MOST_TAPS = 9  # of a network that is deep
 
 
 class Named(NamedTuple):
@@ -49,11 +49,10 @@ def _called(trained, home) -> str:
 
 
 def default_taps(net: Architecture) -> list[str]:
-    """Every layer below the last and, of a hidden dense layer, what enters its nonlinearity; of a network of more than MOST_TAPS such
-    layers as many, evenly spaced, the lowest and the highest among them."""
+    """Every layer below the last and, of a hidden dense layer, what enters its nonlinearity; where there are more than MOST_TAPS such layers,
+    every second or third from the lowest on (of SqueezeNet its first convolution and its fire modules)."""
     layers = net.layers[:-1]
-    if len(layers) > MOST_TAPS:
-        layers = [layers[place] for place in np.linspace(0, len(layers) - 1, MOST_TAPS).round().astype(int)]
+    layers = layers[:: -(-len(layers) // MOST_TAPS)]
     return [tap for layer in layers for tap in ([f'{layer.name}.dense'] if layer.stages[0].name == 'dense' else []) + [layer.name]]
 
 

@@ -16,6 +16,7 @@ from cnn_research.errors import CheckpointError, Stopped
 from cnn_research.studies.transfer import measures, report
 from experiments.launch import command, elsewhere
 
+_NEAREST = 5  # images that stand beside a query
 SMALL = 64  # px: images up to this size are brought to it for features made by hand, larger ones to twice that
 _OUTCOME = {'dimension': int, 'outcomes': dict}
 
@@ -138,16 +139,14 @@ def plate(table: Table, keys: Sequence[report.Key]) -> tuple[report.Plate, dict]
 
     found, told = {}, {}
     for key in chosen:
-        array = network_features(table, key.network, True, [key.tap])[key.tap] if key.network else None
-        array = handmade_features(table, key.tap) if array is None else array
-        array = array if array.ndim == 2 else array[0]
-        every = measures.nearest(array, split.test, 5)
-        told[key.label] = measures.told(every, table.labels)
-        near = measures.nearest(array, asked, 5).nearest
-        same = table.labels[near] == table.labels[asked][:, None]
-        found[key.label] = np.array([[shown(i) for i in row] for row in near]), same
+        array = network_features(table, key.network, True, [key.tap])[key.tap] if key.network else handmade_features(table, key.tap)
+        array, name = array if array.ndim == 2 else array[0], key.tap if key.network else key.label
+        told[name] = measures.told(measures.nearest(array, split.test, _NEAREST), table.labels)
+        near = measures.nearest(array, asked, _NEAREST).nearest
+        found[name] = np.array([[shown(i) for i in row] for row in near]), table.labels[near] == table.labels[asked][:, None]
     names = [meaning(table.pool.class_names[table.labels[index]]) for index in asked]
-    return report.Plate(np.array([shown(index) for index in asked]), names, found), told
+    network = own[0].network if own else ''
+    return report.Plate(np.array([shown(index) for index in asked]), names, found, network), told
 
 
 def _judged(table: Table, key: report.Key, found: np.ndarray | None) -> dict:

@@ -18,7 +18,7 @@ HANDMADE = {
     'pixels': 'pixels',
     'hog': 'HOG',
     'bag_of_words': 'SIFT words',
-    'pyramid': 'SIFT words, pyramid',
+    'pyramid': 'SIFT pyramid',
     'jarrett': 'random filters (Jarrett)',
 }
 WORDS = ('bag_of_words', 'pyramid')  # judged with the intersection kernel
@@ -73,11 +73,12 @@ class About(NamedTuple):
 
 class Plate(NamedTuple):
     """The nearest neighbours of some queries (Q): images uint8 (Q, h, w, 3), each query's class, and per kind of features (Q, k, h, w, 3)
-    and whether each neighbour is of the query's class (Q, k)."""
+    and whether each neighbour is of the query's class (Q, k); network: the name of the one whose taps are among them."""
 
     queries: np.ndarray
     names: Sequence[str]
     found: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    network: str
 
 
 def accuracies(row: Row | None, classifier: str, size: int) -> list[float]:
@@ -243,21 +244,35 @@ def judged(rows: Sequence[Row], about: About) -> list[claims.Judged]:
 # ---- figures
 
 
+def _highest(rows: Sequence[Row]) -> list[Row]:
+    """The highest features of each network, trained and untrained, and those made by hand."""
+    return list({(row.key.network, row.key.trained, '' if row.key.network else row.key.tap): row for row in rows}.values())
+
+
 def bars(rows: Sequence[Row], about: About) -> Figure:
-    """Every row, with the first classifiers, and before the training with the first."""
-    lines, before, names, size = _lines(rows), _before(rows), _classifiers(rows)[:2], about.sizes[-1]
+    """The highest features of each network, before their training too, and those made by hand, with the first classifiers."""
+    lines, before, names, size = _lines(_highest(rows)), _before(rows), _classifiers(rows)[:2], about.sizes[-1]
     series = {_NAMES[name]: [accuracies(row, name, size) for row in lines] for name in names}
     if before:
         series[f'untrained, {_NAMES[names[0]]}'] = [accuracies(before.get(row.key[:2]), names[0], size) for row in lines]
     return comparisons.bars([row.key.label for row in lines], series, 'mean accuracy per class (%)')
 
 
-def curves(rows: Sequence[Row], about: About) -> Figure:
-    """The highest features of each network, trained and untrained, and those made by hand, against the number of training images."""
-    name, shown = _classifiers(rows)[0], {}
+def layers(rows: Sequence[Row], about: About) -> Figure:
+    """Accuracy of the first classifier from each network's lowest tap to its highest."""
+    name, series = _classifiers(rows)[0], {}
     for row in rows:
-        shown[row.key.network, row.key.trained, '' if row.key.network else row.key.tap] = row
-    chosen = [row for row in shown.values() if name in row.outcomes]
+        if row.key.network:
+            words = row.key.network + (', untrained' if not row.key.trained else '')
+            series.setdefault(words, []).append(accuracies(row, name, about.sizes[-1]))
+    drawn = [(words, range(1, len(values) + 1), values) for words, values in series.items()]
+    return comparisons.accuracy_curves(drawn, 'tap, counted from the lowest of the table', 'mean accuracy per class (%)')
+
+
+def curves(rows: Sequence[Row], about: About) -> Figure:
+    """The same rows as the bars, untrained ones too, against the number of training images."""
+    name = _classifiers(rows)[0]
+    chosen = [row for row in _highest(rows) if name in row.outcomes]
     drawn = [(row.key.label, about.sizes, [accuracies(row, name, size) for size in about.sizes]) for row in chosen]
     return comparisons.accuracy_curves(drawn, 'training images of each class', 'mean accuracy per class (%)')
 
@@ -265,7 +280,7 @@ def curves(rows: Sequence[Row], about: About) -> Figure:
 def neighbours(plate: Plate) -> Figure:
     """Two queries in a row, each above its neighbours, a line for each kind of features; those of the query's class are framed."""
     kinds, count = list(plate.found), next(iter(plate.found.values()))[0].shape[1]
-    words, gap, title, line = 1.0, 0.3, 0.62, 0.06
+    words, gap, title, line = 0.85, 0.3, 0.62, 0.06
     side = ((WIDTH - gap) / 2 - words) / count - line
     tall = title + len(kinds) * (side + line) + 0.2
     down = -(-len(plate.queries) // 2)
@@ -315,7 +330,12 @@ def report(rows: Sequence[Row], about: About, plate: Plate | None, told: Mapping
         sections.append(('About clutter', show.text(words)))
     if judgements:
         sections.append(('Claims', show.claims(judgements)))
-    drawn = show.figure('transfer', bars(rows, about), f'What features are worth on {about.data}; whiskers: see the table for the spread.')
+    words = f'What the highest features of each network and those made by hand are worth on {about.data}. Whiskers are 95 % intervals of '
+    words += 'the mean as if the splits were independent, so too narrow; those of the claims are not.'
+    drawn = show.figure('transfer', bars(rows, about), words)
+    if any(row.key.network for row in rows):
+        words = f'{_NAMES[names[0]]} from the lowest features of each network to its highest; bands are the deviation over splits.'
+        drawn += show.figure('layers', layers(rows, about), words)
     if len(about.sizes) > 1:
         more = ''.join(show.table(f'curve_{name}'.replace('+', '_'), curve_table(rows, name, about)) for name in names)
         sections.append(('By number of training images', more))
@@ -327,7 +347,7 @@ def report(rows: Sequence[Row], about: About, plate: Plate | None, told: Mapping
         words = (
             'The nearest images by the angle between features (of words: of their histograms), of a test image each of classes evenly '
             'spaced over all; framed green where the class is the same. Of the five nearest of every test image of the first split, the '
-            f'share of its class: {shares}.'
+            f'share of its class: {shares}.' + (f' Layers are those of {plate.network}.' if plate.network else '')
         )
         sections.append(('Nearest neighbours', show.figure('neighbours', neighbours(plate), words)))
     sections.append(('As published', ''.join(show.table(f'printed_{name.replace(" ", "_")}', printed(name)) for name in _PRINTED)))
