@@ -49,8 +49,8 @@ def _called(trained, home) -> str:
 
 
 def default_taps(net: Architecture) -> list[str]:
-    """Every layer below the last and, of a hidden dense layer, what enters its nonlinearity; where there are more than MOST_TAPS such layers,
-    every second or third from the lowest on (of SqueezeNet its first convolution and its fire modules)."""
+    """Every layer below the last and, of a hidden dense layer, what enters its nonlinearity; where there are more than MOST_TAPS such
+    layers, every second or third from the lowest on (of SqueezeNet its first convolution and its fire modules)."""
     layers = net.layers[:-1]
     layers = layers[:: -(-len(layers) // MOST_TAPS)]
     return [tap for layer in layers for tap in ([f'{layer.name}.dense'] if layer.stages[0].name == 'dense' else []) + [layer.name]]
