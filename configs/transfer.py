@@ -56,7 +56,7 @@ _OPTIONS = {
         'classifiers': 'hinge',
         'costs': '2',
         'side': 1,
-        'handmade': '',
+        'handmade': 'none',
     },
 }
 

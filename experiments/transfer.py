@@ -35,7 +35,7 @@ FIELDS = (
     ),
     Field('transfer.side', 6, 'maps larger than this, in px, are averaged to it; 0 = as they are', low=0),
     Field('transfer.untrained', True, 'also the same networks before their training'),
-    Field('transfer.handmade', 'pixels,hog,bag_of_words,pyramid,jarrett', 'what else is judged, of these'),
+    Field('transfer.handmade', '', f"what else is judged, of {', '.join(report.HANDMADE)}; '' = all, 'none' = none"),
     Field('transfer.classifiers', 'svm,softmax', f'of {", ".join(measures.CLASSIFIERS)}'),
     Field('transfer.normalization', 'standardised', 'what becomes of the features', tuple(protocol.NORMALIZATIONS)),
     Field('transfer.power', 1.0, 'what their size is raised to before that, the sign kept (2 in Razavian et al. 2014)', low=0.01, high=10),
@@ -86,15 +86,23 @@ def _listed(text: str, field: str, known) -> list[str]:
     return names
 
 
+def _taps(net, text: str, every) -> list[str]:
+    """Those of a network; ArchitectureError for one that no network has, and for a network that has none of them."""
+    named = looking.listed(text, 'transfer.taps')
+    taps = [tap for tap in named if tap in net.taps()]
+    unknown = [tap for tap in named if not any(tap in other.taps() for other in every)]
+    check_taps(net, unknown or (named if not taps else []))
+    return taps or elsewhere.default_taps(net)
+
+
 def _rows(given: command.Command, networks) -> list[report.Key]:
     """What is judged, in the order of the table."""
     options, rows = given.options.transfer, []
     for one in networks:
-        net = one.trained.architecture
-        taps = looking.listed(options.taps, 'transfer.taps') or elsewhere.default_taps(net)
-        check_taps(net, taps)
+        taps = _taps(one.trained.architecture, options.taps, [other.trained.architecture for other in networks])
         rows += [report.Key(one.name, tap, seen) for seen in (True, False)[: 1 + options.untrained] for tap in taps]
-    return rows + [report.Key('', name, False) for name in _listed(options.handmade, 'transfer.handmade', report.HANDMADE)]
+    made = _listed(options.handmade, 'transfer.handmade', [*report.HANDMADE, 'none']) or report.HANDMADE
+    return rows + [report.Key('', name, False) for name in made if name != 'none']
 
 
 def _how(options) -> protocol.Protocol:
