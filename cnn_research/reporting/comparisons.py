@@ -146,8 +146,8 @@ def interval_curves(
 ) -> Figure:
     """One line for each (name, {x: the values of its seeds}) over a logarithmic x: means, with their 95 % interval from three seeds on.
 
-    Lines are moved aside a little, so that intervals at one x stand beside each other. level: (y, what it is called), a dotted line across.
-    ValueError for an x that is not above 0.
+    Where there are intervals, lines are moved aside a little, so that those at one x stand beside each other. level: (y, what it is
+    called), a dotted line across. ValueError for an x that is not above 0.
     """
     ticks = sorted({x for _, points in series for x in points})
     if ticks and not ticks[0] > 0:
@@ -155,11 +155,13 @@ def interval_curves(
     figure = Figure(figsize=(WIDTH, 4.6), layout='constrained')
     axes = figure.add_subplot()
     axes.set_xscale('log')
-    step = 1 + 0.02 * math.log10(ticks[-1] / ticks[0]) if len(ticks) > 1 else 1.01
+    summaries = [{x: interval(values) for x, values in sorted(points.items()) if len(values)} for _, points in series]
+    spread = any(math.isfinite(one.low) for points in summaries for one in points.values())
+    step = 1 + spread * 0.02 * math.log10(max(ticks[-1] / ticks[0], 3)) if ticks else 1.0
     handles = []
-    for index, (_, points) in enumerate(series):
+    for index, points in enumerate(summaries):
         colour, aside = COLOURS[index % len(COLOURS)], step ** (index - (len(series) - 1) / 2)
-        told = [(x * aside, *interval(values)) for x, values in sorted(points.items()) if len(values)]
+        told = [(x * aside, *one) for x, one in points.items()]
         x, means, lows, highs = zip(*told, strict=True) if told else ((),) * 4
         style = {'marker': MARKERS[index % len(MARKERS)], 'linestyle': STYLES[index // len(COLOURS) % len(STYLES)]}
         handles += axes.plot(x, means, color=colour, linewidth=1.6, markersize=5, zorder=3, **style)

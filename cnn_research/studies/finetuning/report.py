@@ -232,8 +232,8 @@ _SPREAD = {
     False: ' All seeds begin with one network: intervals cover the images drawn and the new layers, not the pretraining.',
 }
 _CLUTTER = (
-    'Clutter is a demonstration, and so is what a network that learned it is worth elsewhere: its composites are made of the digits that '
-    'are learned here. Its effects stand without verdicts.'
+    'Clutter is a demonstration, and so is what a network that learned it is worth elsewhere: its composites are made of the training '
+    'digits, also of those that are held out here, and never of the test digits. Its effects stand without verdicts.'
 )
 
 
@@ -256,7 +256,7 @@ def _lead(rows: Sequence[Row], judgements: Sequence[claims.Judged]) -> str:
         values = [_cell(of[size].accuracy) if size in of else None for size in ends]
         said.append(f'{way} ' + ' / '.join(f'{sum(one) / len(one):.1f}' if one else '–' for one in values))
     which = ' and '.join(map(str, ends))
-    return f'Mean accuracy per class in percent, with {which} training images of each: {", ".join(said)}.{claims.count(judgements)}'
+    return f'Mean accuracy per class in percent, at {which} images a class: {", ".join(said)}.{claims.count(judgements)}'
 
 
 def report(rows: Sequence[Row], about: About, show: Shelf) -> tuple[str, str, list[tuple[str, str]]]:

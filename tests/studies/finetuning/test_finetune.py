@@ -79,6 +79,11 @@ def test_layers_begin_stay_and_learn_as_their_way_says(workdir):
         assert found.config.data.per_class == size and found.architecture.num_classes == 10
         brought = jax.tree.map(np.array_equal, dict(found.variables['preprocessing']), dict(source.variables['preprocessing']))
         assert all(brought.values()) if way != 'scratch' else found.variables['preprocessing']['mean'].shape == (1,)
+    for record in records[1:]:  # what begins with another's weights is trained by the table's command alone
+        words = command.shlex.split(record.run['command'])
+        assert words[2] == 'experiments.train' if record.row.startswith('scratch') else words[2].endswith('finetune')
+    again = configs.check(command.parse('train', '', words[3:], trials.FIELDS).config)
+    assert configs.decisive(configs.flat(again)) == configs.decisive(records[-1].config)
     digits, _ = open_source('digits', 'test').read(np.arange(20))
     frozen = rows['frozen, 2 a class']
     np.testing.assert_array_equal(*(one.features(digits, ('layer2',))['layer2'] for one in (frozen, source)))

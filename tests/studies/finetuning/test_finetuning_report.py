@@ -57,7 +57,7 @@ def test_the_tables_have_every_row_in_one_order(tmp_path):
     show = Shelf(tmp_path, 'finetune', {line.label for line in ROWS})
     title, lead, sections = report.report(ROWS, ABOUT, show)
     assert title == 'Fine-tuning on caltech101_subset, networks of cifar10'
-    assert 'with 1 and 20 training images of each: frozen 30.2 / 55.4, from layer 5 25.3 / 58.2, whole 20.2 / 60.4' in lead
+    assert 'at 1 and 20 images a class: frozen 30.2 / 55.4, from layer 5 25.3 / 58.2, whole 20.2 / 60.4' in lead
     assert lead.endswith('Claims: 3 reproduced.')
     ways = [line['way'] for line in csv.DictReader((tmp_path / 'curve.csv').read_text().splitlines())]
     assert ways == ['frozen', 'from layer 5', 'whole', 'scratch']
@@ -84,7 +84,7 @@ def test_what_is_not_there_yet_is_said_and_nothing_is_made_up(tmp_path):
     assert lead == 'No row is finished yet.' and 'Learning curves' not in [heading for heading, _ in sections]
     partly = [ROWS[0], *planned[1:]]
     _, lead, _ = report.report(partly, ABOUT, Shelf(tmp_path, 'finetune', ()))
-    assert 'with 1 training images of each: frozen –, from layer 5 –, whole –, scratch 5.2' in lead
+    assert 'at 1 images a class: frozen –, from layer 5 –, whole –, scratch 5.2' in lead
     few = [row('frozen', 1, 30.0, classes=10), row('scratch', 1, 40.0, classes=10)]
     show = Shelf(tmp_path, 'finetune', ())
     report.report(few, ABOUT._replace(networks=1, learned='clutter'), show)
