@@ -238,7 +238,10 @@ _CLUTTER = (
 
 
 def _words(rows: Sequence[Row], about: About) -> str:
-    schedule = f' All rows take the same {about.steps:,} steps of {about.batch} images, however few there are.' if about.steps else ''
+    schedule, most = '', max((row.size * row.classes for row in rows), default=0)
+    if about.steps and most:
+        schedule = f' All rows take the same {about.steps:,} steps of {about.batch} images, however few there are: '
+        schedule += f'{about.steps * about.batch / most:.3g} passes over the images of those with the most.'
     words = _WAYS.format(old=about.old_rate, schedule=schedule)
     held, first = next((row.held for row in rows if row.held), 0), min(rows, key=lambda row: row.size)
     if about.chosen and held:

@@ -72,6 +72,7 @@ def test_the_tables_have_every_row_in_one_order(tmp_path):
         'the same 214 images',
         'chosen with 214 labels, and the weights with 43',
         'same 400 steps of 64 images',
+        '29.8 passes over',
         'network of its own',
     ):
         assert part in words
