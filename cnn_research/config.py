@@ -26,6 +26,8 @@ BY_NAME = {field.name: field for field in FIELDS}
 _NOT_IN_KEY = ('architecture', 'data.dir', 'data.name', 'data.resident_gb', 'data.workers', 'data.test', 'data.test_examples')
 _NOT_IN_KEY += ('evaluate.views', 'evaluate.batch_size')
 _NOT_IN_KEY_SECTIONS = ('log.', 'checkpoint.')
+# Fields that came after trainings whose keys stand: at their default they change nothing, and so say nothing.
+_LATER = ('data.per_class',)
 DECISIVE = tuple(field.name for field in FIELDS if field.name not in _NOT_IN_KEY and not field.name.startswith(_NOT_IN_KEY_SECTIONS))
 
 
@@ -254,6 +256,9 @@ def _check_combination(config, net) -> None:
             raise ConfigError(f'{name}={values[name]!r} does nothing with {owner}={values[owner]!r}; it belongs to {" or ".join(needed)}.')
     if config.augment.elastic and not config.augment.elastic_sigma:
         raise ConfigError('augment.elastic needs augment.elastic_sigma above 0.')
+    if config.data.per_class and config.data.examples:
+        both = f'data.per_class={config.data.per_class} and data.examples={config.data.examples}'
+        raise ConfigError(f'{both} each say how many examples there are to learn from; keep one.')
     if config.schedule.kind == 'plateau' and not config.data.holdout:
         raise ConfigError("schedule.kind='plateau' looks at the holdout, but data.holdout=0; give it a share such as 0.1.")
     if (net.layers[-1].stages[0].name == 'radial_basis') != (config.loss.name == 'radial_basis'):
@@ -267,7 +272,7 @@ def _check_combination(config, net) -> None:
 
 def _content(values: Mapping[str, Any]) -> dict[str, Any]:
     """What decides a training, of {dotted name: value}: an architecture whatever it is called."""
-    content = {name: values.get(name) for name in DECISIVE}
+    content = {name: values.get(name) for name in DECISIVE if name not in _LATER or is_set(values.get(name))}
     net = json.loads(content['architecture_json'] or '{}')
     return {**content, 'architecture_json': {name: value for name, value in net.items() if name != 'name'}}
 

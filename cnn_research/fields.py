@@ -76,6 +76,7 @@ FIELDS = (
     Field('data.train', 'train', 'split whose examples gradients see, less the holdout'),
     Field('data.test', 'test', 'split that is read only to report'),
     Field('data.examples', 0, 'train on this many examples only; 0 = all', low=0),
+    Field('data.per_class', 0, 'train on this many examples of each class only, drawn by the seed; 0 = all', low=0),
     Field('data.test_examples', 0, 'report on the first this many of the test split only; 0 = all', low=0),
     Field('data.holdout', 0.1, 'share of the training split that choices look at instead of the test split', low=0, high=0.9),
     Field('data.batch_size', 128, 'examples in a step, over all devices', low=1),

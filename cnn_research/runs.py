@@ -120,7 +120,7 @@ def going_on(there: Begun, config, key: str, total: int) -> int | None:
     for name in configs.DECISIVE:
         if name == 'architecture_json' and _architectures_differ(there.config, new):
             differing.append('architecture')
-        elif name != 'architecture_json' and there.config.get(name) != new[name]:
+        elif name != 'architecture_json' and there.config.get(name, configs.BY_NAME[name].default) != new[name]:
             differing.append(name)
     lengths = differing and all(map(_is_length, differing))
     if lengths and there.result and there.result['step'] < total:

@@ -54,12 +54,16 @@ class Task:
 
 
 class Start(NamedTuple):
-    """Where a training begins instead of at its config's initialization: load() gives whole layers by name; `name` is for the key; needs:
-    the workdir of the training that must be finished first, None without one."""
+    """Where a training begins instead of at its config's initialization: load() gives whole layers by name; `name` is for the key, and so
+    names their content, never a place; needs: the workdir of the training that must be finished first, None without one.
+
+    preprocessing() gives the one through which these layers learned to see, in the place of that of the images to learn from; None: theirs.
+    """
 
     name: str
     load: Callable[[], Mapping[str, dict]]
     needs: pathlib.Path | None = None
+    preprocessing: Callable[[], Mapping[str, np.ndarray]] | None = None
 
 
 def sources(config) -> dict[str, Source]:
@@ -78,6 +82,8 @@ def sources(config) -> dict[str, Source]:
         if data.examples > len(train):
             raise ConfigError(f'data.examples={data.examples}, but {data.name} ({data.train}) has {len(train)} beside the holdout.')
         train = train[np.linspace(0, len(train) - 1, data.examples).astype(int)]
+    if data.per_class:
+        train = _of_each_class(whole, held, data.per_class, config.seed)
     if data.test_examples:
         test = subset(test, np.arange(min(data.test_examples, test.num_examples)))
     found = {'train': subset(whole, train), 'test': test}
@@ -87,7 +93,8 @@ def sources(config) -> dict[str, Source]:
         raise ConfigError(f'{data.name} has one class, {whole.class_names[0]}, and nothing to tell it from.')
     if whole.fingerprint == test.fingerprint:
         raise ConfigError(f'data.train={data.train!r} and data.test={data.test!r} of {data.name} hold the same images; test on others.')
-    found['train'] = _with_all_classes(found['train'], data)
+    if not data.per_class:  # which has seen that every class has some
+        found['train'] = _with_all_classes(found['train'], data)
     last, channels = net.layers[-1].number, net.input_shape[-1]
     if whole.num_classes != net.num_classes:
         fix = f'resized({last}={whole.num_classes})'
@@ -107,6 +114,26 @@ def sources(config) -> dict[str, Source]:
     if config.schedule.kind == 'plateau' and 'holdout' not in found:
         raise ConfigError(f"schedule.kind='plateau' looks at the holdout, but data.holdout={data.holdout} holds out no example.")
     return found
+
+
+_labels: dict[str, np.ndarray] = {}  # by fingerprint: the trials of a learning curve draw from one split, whose labels take long to read
+
+
+def _of_each_class(whole: Source, held: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Places of `count` examples of every class of a split, without those that are held (N,), the first of every class before any second.
+
+    So a smaller draw of a seed is the beginning of a larger one. ConfigError, with the most there can be, where a class has fewer.
+    """
+    if whole.fingerprint not in _labels:
+        _labels[whole.fingerprint] = whole.labels()
+    labels = np.where(held, -1, _labels[whole.fingerprint])
+    drawn = stream.of_each_class(seed, labels, whole.num_classes)
+    most = min(map(len, drawn))
+    if count > most:
+        fewest = whole.class_names[[len(places) for places in drawn].index(most)]
+        has = f'{whole.name} ({whole.split}) has {most} of the class {fewest} beside the holdout'
+        raise ConfigError(f'data.per_class={count}, but {has}; the most that fits is {most}.')
+    return np.stack([places[:count] for places in drawn], axis=1).reshape(-1)
 
 
 def _with_all_classes(train: Source, data) -> Source:
@@ -210,6 +237,7 @@ def classification(
 
     Raises SourceError where an example of any role, also of those that are read later, is found damaged.
     """
+    brought = dict(start.preprocessing()) if start and start.preprocessing else {}  # first: it may have to be waited for
     net, found, data = network(config), found or sources(config), config.data
     settings = augment.Augmentation(**config.augment)
     shape = net.architecture.input_shape
@@ -218,7 +246,8 @@ def classification(
     for role, source in found.items():
         if role != 'train' or not feed.resident:  # a resident one has just been read
             verified(source, log)
-    constants = {'preprocessing': _statistics(config, found['train'], feed)}
+    # Published weights bring a mean and a scale, and no directions of colour noise, which are then those of the images.
+    constants = {'preprocessing': {**_statistics(config, found['train'], feed), **brought}}
 
     def views(placed, batch, key):
         images, labels, positions = stream.fetch(placed['store'], batch)

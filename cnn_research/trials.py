@@ -134,7 +134,8 @@ def plan(
             for seed in range(config.seed, config.seed + options.trials.seeds):
                 checked = configs.check(configs.update(config, {**overrides, 'seed': seed}))
                 net = configs.network(checked)
-                name = json.dumps([checked.data.to_dict(), net.input_shape, net.num_classes])
+                drawn = checked.seed if checked.data.per_class else None  # which images of each class are drawn depends on it
+                name = json.dumps([checked.data.to_dict(), net.input_shape, net.num_classes, drawn])
                 if name not in opened:
                     opened[name] = tasks.fingerprints(tasks.sources(checked))
                 start = starts(row, seed) if starts else None

@@ -131,17 +131,8 @@ def main(given: command.Command) -> None:
     rows = [report.Row(key, one['dimension'], one['outcomes']) for key, one in told.items()]
     split = drawn[max(drawn)][0]
     demonstration = 'clutter' in (pool.name, *(one.trained.config.data.name for one in networks))
-    about = report.About(
-        pool.name,
-        pool.num_classes,
-        sorted(drawn),
-        len(split.test),
-        judging.words(table),
-        options.splits,
-        len(split.test) / split.train.size,
-        probes.TOLERANCE,
-        demonstration,
-    )
+    told_of = pool.name, pool.num_classes, sorted(drawn), len(split.test), judging.words(table), options.splits
+    about = report.About(*told_of, len(split.test) / split.train.size, probes.TOLERANCE, demonstration)
     shelf = Shelf(given.workdir, given.name, ())
     plate, shares = judging.plate(table, keys) if options.neighbours else (None, {})
     page = outcome.Page(*report.report(rows, about, plate, shares, shelf), {})

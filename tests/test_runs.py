@@ -38,6 +38,14 @@ def partway(tmp_path):
     return tmp_path / 'partway'
 
 
+def test_a_run_from_before_a_field_came_is_gone_on_with(finished):
+    values = records.read(finished / 'config.json')
+    del values['data']['per_class']
+    records.write(finished / 'config.json', {name: value for name, value in values.items() if name != 'sha256'})
+    run, said = fit(finished, config(schedule__steps=16))
+    assert run.step == 16 and any('going on from step 12 to 16' in note for note in said)
+
+
 # ---- part-way runs
 
 

@@ -249,6 +249,14 @@ def test_a_grid_is_crossed_with_the_rows_and_selected_by_the_holdout(tmp_path):
     assert {r.point for r in chosen} == {'optimizer.learning_rate=0.02'} and len(chosen) == 2
 
 
+def test_images_drawn_by_the_seed_are_part_of_the_trials_key(tmp_path):
+    given = config(data__examples=0, data__per_class=3)
+    made = planned(tmp_path, given=given, seeds=2)
+    found = [tasks.fingerprints(tasks.sources(trial.config)) for trial in made]
+    assert found[0]['train'] != found[1]['train'] and found[0]['train'] == found[2]['train'] and found[0]['holdout'] == found[1]['holdout']
+    assert [trial.key for trial in made] == [configs.key(trial.config, one) for trial, one in zip(made, found, strict=True)]
+
+
 def test_an_evaluation_is_computed_once_for_a_key(table):
     _, made = table
     workdir, calls = made[0].workdir, []

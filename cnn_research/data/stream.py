@@ -69,6 +69,14 @@ def holdout_mask(fingerprint: str, num_examples: int, fraction: float) -> np.nda
     return (word >> np.uint64(11)) * 2.0**-53 < fraction
 
 
+def of_each_class(seed: int, labels: np.ndarray, num_classes: int) -> list[np.ndarray]:
+    """The examples of every class, as places among labels (N,), each class in an order that depends on the seed alone."""
+    key = np.array([seed % 2**64, 2**64 - 1], dtype=np.uint64)  # a second number that is no epoch: another order than that of the steps
+    words = np.random.Philox(key=key).random_raw(len(labels))
+    places = np.argsort(words, kind='stable')
+    return [places[labels[places] == label] for label in range(num_classes)]
+
+
 def resized(image: np.ndarray, side: int) -> np.ndarray:
     """The short side of uint8 (H, W, C) brought to `side` (bilinear, antialiased), then the central square (Krizhevsky 2012, section 2).
 

@@ -141,6 +141,44 @@ def accuracy_curves(series: Sequence[tuple[str, Sequence[float], Sequence[Sequen
     return figure
 
 
+def interval_curves(
+    series: Sequence[tuple[str, Mapping[float, Sequence[float]]]], x_label: str, y_label: str, level: tuple[float, str] | None = None
+) -> Figure:
+    """One line for each (name, {x: the values of its seeds}) over a logarithmic x: means, with their 95 % interval from three seeds on.
+
+    Where there are intervals, lines are moved aside a little, so that those at one x stand beside each other. level: (y, what it is
+    called), a dotted line across. ValueError for an x that is not above 0.
+    """
+    ticks = sorted({x for _, points in series for x in points})
+    if ticks and not ticks[0] > 0:
+        raise ValueError('x is logarithmic: every point needs an x above 0')
+    figure = Figure(figsize=(WIDTH, 4.6), layout='constrained')
+    axes = figure.add_subplot()
+    axes.set_xscale('log')
+    summaries = [{x: interval(values) for x, values in sorted(points.items()) if len(values)} for _, points in series]
+    spread = any(math.isfinite(one.low) for points in summaries for one in points.values())
+    step = 1 + spread * 0.02 * math.log10(max(ticks[-1] / ticks[0], 3)) if ticks else 1.0
+    handles = []
+    for index, points in enumerate(summaries):
+        colour, aside = COLOURS[index % len(COLOURS)], step ** (index - (len(series) - 1) / 2)
+        told = [(x * aside, *one) for x, one in points.items()]
+        x, means, lows, highs = zip(*told, strict=True) if told else ((),) * 4
+        style = {'marker': MARKERS[index % len(MARKERS)], 'linestyle': STYLES[index // len(COLOURS) % len(STYLES)]}
+        handles += axes.plot(x, means, color=colour, linewidth=1.6, markersize=5, zorder=3, **style)
+        axes.vlines(x, lows, highs, color=colour, linewidth=1.3, zorder=2)
+    if level:
+        axes.axhline(level[0], color=QUIET, linewidth=0.9, linestyle=':')
+        axes.annotate(level[1], (1, level[0]), (-2, 3), ('axes fraction', 'data'), 'offset points', ha='right', fontsize=8, color=QUIET)
+    axes.set_ylim(bottom=0)
+    axes.set_xticks(ticks, [f'{tick:g}' for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    _quiet_axes(axes, 'both')
+    axes.set_xlabel(x_label, parse_math=False)
+    axes.set_ylabel(y_label, parse_math=False)
+    legend_below(figure, handles, [name for name, _ in series])
+    return figure
+
+
 def _quiet_axes(axes: Axes, grid: str) -> None:
     axes.grid(axis=grid, color='#e4e4e4', linewidth=0.7)
     axes.set_axisbelow(True)

@@ -7,6 +7,7 @@ In:
 - 'krizhevsky effects': what single choices gain there, and the factor of Fig. 1.
 - 'zf table 1': feature sign changes when a part of an object is hidden (Zeiler and Fergus 2013).
 - 'zf table 2', 'zf table 3', 'zf table 7': ILSVRC-2012 errors, depth and width, features of each layer (Zeiler and Fergus 2013).
+- 'zf table 4', 'zf table 5': Caltech-101 and Caltech-256, with the network pretrained on ImageNet and from scratch (the same).
 - 'decaf caltech-101': features of one network and classifiers on Caltech-101 (Donahue et al. 2013, Fig. 4).
 - 'razavian': OverFeat's features on other data sets (Razavian et al. 2014).
 - 'deck': the claims of the lecture deck 'A CNN for image classification', which disagree with the papers in places.
@@ -229,6 +230,28 @@ TABLES: dict[str, tuple[Published, ...]] = {
             'our model, layers 6,7: 8192 units': (22.0, 38.8, 17.0),
             'our model, layers 3,4,5: 512,1024,512 maps': (18.8, 37.5, 16.0),
             'our model, layers 6,7: 8192 units and layers 3,4,5: 512,1024,512 maps': (10.0, 38.3, 16.9),
+        },
+    ),
+    'zf table 4': _records(
+        'zf table 4',
+        ('15 per class', '30 per class'),
+        f'{_ZF}, Table 4 (Caltech-101, mean accuracy per class)',
+        {
+            'bo et al. 2013': (None, (81.4, 0.33)),
+            'jianchao et al. 2009': (73.2, 84.3),
+            'non-pretrained convnet': ((22.8, 1.5), (46.5, 1.7)),
+            'imagenet-pretrained convnet': ((83.8, 0.5), (86.5, 0.5)),
+        },
+    ),
+    'zf table 5': _records(
+        'zf table 5',
+        ('15 per class', '30 per class', '45 per class', '60 per class'),
+        f'{_ZF}, Table 5 (Caltech-256, mean accuracy per class)',
+        {
+            'sohn et al. 2011': (35.1, 42.1, 45.7, 47.9),
+            'bo et al. 2013': ((40.5, 0.4), (48.0, 0.2), (51.9, 0.2), (55.2, 0.3)),
+            'non-pretrained convnet': ((9.0, 1.4), (22.5, 0.7), (31.2, 0.5), (38.8, 1.4)),
+            'imagenet-pretrained convnet': ((65.7, 0.2), (70.6, 0.2), (72.7, 0.4), (74.2, 0.3)),
         },
     ),
     'zf table 7': _records(

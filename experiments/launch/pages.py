@@ -13,7 +13,7 @@ from cnn_research.reporting import page, tables
 from cnn_research.reporting.shelf import Shelf
 from experiments.launch import outcome, progress
 
-EXPERIMENTS = ('depth_ablation', 'layer_probing', 'stride_diagnosis', 'train')  # whose workdirs are tables
+EXPERIMENTS = ('depth_ablation', 'finetune', 'layer_probing', 'stride_diagnosis', 'train')  # whose workdirs are tables
 # What an evaluation must hold, by the first word of its protocol.
 _EVALUATIONS = {
     'train': (0, 1),
@@ -22,6 +22,7 @@ _EVALUATIONS = {
     'filters': {'layer1': dict, 'layer2': dict, 'shift': dict},
     'probe': {'dimension': int, 'classes': int, 'test': int, 'outcomes': dict},
 }
+_FEW = 6  # rows whose chosen points a lead can name
 _PLAN = {'experiment': str, 'label': str, 'line': str, 'options': dict}
 
 
@@ -143,7 +144,7 @@ def _provisional(records: Sequence[trials.Record]) -> list[str]:
 
 def _selection(book: Book) -> tuple[str, tuple[str, str]]:
     """(what the lead says, the section) of the points of a grid: what each has on the holdout, the losers too."""
-    every, lines, best = _points((*book.records, *book.losers)), [], {}
+    every, lines, best = _points([record for record in (*book.records, *book.losers) if record.point]), [], {}
     for (part, row), point, records in ((row, point, of) for row, points in every.items() for point, of in points.items()):
         done = [record for record in records if record.result and 'holdout' in record.result]
         chosen = bool(done) and _chosen(done[0], book)
@@ -164,6 +165,8 @@ def _selection(book: Book) -> tuple[str, tuple[str, str]]:
     caption += 'finished, stands in the tables above.'
     same = len(set(best.values())) == 1 and len(best) == len({line['of'] for line in lines})
     words = f'{next(iter(best.values()))} for every row' if same else '; '.join(f'{row}: {point}' for row, point in best.items())
+    if not same and len(best) > _FEW:
+        words = f'a point for each of {len(best)} rows, named in the last table'
     lead = f' Chosen on the holdout: {words or "nothing yet, since no trial is finished"}.'
     waiting = _provisional((*book.records, *book.losers)) if best else []
     if waiting:
@@ -242,8 +245,8 @@ def results(workdir: pathlib.Path, folder: pathlib.Path) -> None:
     every = [*book.records, *book.losers]
     finished = [record for record in every if record.result]
     seeds = ', '.join(map(str, sorted({record.seed for record in finished})))
-    adopted = any(record.part == 'adopted' for record in finished)
-    command = progress.elsewhere(book.line, 'config.trials.shard', 'config.network') + (' --config.network=WORKDIR,...' if adopted else '')
+    command = progress.elsewhere(book.line, 'config.trials.shard', 'config.network')
+    command += ' --config.network=WORKDIR,...' if book.options.get('network') else ''
     lines = [
         f'- command: {tables.code(command)}',
         f'- {len(finished)} of {len(every)} trainings finished, seeds {seeds}, '

@@ -80,7 +80,7 @@ def check(given: command.Command, planned: Sequence[trials.Trial]) -> None:
 def _check_choice(planned: Sequence[trials.Trial]) -> None:
     """ConfigError unless the points of each row learn from the same images, are measured on one holdout, and are each a training."""
     learned: dict[tuple, tuple[trials.Trial, dict[str, str]]] = {}
-    for trial in planned:
+    for trial in (trial for trial in planned if trial.point):
         found, share = tasks.sources(trial.config), trial.config.data.holdout
         if not share or 'holdout' not in found:
             raise ConfigError(f"trials.select='holdout' finds no example there: data.holdout={share}; give it a share such as 0.1.")
@@ -112,17 +112,21 @@ def reduced(given: command.Command, trial: trials.Trial) -> bool:
 def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
     """What a run would do: each trial with its state, parameters, steps, hours and GB, from a few measured steps of each network."""
     check(given, planned)
-    lines, measured, notes = [], {}, {}
+    lines, measured, counted, notes = [], {}, {}, {}
     left, refits, per_epoch = 0.0, 0.0, 0.0  # seconds: of all, of those whose length no schedule.epochs changes, of an epoch of the others
     wide = max(len(f'{t.part} {t.row} {t.point}') for t in planned)
     for trial in planned:
         config, net = trial.config, configs.network(trial.config)
-        shape = (net, config.data.to_json(), config.dtype, config.optimizer.trainable)
-        if shape not in measured:
+        data = config.data.to_json()
+        if data not in counted:
             found = tasks.sources(config)
-            measured[shape] = train.seconds_per_step(config, found), found['train'].num_examples
+            counted[data] = found['train'].num_examples
             notes |= dict.fromkeys(line for source in found.values() for line in source.notes)
-        step, examples = measured[shape]
+        # How many examples of a class there are changes no step.
+        shape = (net, configs.update(config, {'data.per_class': 0}).data.to_json(), config.dtype, config.optimizer.trainable)
+        if shape not in measured:
+            measured[shape] = train.seconds_per_step(config, tasks.sources(config))
+        step, examples = measured[shape], counted[data]
         steps = configs.steps(config.schedule, config.data.batch_size, examples)
         time, gigabytes = steps * step, memory.training(config, net) / 1e9
         state = trials.state(trial.workdir, trial.key)

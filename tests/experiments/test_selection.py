@@ -14,7 +14,7 @@ from cnn_research import files, records, runs, tasks, train, trials
 from cnn_research.errors import CheckpointError, ConfigError, TrialError, WriteError
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
-from experiments import depth_ablation, layer_probing, nonlinearity, occlusion, stride_diagnosis
+from experiments import depth_ablation, finetune, layer_probing, nonlinearity, occlusion, stride_diagnosis
 from experiments import train as training
 from experiments.launch import command, pages, plans, recipes, sweep
 
@@ -94,6 +94,11 @@ def test_rows_that_chose_differently_are_named_one_by_one(tmp_path):
     shown = trials.selected(found)
     lead, _ = pages._selection(book._replace(records=shown, losers=[r for r in found if r not in shown]))
     assert lead == ' Chosen on the holdout: a: x=1; b: x=2.'
+    shown += [one('source', '', 0.5)]  # what the others begin with has no points, and no choice
+    assert pages._selection(book._replace(records=shown, losers=[r for r in found if r not in shown]))[0] == lead
+    assert 'source' not in (tmp_path / 'selection.csv').read_text()
+    many = [one(f'row {number}', f'x={number % 2}', 0.1) for number in range(9)]
+    assert 'holdout: a point for each of 9 rows, named in the last table.' in pages._selection(book._replace(records=many))[0]
 
 
 def test_every_table_of_rows_gets_the_chosen_point(tmp_path):
@@ -145,6 +150,7 @@ OTHERS = [
     (stride_diagnosis, 'configs/depth_ablation.py:smoke', 'depth_ablation.py has the row'),
     (stride_diagnosis, 'configs/looking.py:smoke', 'looking.py has no rows'),
     (layer_probing, 'configs/depth_ablation.py:smoke', 'depth_ablation.py has the row'),
+    (finetune, 'configs/layer_probing.py:smoke', "layer_probing.py has the row 'network'"),
 ]
 
 
@@ -155,7 +161,7 @@ def test_the_config_of_another_experiment_is_refused(module, config, message, tm
     assert message in told and f'use --config=configs/{name}.py:smoke' in told
 
 
-@pytest.mark.parametrize('module', [depth_ablation, stride_diagnosis, layer_probing])
+@pytest.mark.parametrize('module', [depth_ablation, finetune, stride_diagnosis, layer_probing])
 def test_every_recipe_of_an_experiment_can_be_read_by_it(module):
     name = module.__name__.split('.')[1]
     for scale in recipes.load(f'configs/{name}.py').label, 'smoke', 'cifar10':

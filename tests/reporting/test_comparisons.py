@@ -8,7 +8,7 @@ import pytest
 
 from cnn_research.reporting import figures
 from cnn_research.reporting.claims import interval
-from cnn_research.reporting.comparisons import Point, accuracy_curves, bars, scatter
+from cnn_research.reporting.comparisons import Point, accuracy_curves, bars, interval_curves, scatter
 
 # As mathematics this is an error: a figure that draws it has not tried.
 NOT_MATHS = '$\\nope$'
@@ -117,3 +117,19 @@ def test_curves_are_means_within_one_standard_deviation():
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ['1', '5', '30']
     # One split has no spread, and none is a gap.
     DRAWN(accuracy_curves([('a', [1, 2, 3], [[1.0], [], [2.0]])], 'n', 'accuracy'))
+
+
+def test_curves_over_a_logarithm_have_intervals_beside_each_other():
+    values = {1: [1.0, 2.0, 4.0], 30: [5.0, 6.0, 7.0], 3: [2.0]}
+    figure = interval_curves([('a', values), (NOT_MATHS, {1: [2.0, 3.0, 3.5]}), ('none', {3: []})], 'n', 'accuracy', (2.5, 'chance'))
+    DRAWN(figure)
+    (axes,) = figure.axes
+    first, second = axes.lines[:2]
+    np.testing.assert_allclose(first.get_ydata(), [np.mean(values[x]) for x in (1, 3, 30)])  # in the order of x
+    np.testing.assert_allclose(first.get_xdata(), [1, 3, 30], rtol=0.05)
+    assert first.get_xdata()[0] < second.get_xdata()[0] and axes.get_xscale() == 'log' and axes.get_ylim()[0] == 0
+    ends = [part for part in axes.collections[0].get_segments() if len(part)]
+    np.testing.assert_allclose([part[:, 1] for part in ends], [interval(values[x])[1:] for x in (1, 30)])  # one seed has none
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ['1', '3', '30']
+    with pytest.raises(ValueError, match='above 0'):
+        interval_curves([('a', {0: [1.0]})], 'n', 'accuracy')

@@ -178,6 +178,8 @@ def test_confusion_writes_every_count_and_colours_only_errors():
         ('krizhevsky effects', 'relu', None, 6, None),
         ('zf table 2', '6 convnets, (a) and (b) combined', 'test top-5', 14.8, None),
         ('zf table 3', 'removed layers 3,4,6,7', 'train top-1', 71.1, None),
+        ('zf table 4', 'non-pretrained convnet', '15 per class', 22.8, 1.5),
+        ('zf table 5', 'imagenet-pretrained convnet', '60 per class', 74.2, 0.3),
         ('zf table 7', 'svm (5)', 'caltech-101, 30 per class', 86.2, 0.8),
         ('zf table 7', 'softmax (7)', 'caltech-256, 60 per class', 72.6, 0.1),
         ('deck', 'without layers 6,7', None, 5.7, None),

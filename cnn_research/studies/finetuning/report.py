@@ -1,0 +1,284 @@
+"""Fine-tuning's tables, claims and figure, from the accuracies of every way at every number of images (Zeiler & Fergus 2013, Fig. 9).
+
+Accuracies are means over classes, in percent. A row is a way with a number of training images of each class: 'frozen, 3 a class'.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from cnn_research.reporting import claims, comparisons
+from cnn_research.reporting.drawing import Figure
+from cnn_research.reporting.published import rows as published_rows
+from cnn_research.reporting.shelf import Shelf
+from cnn_research.reporting.tables import Cell, Column, Interval, Table
+
+FROZEN, WHOLE, SCRATCH = 'frozen', 'whole', 'scratch'
+_UPPER = 'from layer '
+_LABEL = re.compile(rf'({FROZEN}|{WHOLE}|{_UPPER}\d+|{SCRATCH}), (\d+) a class')
+_NETWORKS = ('source', 'network')  # rows of what others begin with: trained in the table, or elsewhere
+_ORDER = (FROZEN, _UPPER, WHOLE, SCRATCH)
+
+
+class Row(NamedTuple):
+    """A way with a number of images of each class. accuracy, top5: {seed: accuracy in %}, top5 {} where it has no meaning; rate: the
+    learning rate, None before the first result; edge: which end of the tried rates it is, '' for none; classes, held: of the target, and
+    how many of its images are held out; problem: what is wrong, '' for nothing."""
+
+    label: str
+    way: str
+    size: int
+    accuracy: Mapping[int, float]
+    top5: Mapping[int, float]
+    rate: float | None
+    edge: str
+    classes: int
+    held: int | None
+    problem: str
+
+
+class About(NamedTuple):
+    """What a report says beside the rows: the set, what the networks had learned, how many there are, the relative rate of their layers,
+    steps and batch, whether rates were chosen on the holdout, what is wrong with the networks ('' if nothing)."""
+
+    data: str
+    learned: str
+    networks: int
+    old_rate: float
+    steps: int
+    batch: int
+    chosen: bool
+    problem: str
+
+
+def label(way: str, lowest: int, size: int) -> str:
+    """What a row is called; lowest: the layer from which on 'upper' learns."""
+    return f'{_UPPER}{lowest}, {size} a class' if way == 'upper' else f'{way}, {size} a class'
+
+
+def parsed(label: str) -> tuple[str, int]:
+    """(way, number of images of each class) of a row of `label`."""
+    found = _LABEL.fullmatch(label)
+    return found[1], int(found[2])
+
+
+def reads(row: str) -> bool:
+    """Whether a trial's row is one of this experiment's."""
+    return row in _NETWORKS or bool(_LABEL.fullmatch(row))
+
+
+def edge(rate: float | None, tried: Sequence[float]) -> str:
+    """Which end of the rates that were tried one is: a better one may lie beyond. '' within, and where fewer than three were tried."""
+    if rate is None or len(tried) < 3 or min(tried) < rate < max(tried):
+        return ''
+    return 'the lowest tried' if rate <= min(tried) else 'the highest tried'
+
+
+def sizes(rows: Sequence[Row]) -> list[int]:
+    """The numbers of training images of each class, rising."""
+    return sorted({row.size for row in rows})
+
+
+def by_way(rows: Sequence[Row]) -> dict[str, dict[int, Row]]:
+    """{way: {number of images of each class: its row}}."""
+    found: dict[str, dict[int, Row]] = {}
+    for row in sorted(rows, key=lambda row: (next(place for place, way in enumerate(_ORDER) if row.way.startswith(way)), row.size)):
+        found.setdefault(row.way, {})[row.size] = row
+    return found
+
+
+def _cell(values: Mapping[int, float]) -> list[float] | None:
+    return [values[seed] for seed in sorted(values)] or None
+
+
+def _above(row: Row, other: Row | None) -> Interval | None:
+    if other is None or other is row:
+        return None
+    seeds = sorted(set(row.accuracy) & set(other.accuracy))
+    return claims.interval(row.accuracy[seed] - other.accuracy[seed] for seed in seeds) if seeds else None
+
+
+def curve_table(rows: Sequence[Row], caption: str) -> Table:
+    """The paper's form: a line for each way, a column for each number of images."""
+    lines = [{'way': way} | {str(size): _cell(row.accuracy) for size, row in of.items()} for way, of in by_way(rows).items()]
+    return Table([Column('way'), *(Column(str(size), f'{size} a class, %', '.1f') for size in sizes(rows))], lines, caption)
+
+
+def table(rows: Sequence[Row], caption: str) -> Table:
+    """Every row, what it has above scratch with the same images, and the learning rate that it came out of."""
+    ways, lines = by_way(rows), []
+    for row in (row for of in ways.values() for row in of.values()):
+        lines.append(
+            {
+                'row': row.label,
+                'images': row.size * row.classes or None,
+                'accuracy': _cell(row.accuracy),
+                'above': _above(row, ways.get(SCRATCH, {}).get(row.size)),
+                'top5': _cell(row.top5),
+                'point': Cell(row.rate, note=row.edge),
+                'note': row.problem or None,
+            }
+        )
+    columns = [
+        Column('row'),
+        Column('images', 'training images', ',d'),
+        Column('accuracy', 'mean accuracy per class, %', '.2f'),
+        Column('above', 'above scratch [95 %]', '+.2f'),
+        *([Column('top5', 'top-5 accuracy, %', '.2f')] if any(row.top5 for row in rows) else []),
+        Column('point', 'learning rate'),
+        *([Column('note')] if any(row.problem for row in rows) else []),
+    ]
+    return Table(columns, lines, caption)
+
+
+_SETS = {'zf table 4': ('Caltech-101', (15, 30)), 'zf table 5': ('Caltech-256', (15, 30, 45, 60))}
+
+
+def paper() -> Table:
+    """Zeiler & Fergus's Tables 4 and 5, as printed."""
+    lines: dict[str, dict] = {}
+    for table in _SETS:
+        for record in published_rows(table):
+            row, spread = record.key.partition('/')[2], f' ± {record.spread:g}' if record.spread is not None else ''
+            lines.setdefault(row, {'method': row})[f'{table} {record.quantity}'] = f'{record.value:.1f}{spread}'
+    columns = [Column(f'{table} {size} per class', f'{data}, {size} a class, %') for table, (data, some) in _SETS.items() for size in some]
+    ordered = sorted(lines.values(), key=lambda line: 'convnet' in line['method'])  # what the paper compares with first
+    caption = (
+        'Zeiler & Fergus 2013, Tables 4 and 5: mean accuracy per class over five random splits. The pretrained network there is the frozen '
+        'one here: ImageNet layers 1 to 7 as they are, and a new softmax.'
+    )
+    return Table([Column('method'), *columns], ordered, caption)
+
+
+# ---- claims
+
+_TABLES = 'Zeiler & Fergus 2013, section 5.3, Tables 4 and 5, Fig. 9'
+_QUANTITY = 'mean accuracy per class'
+
+
+def stated(rows: Sequence[Row]) -> list[claims.Claim]:
+    """What the sources say of the ways, as far as their rows are there."""
+    ways, said = by_way(rows), []
+
+    def there(way, size):
+        return size in ways.get(way, {})
+
+    def name(way, size):
+        return ways[way][size].label
+
+    both = [size for size in sizes(rows) if there(FROZEN, size) and there(SCRATCH, size)]
+    if both:
+        contrasts = tuple(claims.difference(name(FROZEN, size), name(SCRATCH, size)) for size in both)
+        sentence = 'A new classifier on pretrained features is above the same network from scratch, however few or many the images.'
+        said.append(claims.Claim(sentence, _TABLES, contrasts, quantity=_QUANTITY))
+    if len(both) > 1:
+        few, many = both[0], both[-1]
+        gap = {name(FROZEN, few): 1, name(SCRATCH, few): -1, name(FROZEN, many): -1, name(SCRATCH, many): 1}
+        sentence = 'What pretraining is worth is more with the fewest images than with the most.'
+        said.append(claims.Claim(sentence, _TABLES, (gap,), quantity=_QUANTITY))
+    tuned = [size for size in sizes(rows) if there(FROZEN, size) and there(WHOLE, size)]
+    if tuned:
+        few, many = tuned[0], tuned[-1]
+        said.append(
+            claims.Claim(
+                'With the most images the network fine-tuned whole is above its frozen features.',
+                'Girshick et al. 2014, Table 2 (layer 7: 54.2 fine-tuned, 44.7 frozen)',
+                (claims.difference(name(WHOLE, many), name(FROZEN, many)),),
+                quantity=_QUANTITY,
+                instead='the source: mean average precision of detection',
+                note='the deck calls fine-tuning optional and gives no number',
+            )
+        )
+    if len(tuned) > 1:
+        sentence = 'Frozen features against the network fine-tuned whole, with the fewest images.'
+        contrast = (claims.difference(name(FROZEN, few), name(WHOLE, few)),)
+        said.append(claims.Claim(sentence, 'none of the papers', contrast, quantity=_QUANTITY, directed=False))
+    return said
+
+
+def judged(rows: Sequence[Row], about: About) -> list[claims.Judged]:
+    """The claims held against the accuracies; those of clutter, a demonstration, without verdicts."""
+    values = {row.label: row.accuracy for row in rows}
+    problems = {row.label: row.problem for row in rows if row.problem}
+    problems |= dict.fromkeys(values, about.problem) if about.problem else {}
+    return [claims.judge(claim, values, problems, 'clutter' in (about.data, about.learned)) for claim in stated(rows)]
+
+
+# ---- the report
+
+
+def curves(rows: Sequence[Row]) -> Figure:
+    """Accuracy against the number of images of each class, a line for each way."""
+    drawn = [(way, {size: _cell(row.accuracy) or [] for size, row in of.items()}) for way, of in by_way(rows).items()]
+    classes = max(row.classes for row in rows)
+    chance = (100 / classes, 'chance') if classes else None
+    return comparisons.interval_curves(drawn, 'training images of each class', 'mean accuracy per class (%)', chance)
+
+
+_WAYS = (
+    'Frozen: the layers of the network as they are, and a new last layer. Whole: all layers learn, the old ones at {old:g} of the new '
+    "one's rate, weights and biases alike. From a layer on: the same, with the layers below it frozen. Scratch: the same network from its "
+    'initialization, all layers at one rate. The first three see images through the preprocessing of the network, scratch through that of '
+    'its own training images.{schedule} Images are drawn anew with each seed, those of a smaller number among those of a larger one.'
+)
+_CHOSEN = (
+    ' Every row has the learning rate with the lowest error on the holdout, the mean over seeds. The holdout is the same {held:,} images '
+    'for every row: with {size} a class, that one number is chosen with {held:,} labels, and the weights with {images:,}. So the rows with '
+    'few images say what is possible with a rate that fits, not what somebody with these images alone would reach. A rate at an end of '
+    'those that were tried is named: a better one may lie beyond.'
+)
+_SPREAD = {
+    True: ' Each seed has a network of its own: intervals cover the pretraining, the images drawn and the new layers.',
+    False: ' All seeds begin with one network: intervals cover the images drawn and the new layers, not the pretraining.',
+}
+_CLUTTER = (
+    'Clutter is a demonstration, and so is what a network that learned it is worth elsewhere: its composites are made of the training '
+    'digits, also of those that are held out here, and never of the test digits. Its effects stand without verdicts.'
+)
+
+
+def _words(rows: Sequence[Row], about: About) -> str:
+    schedule, most = '', max((row.size * row.classes for row in rows), default=0)
+    if about.steps and most:
+        schedule = f' All rows take the same {about.steps:,} steps of {about.batch} images, however few there are: '
+        schedule += f'{about.steps * about.batch / most:.3g} passes over the images of those with the most.'
+    words = _WAYS.format(old=about.old_rate, schedule=schedule)
+    held, first = next((row.held for row in rows if row.held), 0), min(rows, key=lambda row: row.size)
+    if about.chosen and held:
+        words += _CHOSEN.format(held=held, size=first.size, images=first.size * max(row.classes for row in rows))
+    seeds = max(len(row.accuracy) for row in rows)
+    return words + (_SPREAD[about.networks >= seeds] if seeds > 1 else '')
+
+
+def _lead(rows: Sequence[Row], judgements: Sequence[claims.Judged]) -> str:
+    done = [size for size in sizes(rows) if any(row.accuracy for row in rows if row.size == size)]
+    if not done:
+        return 'No row is finished yet.'
+    ends, said = list(dict.fromkeys((done[0], done[-1]))), []
+    for way, of in by_way(rows).items():
+        values = [_cell(of[size].accuracy) if size in of else None for size in ends]
+        said.append(f'{way} ' + ' / '.join(f'{sum(one) / len(one):.1f}' if one else '–' for one in values))
+    which = ' and '.join(map(str, ends))
+    return f'Mean accuracy per class in percent, at {which} images a class: {", ".join(said)}.{claims.count(judgements)}'
+
+
+def report(rows: Sequence[Row], about: About, show: Shelf) -> tuple[str, str, list[tuple[str, str]]]:
+    """(title, lead, [(heading, markup)]) of the experiment; tables and figures go to the shelf."""
+    title = f'Fine-tuning on {about.data}, networks of {about.learned}'
+    if not rows:
+        return title, 'No row is planned.', []
+    judgements = judged(rows, about)
+    caption = f'Mean accuracy per class on the test split of {about.data}: mean ± standard deviation (seeds).'
+    sections = [('Four ways', show.table('curve', curve_table(rows, caption)) + show.text(_words(rows, about)))]
+    if any(row.accuracy for row in rows):
+        words = f'Mean accuracy per class on {about.data}, with 95 % intervals over seeds from three seeds on.'
+        sections.append(('Learning curves', show.figure('curves', curves(rows), words)))
+    if about.problem:
+        sections.append(('What is wrong with the networks', show.text(about.problem)))
+    if 'clutter' in (about.data, about.learned):
+        sections.append(('About clutter', show.text(_CLUTTER)))
+    if judgements:
+        sections.append(('Claims', show.claims(judgements)))
+    sections.append(('Every row', show.table('rows', table(rows, f'{caption} Differences are taken within seeds.'))))
+    sections.append(('In the paper', show.table('paper', paper())))
+    return title, _lead(rows, judgements), sections
