@@ -10,12 +10,10 @@ WORKDIR/features and outcomes in WORKDIR/outcomes, so that another protocol on t
 same command goes on where it was stopped.
 """
 
-import time
-
 import numpy as np
 
 from cnn_research import config as configs
-from cnn_research import probes, protocol, tasks
+from cnn_research import probes, protocol
 from cnn_research.data.sources import Source, joined, open_splits
 from cnn_research.data.views import VIEWS
 from cnn_research.errors import ConfigError
@@ -61,7 +59,7 @@ def _pool(given: command.Command, networks) -> tuple[Source, np.ndarray | None]:
     name = options.data
     parts = open_splits(name, list(dict.fromkeys((options.train, options.test))), where)
     pool = joined(*parts) if len(parts) > 1 else parts[0]
-    own = [one for one in networks if tasks.same_data(one.trained.config, name, one.trained.data)]
+    own = [one for one in networks if one.learned(name)]
     for one in own:
         if one.trained.config.data.train != options.train or len(parts) < 2:
             raise ConfigError(
@@ -117,26 +115,27 @@ def main(given: command.Command) -> None:
     drawn, keys = _drawn(given, pool, learned), _rows(given, planned)
     if not keys or not classifiers:
         raise ConfigError('there is nothing to judge: name networks or transfer.handmade, and transfer.classifiers.')
-    notes = dict.fromkeys((*(note for one in planned for note in one.trained.notes), *pool.notes))
+    notes = dict.fromkeys((*(note for one in planned for note in one.notes), *pool.notes))
     if given.dry_run:
         sizes = f'{", ".join(map(str, drawn))} of each of {pool.num_classes} classes of {pool.name}'
         print(f'{len(keys)} rows of {", ".join(classifiers)}; {sizes}; {options.splits} splits', *(key.label for key in keys), sep='\n  ')
         plans.say(notes)
         return
     outcome.check_place(given, 'figures', 'features', 'outcomes', *([] if given.options.network else ['network']))
-    begun, networks = time.perf_counter(), elsewhere.networks(given)
+    networks = elsewhere.networks(given)
     table = judging.Table(given, networks, pool, pool.labels(), drawn, classifiers, _how(options))
     told = judging.outcomes(table, keys, command.stopper())
     command.interruptible()
     rows = [report.Row(key, one['dimension'], one['outcomes']) for key, one in told.items()]
     split = drawn[max(drawn)][0]
-    demonstration = 'clutter' in (pool.name, *(one.trained.config.data.name for one in networks))
+    demonstration = 'clutter' in (pool.name, *(one.trained.config.data.name for one in networks if not one.published))
     told_of = pool.name, pool.num_classes, sorted(drawn), len(split.test), judging.words(table), options.splits
     about = report.About(*told_of, len(split.test) / split.train.size, probes.TOLERANCE, demonstration)
     shelf = Shelf(given.workdir, given.name, ())
     plate, shares = judging.plate(table, keys) if options.neighbours else (None, {})
     page = outcome.Page(*report.report(rows, about, plate, shares, shelf), {})
-    outcome.write(given, page, shelf, [one.home for one in networks], list(notes), time.perf_counter() - begun)
+    # What was kept from earlier calls took its time as well.
+    outcome.write(given, page, shelf, [one.home for one in networks], list(notes), sum(one['seconds'] for one in told.values()))
 
 
 if __name__ == '__main__':

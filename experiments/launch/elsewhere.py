@@ -25,6 +25,21 @@ class Named(NamedTuple):
     home: str
     trained: checkpoints.Trained
 
+    @property
+    def published(self) -> bool:
+        """Whether it is a file's, which does not say what it learned from."""
+        return pathlib.Path(self.home).is_file()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What should be said beside its numbers."""
+        unknown = f'{self.name}: which images it learned from is not known; some of those judged on may be among them'
+        return (*self.trained.notes, unknown) if self.published else self.trained.notes
+
+    def learned(self, source: str) -> bool:
+        """Whether it learned from the source of this name."""
+        return not self.published and tasks.same_data(self.trained.config, source, self.trained.data)
+
 
 def networks(given: command.Command, planned: bool = False) -> list[Named]:
     """The networks that are named, or the one that the command trains itself; planned: what that will be, without variables."""
@@ -44,8 +59,9 @@ def networks(given: command.Command, planned: bool = False) -> list[Named]:
 
 
 def _called(trained, home) -> str:
-    short = trained.architecture.name.split()[0]
-    return f'{short}, {pathlib.Path(home).stem if pathlib.Path(home).is_file() else trained.config.data.name}'
+    short, learned = trained.architecture.name.split()[0], trained.config.data.name
+    learned = learned if learned.startswith('folder:') else learned.partition('/')[0]
+    return f'{short}, {"published" if pathlib.Path(home).is_file() else learned}'
 
 
 def default_taps(net: Architecture) -> list[str]:

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import pathlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from experiments.launch import command, elsewhere
 
 _NEAREST = 5  # images that stand beside a query
 SMALL = 64  # px: images up to this size are brought to it for features made by hand, larger ones to twice that
-_OUTCOME = {'dimension': int, 'outcomes': dict}
+_OUTCOME = {'dimension': int, 'seconds': (0, float('inf')), 'outcomes': dict}
 
 
 class Table(NamedTuple):
@@ -47,7 +48,8 @@ class Table(NamedTuple):
 
 
 def outcomes(table: Table, keys: Sequence[report.Key], stop: Callable[[], bool]) -> dict[report.Key, dict]:
-    """{key: {'dimension': D, 'outcomes': as measures.outcomes has them}} of every row, from WORKDIR/outcomes where it is whole there.
+    """{key: {'dimension': D, 'seconds': what the row took, 'outcomes': as measures.outcomes has them}} of every row, from WORKDIR/outcomes
+    where it is whole there. The pass over the images counts with the first of the rows that it is for.
 
     Stopped between two rows; what was judged is kept.
     """
@@ -58,12 +60,15 @@ def outcomes(table: Table, keys: Sequence[report.Key], stop: Callable[[], bool])
         wanted = list(group)
         if stop():
             raise Stopped
+        begun = time.perf_counter()
         found = network_features(table, network, seen, [key.tap for key in wanted]) if network else {}
         for key in wanted:
             if stop():
                 raise Stopped
             print(f'[{table.given.name}] {key.label}', flush=True)
-            records.write(paths[key], {'row': key.label, **_judged(table, key, found.get(key.tap))})
+            told = _judged(table, key, found.get(key.tap))
+            records.write(paths[key], {'row': key.label, 'seconds': time.perf_counter() - begun, **told})
+            begun = time.perf_counter()
     return {key: records.read(path, _OUTCOME) for key, path in paths.items()}
 
 
