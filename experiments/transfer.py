@@ -115,6 +115,7 @@ def main(given: command.Command) -> None:
     drawn, keys = _drawn(given, pool, learned), _rows(given, planned)
     if not keys or not classifiers:
         raise ConfigError('there is nothing to judge: name networks or transfer.handmade, and transfer.classifiers.')
+    measures.check_libraries([*classifiers, *(key.tap for key in keys if not key.network)])
     notes = dict.fromkeys((*(note for one in planned for note in one.notes), *pool.notes))
     if given.dry_run:
         sizes = f'{", ".join(map(str, drawn))} of each of {pool.num_classes} classes of {pool.name}'

@@ -13,6 +13,7 @@ from cnn_research.data.source import Source
 from cnn_research.models import zoo
 from cnn_research.models.network import Network
 from cnn_research.models.normalization import divisive_normalization, subtractive_normalization
+from cnn_research.optional import needed
 
 # name: (kind of protocol.KINDS, whether features are dropped while it learns)
 CLASSIFIERS = {
@@ -27,6 +28,20 @@ PIXEL_SIDE = 32  # px, of the images that raw pixels are taken from
 _READ = 500  # images at a time
 _BLOCK = 256  # queries at a time
 _FEW = 50  # images at a time in a network
+
+
+_LIBRARIES = {
+    'hinge': ('sklearn.svm',),
+    'hog': ('skimage.feature',),
+    **dict.fromkeys(('bag_of_words', 'pyramid'), ('cv2', 'sklearn.svm')),
+}
+
+
+def check_libraries(names: Sequence[str]) -> None:
+    """ConfigError where a library is missing that one of these classifiers or kinds of hand-made features needs."""
+    for name in names:
+        for module in _LIBRARIES.get(name, ()):
+            needed(module, name)
 
 
 class Neighbours(NamedTuple):

@@ -158,6 +158,7 @@ def curve_table(rows: Sequence[Row], classifier: str, about: About) -> Table:
 
 _PRINTED = {
     'decaf caltech-101': 'DeCAF on the whole Caltech-101, 30 per class (Donahue et al. 2013, Fig. 4)',
+    'zf table 4': 'Zeiler & Fergus 2013, Table 4: the whole Caltech-101, 15 and 30 per class',
     'zf table 7': 'Zeiler & Fergus 2013, Table 7: their ImageNet network',
     'razavian': 'Razavian et al. 2014: OverFeat on other data sets',
 }

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -61,6 +62,24 @@ def test_nothing_is_judged_twice_and_another_protocol_reads_no_image_again(place
     monkeypatch.setattr(judging.measures, 'images', lambda *_: pytest.fail('images were read again'))
     transfer.main(given(root, name, '--config.transfer.per_class=3', '--config.transfer.normalization=l2'))
     assert capsys.readouterr().out.count('[transfer]') == 4
+
+
+def test_sixteen_views_are_learned_from_and_summed(place, capsys):
+    root, name = place
+    options = ('views=sixteen', 'classifiers=hinge', 'power=2', 'normalization=l2', 'costs=2', 'handmade=none', 'neighbours=0')
+    transfer.main(given(root, name, *(f'--config.transfer.{option}' for option in options)))
+    assert capsys.readouterr().out.count('[transfer]') == 2
+    page = (root / 'run' / 'README.md').read_text()
+    assert 'raised to the signed power 2' in page and 'SVM, hinge' in page and 'four corners' in page
+    transfer.main(given(root, name))
+
+
+def test_a_library_that_is_missing_is_named_before_any_work(place, monkeypatch):
+    root, name = place
+    monkeypatch.setitem(sys.modules, 'skimage.feature', None)
+    with pytest.raises(ResearchError, match="hog needs scikit-image: pip install 'cnn-research"):
+        transfer.main(given(root, name, '--config.transfer.handmade=hog', workdir='lacking'))
+    assert not (root / 'lacking').exists()
 
 
 def test_what_is_damaged_is_found_and_made_again(place, capsys):
