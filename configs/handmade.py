@@ -5,12 +5,13 @@
     python -m experiments.handmade --config=configs/handmade.py:caltech101 --config.trials.seeds=3 --config.data.dir=DATA
 
 Every network, way and number of images takes the same steps. Adam stands here for gradient descent with momentum, as the one rule that
-serves all ways: a pyramid of words is made of numbers of some thousandths, a classifier on it wants ten thousand times the rate of one on
+serves all ways: a pyramid of words is made of numbers of some thousandths, a classifier on it wants thousands of times the rate of one on
 SIFT, and at such a rate its biases do not settle. digits and smoke are offline. caltech101 is a subset of 43 categories at 128 px, of
 which the holdout leaves 20 images; kernels of 7 px have small weights, which want a lower rate beside the same one of the classifier.
 
-On two busy CPU cores a training of digits took 1 to 9 s in its steps (54 of them seven minutes, three of a core's time), one of cifar10 5
-to 9 s with sift_32, and with spm_32 8 s where only the classifier learns, else 37; of caltech101 24 to 30 s, else 75 to 100.
+On two busy CPU cores a training of digits took 1 to 9 s in its steps (54 of them seven minutes, three of a core's time); by a few
+measured steps one of cifar10 takes 5 to 9 s with sift_32, and with spm_32 8 s where only the classifier learns, else 37; one of caltech101
+24 to 30 s where only it learns, else 75 to 100.
 """
 
 import ml_collections
