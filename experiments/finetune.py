@@ -18,9 +18,8 @@ from cnn_research import tasks, trials
 from cnn_research.data.sources import open_source
 from cnn_research.errors import ConfigError
 from cnn_research.fields import Field
-from cnn_research.reporting import claims
 from cnn_research.studies.finetuning import report, ways
-from experiments.launch import command, looking, pages, plans, sweep
+from experiments.launch import command, learning, looking, pages, plans, sweep
 
 FIELDS = (
     *trials.FIELDS,
@@ -69,33 +68,13 @@ def _planned(given: command.Command, origins: list[ways.Origin]) -> list[trials.
     for size in configs.numbers(options.sizes, 'finetune.sizes', int, low=1):
         for way in chosen:
             row = report.label(way, options.from_layer, size)
-            learning = ways.learning(way, first.architecture, options.from_layer, options.old_rate)
-            rows[row], way_of[row] = {**net, 'data.per_class': size, **learning}, way
+            learns = ways.learning(way, first.architecture, options.from_layer, options.old_rate)
+            rows[row], way_of[row] = {**net, 'data.per_class': size, **learns}, way
 
     def start(row, seed):
         return None if way_of[row] == 'scratch' else ways.start(origins[seed - given.config.seed])
 
     return trials.plan(rows, given.config, given.options, given.workdir, '', start)
-
-
-def _rows(book: pages.Book) -> list[report.Row]:
-    """What the records say of each row, in percent."""
-    points = [point.get('optimizer.learning_rate') for point in trials.grid(book.options['trials.grid'])]
-    tried, planned, rows = [float(rate) for rate in points if rate], {}, []
-    for record in (record for record in book.records if not record.part):
-        planned.setdefault(record.row, []).append(record)
-    for row, records in planned.items():
-        done = [record for record in records if record.result]
-        tests = {record.seed: record.result['test'] for record in done}
-        rate = done[0].config['optimizer.learning_rate'] if done else None
-        classes = max((len(test.get('class_accuracy', ())) for test in tests.values()), default=0)
-        accuracy = {seed: 100 * test['mean_class_accuracy'] for seed, test in tests.items() if 'mean_class_accuracy' in test}
-        top5 = {seed: 100 * (1 - test['top5_error']) for seed, test in tests.items() if classes >= claims.FEWEST_CLASSES}
-        held = next((record.result['holdout'].get('examples') for record in done if 'holdout' in record.result), None)
-        way, size = report.parsed(row)
-        ends = report.edge(rate, tried)
-        rows.append(report.Row(row, way, size, accuracy, top5, rate, ends, classes, held, pages.problem(records)))
-    return rows
 
 
 def render(book: pages.Book) -> pages.Rendered:
@@ -115,16 +94,12 @@ def render(book: pages.Book) -> pages.Rendered:
         book.options['trials.select'] == 'holdout',
         pages.problem(begun),
     )
-    return pages.Rendered(*report.report(_rows(book), about, book.shelf))
+    return pages.Rendered(*report.report(learning.rows(book), about, book.shelf))
 
 
 def main(given: command.Command) -> None:
     rows = plans.rows(given, FIELDS, {'source'}.__contains__)
-    given_fields = configs.flat(given.config)
-    for name in (name for name in _OURS if given_fields[name]):
-        raise ConfigError(f'{name}={given_fields[name]!r} does not go with finetune, whose rows and networks say it; leave it out.')
-    if given.options.trials.grid and not given.options.trials.select:
-        raise ConfigError("trials.grid without trials.select='holdout' does not go with finetune, where every row has its own best point.")
+    learning.check(given, _OURS, 'rows and networks')
     made, origins = _origins(given, rows)
     planned = _planned(given, origins)
     if given.dry_run:

@@ -309,9 +309,11 @@ _TABLE = {
     # words, a pyramid of three levels. The derivative's 7 px hold the smoothing that goes with keypoints whose cells are 4 px.
     'sift': ((128, 128, 3), *_sift(7, window=16, stride=8), (Dense(10),)),
     'spm': ((128, 128, 3), *_sift(7, window=16, stride=8), (Convolution(200, 1), WinnerTakeAll(), PyramidPool(3)), (Dense(10),)),
-    # At 32 px such windows would each be half the image. Those of 8 px have the narrowest cells whose bilinear shares still overlap, and
-    # every 2 px they make 12x12 places: 3x3 in each of the pyramid's finest cells.
-    'sift_32': ((32, 32, 3), *_sift(3, window=8, stride=2), (Dense(10),)),
+    # At 32 px, windows of 8 or 16 px every 2 or 4 px were each fitted by ridge regression to 3,000 training images of CIFAR-10 and judged
+    # on 1,500 others of the same split, three times: 16 every 2 was the best for SIFT (48.1 % right; 8 every 2: 45.3) and 8 every 2, which
+    # makes 12x12 places, 3x3 in each of the pyramid's finest cells, for words (47.7 %; 16 every 2: 42.3). Cells of 2 px are the narrowest
+    # whose bilinear shares still overlap.
+    'sift_32': ((32, 32, 3), *_sift(3, window=16, stride=2), (Dense(10),)),
     'spm_32': ((32, 32, 3), *_sift(3, window=8, stride=2), (Convolution(100, 1), WinnerTakeAll(), PyramidPool(3)), (Dense(10),)),
 }
 

@@ -136,7 +136,8 @@ def _kept_shares(config, said: dict, values: dict) -> tuple[str, ...]:
     return (f'{length} (the recipe: {recipe}): the parts of its schedule keep their shares, {", ".join(scaled)}; name them for others',)
 
 
-_ROWS = ('depth_ablation', 'finetune', 'layer_probing', 'nonlinearity', 'stride_diagnosis')  # the commands that read rows or refuse them
+# The commands that read rows or refuse them.
+_ROWS = ('depth_ablation', 'finetune', 'handmade', 'layer_probing', 'nonlinearity', 'stride_diagnosis')
 
 
 def _ignored(name: str, recipe: Recipe, own: Sequence[str]) -> tuple[str, ...]:

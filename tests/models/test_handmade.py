@@ -97,7 +97,7 @@ def correlations(a, b):
     return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
-@pytest.mark.parametrize(('name', 'geometry'), [('sift', (7, 16, 8)), ('sift_32', (3, 8, 2))])
+@pytest.mark.parametrize(('name', 'geometry'), [('sift', (7, 16, 8)), ('spm_32', (3, 8, 2))])
 def test_the_network_is_a_plain_sift(name, geometry):
     net = zoo.architecture(name)
     (image,) = textures(1, net.input_shape[0])

@@ -4,37 +4,20 @@ Accuracies are means over classes, in percent. A row is a way with a number of t
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from cnn_research.reporting import claims, comparisons
-from cnn_research.reporting.drawing import Figure
+from cnn_research.reporting import claims, per_class
+from cnn_research.reporting.per_class import Row, by_way, parsed, sizes
 from cnn_research.reporting.published import rows as published_rows
 from cnn_research.reporting.shelf import Shelf
-from cnn_research.reporting.tables import Cell, Column, Interval, Table
+from cnn_research.reporting.tables import Column, Table
 
 FROZEN, WHOLE, SCRATCH = 'frozen', 'whole', 'scratch'
 _UPPER = 'from layer '
-_LABEL = re.compile(rf'({FROZEN}|{WHOLE}|{_UPPER}\d+|{SCRATCH}), (\d+) a class')
+_WAY = re.compile(rf'{FROZEN}|{WHOLE}|{_UPPER}\d+|{SCRATCH}')
 _NETWORKS = ('source', 'network')  # rows of what others begin with: trained in the table, or elsewhere
 _ORDER = (FROZEN, _UPPER, WHOLE, SCRATCH)
-
-
-class Row(NamedTuple):
-    """A way with a number of images of each class. accuracy, top5: {seed: accuracy in %}, top5 {} where it has no meaning; rate: the
-    learning rate, None before the first result; edge: which end of the tried rates it is, '' for none; classes, held: of the target, and
-    how many of its images are held out; problem: what is wrong, '' for nothing."""
-
-    label: str
-    way: str
-    size: int
-    accuracy: Mapping[int, float]
-    top5: Mapping[int, float]
-    rate: float | None
-    edge: str
-    classes: int
-    held: int | None
-    problem: str
 
 
 class About(NamedTuple):
@@ -53,82 +36,17 @@ class About(NamedTuple):
 
 def label(way: str, lowest: int, size: int) -> str:
     """What a row is called; lowest: the layer from which on 'upper' learns."""
-    return f'{_UPPER}{lowest}, {size} a class' if way == 'upper' else f'{way}, {size} a class'
-
-
-def parsed(label: str) -> tuple[str, int]:
-    """(way, number of images of each class) of a row of `label`."""
-    found = _LABEL.fullmatch(label)
-    return found[1], int(found[2])
+    return per_class.label(f'{_UPPER}{lowest}' if way == 'upper' else way, size)
 
 
 def reads(row: str) -> bool:
     """Whether a trial's row is one of this experiment's."""
-    return row in _NETWORKS or bool(_LABEL.fullmatch(row))
+    found = parsed(row)
+    return row in _NETWORKS or bool(found and _WAY.fullmatch(found[0]))
 
 
-def edge(rate: float | None, tried: Sequence[float]) -> str:
-    """Which end of the rates that were tried one is: a better one may lie beyond. '' within, and where fewer than three were tried."""
-    if rate is None or len(tried) < 3 or min(tried) < rate < max(tried):
-        return ''
-    return 'the lowest tried' if rate <= min(tried) else 'the highest tried'
-
-
-def sizes(rows: Sequence[Row]) -> list[int]:
-    """The numbers of training images of each class, rising."""
-    return sorted({row.size for row in rows})
-
-
-def by_way(rows: Sequence[Row]) -> dict[str, dict[int, Row]]:
-    """{way: {number of images of each class: its row}}."""
-    found: dict[str, dict[int, Row]] = {}
-    for row in sorted(rows, key=lambda row: (next(place for place, way in enumerate(_ORDER) if row.way.startswith(way)), row.size)):
-        found.setdefault(row.way, {})[row.size] = row
-    return found
-
-
-def _cell(values: Mapping[int, float]) -> list[float] | None:
-    return [values[seed] for seed in sorted(values)] or None
-
-
-def _above(row: Row, other: Row | None) -> Interval | None:
-    if other is None or other is row:
-        return None
-    seeds = sorted(set(row.accuracy) & set(other.accuracy))
-    return claims.interval(row.accuracy[seed] - other.accuracy[seed] for seed in seeds) if seeds else None
-
-
-def curve_table(rows: Sequence[Row], caption: str) -> Table:
-    """The paper's form: a line for each way, a column for each number of images."""
-    lines = [{'way': way} | {str(size): _cell(row.accuracy) for size, row in of.items()} for way, of in by_way(rows).items()]
-    return Table([Column('way'), *(Column(str(size), f'{size} a class, %', '.1f') for size in sizes(rows))], lines, caption)
-
-
-def table(rows: Sequence[Row], caption: str) -> Table:
-    """Every row, what it has above scratch with the same images, and the learning rate that it came out of."""
-    ways, lines = by_way(rows), []
-    for row in (row for of in ways.values() for row in of.values()):
-        lines.append(
-            {
-                'row': row.label,
-                'images': row.size * row.classes or None,
-                'accuracy': _cell(row.accuracy),
-                'above': _above(row, ways.get(SCRATCH, {}).get(row.size)),
-                'top5': _cell(row.top5),
-                'point': Cell(row.rate, note=row.edge),
-                'note': row.problem or None,
-            }
-        )
-    columns = [
-        Column('row'),
-        Column('images', 'training images', ',d'),
-        Column('accuracy', 'mean accuracy per class, %', '.2f'),
-        Column('above', 'above scratch [95 %]', '+.2f'),
-        *([Column('top5', 'top-5 accuracy, %', '.2f')] if any(row.top5 for row in rows) else []),
-        Column('point', 'learning rate'),
-        *([Column('note')] if any(row.problem for row in rows) else []),
-    ]
-    return Table(columns, lines, caption)
+def _ordered(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: next(place for place, way in enumerate(_ORDER) if row.way.startswith(way)))
 
 
 _SETS = {'zf table 4': ('Caltech-101', (15, 30)), 'zf table 5': ('Caltech-256', (15, 30, 45, 60))}
@@ -207,25 +125,11 @@ def judged(rows: Sequence[Row], about: About) -> list[claims.Judged]:
 # ---- the report
 
 
-def curves(rows: Sequence[Row]) -> Figure:
-    """Accuracy against the number of images of each class, a line for each way."""
-    drawn = [(way, {size: _cell(row.accuracy) or [] for size, row in of.items()}) for way, of in by_way(rows).items()]
-    classes = max(row.classes for row in rows)
-    chance = (100 / classes, 'chance') if classes else None
-    return comparisons.interval_curves(drawn, 'training images of each class', 'mean accuracy per class (%)', chance)
-
-
 _WAYS = (
     'Frozen: the layers of the network as they are, and a new last layer. Whole: all layers learn, the old ones at {old:g} of the new '
     "one's rate, weights and biases alike. From a layer on: the same, with the layers below it frozen. Scratch: the same network from its "
     'initialization, all layers at one rate. The first three see images through the preprocessing of the network, scratch through that of '
     'its own training images.{schedule} Images are drawn anew with each seed, those of a smaller number among those of a larger one.'
-)
-_CHOSEN = (
-    ' Every row has the learning rate with the lowest error on the holdout, the mean over seeds. The holdout is the same {held:,} images '
-    'for every row: with {size} a class, that one number is chosen with {held:,} labels, and the weights with {images:,}. So the rows with '
-    'few images say what is possible with a rate that fits, not what somebody with these images alone would reach. A rate at an end of '
-    'those that were tried is named: a better one may lie beyond.'
 )
 _SPREAD = {
     True: ' Each seed has a network of its own: intervals cover the pretraining, the images drawn and the new layers.',
@@ -238,28 +142,10 @@ _CLUTTER = (
 
 
 def _words(rows: Sequence[Row], about: About) -> str:
-    schedule, most = '', max((row.size * row.classes for row in rows), default=0)
-    if about.steps and most:
-        schedule = f' All rows take the same {about.steps:,} steps of {about.batch} images, however few there are: '
-        schedule += f'{about.steps * about.batch / most:.3g} passes over the images of those with the most.'
-    words = _WAYS.format(old=about.old_rate, schedule=schedule)
-    held, first = next((row.held for row in rows if row.held), 0), min(rows, key=lambda row: row.size)
-    if about.chosen and held:
-        words += _CHOSEN.format(held=held, size=first.size, images=first.size * max(row.classes for row in rows))
+    words = _WAYS.format(old=about.old_rate, schedule=per_class.schedule(rows, about.steps, about.batch))
+    words += per_class.choice(rows) if about.chosen else ''
     seeds = max(len(row.accuracy) for row in rows)
     return words + (_SPREAD[about.networks >= seeds] if seeds > 1 else '')
-
-
-def _lead(rows: Sequence[Row], judgements: Sequence[claims.Judged]) -> str:
-    done = [size for size in sizes(rows) if any(row.accuracy for row in rows if row.size == size)]
-    if not done:
-        return 'No row is finished yet.'
-    ends, said = list(dict.fromkeys((done[0], done[-1]))), []
-    for way, of in by_way(rows).items():
-        values = [_cell(of[size].accuracy) if size in of else None for size in ends]
-        said.append(f'{way} ' + ' / '.join(f'{sum(one) / len(one):.1f}' if one else '–' for one in values))
-    which = ' and '.join(map(str, ends))
-    return f'Mean accuracy per class in percent, at {which} images a class: {", ".join(said)}.{claims.count(judgements)}'
 
 
 def report(rows: Sequence[Row], about: About, show: Shelf) -> tuple[str, str, list[tuple[str, str]]]:
@@ -267,18 +153,23 @@ def report(rows: Sequence[Row], about: About, show: Shelf) -> tuple[str, str, li
     title = f'Fine-tuning on {about.data}, networks of {about.learned}'
     if not rows:
         return title, 'No row is planned.', []
-    judgements = judged(rows, about)
+    rows, judgements = _ordered(rows), judged(rows, about)
     caption = f'Mean accuracy per class on the test split of {about.data}: mean ± standard deviation (seeds).'
-    sections = [('Four ways', show.table('curve', curve_table(rows, caption)) + show.text(_words(rows, about)))]
+    sections = [('Four ways', show.table('curve', per_class.curve_table(rows, caption)) + show.text(_words(rows, about)))]
     if any(row.accuracy for row in rows):
         words = f'Mean accuracy per class on {about.data}, with 95 % intervals over seeds from three seeds on.'
-        sections.append(('Learning curves', show.figure('curves', curves(rows), words)))
+        sections.append(('Learning curves', show.figure('curves', per_class.curves(rows), words)))
     if about.problem:
         sections.append(('What is wrong with the networks', show.text(about.problem)))
     if 'clutter' in (about.data, about.learned):
         sections.append(('About clutter', show.text(_CLUTTER)))
     if judgements:
         sections.append(('Claims', show.claims(judgements)))
-    sections.append(('Every row', show.table('rows', table(rows, f'{caption} Differences are taken within seeds.'))))
+    sections.append(
+        (
+            'Every row',
+            show.table('rows', per_class.table(rows, SCRATCH, lambda way: SCRATCH, f'{caption} Differences are taken within seeds.')),
+        )
+    )
     sections.append(('In the paper', show.table('paper', paper())))
-    return title, _lead(rows, judgements), sections
+    return title, per_class.lead(rows, judgements), sections

@@ -32,12 +32,6 @@ def test_labels_are_read_back():
     assert report.reads('source') and report.reads('network') and not report.reads('frozen') and not report.reads('frozen, x a class')
 
 
-def test_an_end_of_the_tried_rates_is_named():
-    tried = (0.03, 0.003, 0.01)
-    assert [report.edge(rate, tried) for rate in (0.003, 0.01, 0.03, None)] == ['the lowest tried', '', 'the highest tried', '']
-    assert report.edge(0.01, (0.01, 0.05)) == report.edge(0.01, ()) == ''
-
-
 def test_the_claims_follow_from_the_accuracies():
     found = report.judged(ROWS, ABOUT)
     assert [one.verdict for one in found] == ['reproduced'] * 3 + ['no direction claimed']
