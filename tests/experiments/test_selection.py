@@ -259,6 +259,7 @@ def test_data_dir_reaches_what_is_probed(tmp_path, monkeypatch):
         assert asked.pop() == ('caltech101', where)
 
 
+@pytest.mark.slow
 def test_what_a_source_assumed_is_said_in_the_plan_the_log_and_the_report(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(command, 'stopper', lambda: lambda: False)
     opened = tasks.sources

@@ -57,6 +57,7 @@ def looked_into(module, network, folder, *more):
     return dict(np.load(folder / 'arrays.npz'))
 
 
+@pytest.mark.slow
 def test_occlusion_draws_what_the_network_says_under_the_square(network, tmp_path):
     more = ('--config.look.images=2,5', '--config.occlusion.size=8', '--config.occlusion.stride=8', '--config.occlusion.many=4')
     arrays = looked_into(occlusion, network, tmp_path, *more)
@@ -134,6 +135,7 @@ def test_features_are_the_strongest_of_the_whole_split(network, tmp_path):
     assert (tmp_path / 'figures' / 'layer2_relu.png').is_file() and (tmp_path / 'figures' / 'filters_each.png').is_file()
 
 
+@pytest.mark.slow
 def test_evolution_is_drawn_from_checkpoints_and_ends_at_itself(network, tmp_path):
     arrays = looked_into(evolution, network, tmp_path, '--config.evolution.units=2', '--config.evolution.examples=30')
     assert checkpoints.steps(network) == [10, 20, 30]
@@ -277,6 +279,7 @@ def test_weights_at_hand_are_looked_into_on_photographs(data_dir, tmp_path):
     assert arrays['probability'].shape == (1, 4, 4) and 'p(true class)' in (tmp_path / 'README.md').read_text()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_an_earlier_step_is_another_network(network, tmp_path):
     early, late = (looked_into(invariance, network, tmp_path / str(step), f'--config.look.step={step}') for step in (10, 30))
     assert not np.allclose(early['scale probability'], late['scale probability'])

@@ -65,6 +65,7 @@ NETS = {
         ),
     ),
 }
+SLOW = ('strides, unfinished windows', 'no padding, averages')  # each compiles for seconds
 
 
 def architecture(name):
@@ -72,7 +73,10 @@ def architecture(name):
     return Architecture(name, shape, (*layers, TOP))
 
 
-@pytest.mark.parametrize(('name', 'size'), list(zip(NETS, (6, 1, 3, 3, 2), strict=True)))
+@pytest.mark.parametrize(
+    ('name', 'size'),
+    [pytest.param(name, size, marks=pytest.mark.slow if name in SLOW else ()) for name, size in zip(NETS, (6, 1, 3, 3, 2), strict=True)],
+)
 def test_windows_give_the_maps_of_the_whole_layer_wherever_the_change_is(name, size, monkeypatch):
     monkeypatch.setattr(windows, 'SHARE', 1.0)
     net = architecture(name)

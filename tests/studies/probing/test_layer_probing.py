@@ -44,6 +44,7 @@ def workdir(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_every_tap_is_probed_before_and_after_training_and_told_once(workdir, capsys):
     (trial,) = (workdir / 'trials').iterdir()
     files = {path: path.stat().st_mtime_ns for path in workdir.rglob('*') if path.suffix in ('.npy', '.json')}
@@ -57,6 +58,7 @@ def test_every_tap_is_probed_before_and_after_training_and_told_once(workdir, ca
     assert 'Splits only' in (workdir / 'report.html').read_text()
 
 
+@pytest.mark.slow
 def test_one_more_tap_reads_the_data_again_for_that_tap_alone(workdir, monkeypatch):
     asked = []
     collect = layer_probing.features.collect
@@ -65,6 +67,7 @@ def test_one_more_tap_reads_the_data_again_for_that_tap_alone(workdir, monkeypat
     assert asked == [['layer6'], ['layer6']]
 
 
+@pytest.mark.slow
 def test_an_outcome_is_that_of_its_features(workdir):
     (trial,) = (workdir / 'trials').iterdir()
     told = next(
@@ -133,6 +136,7 @@ def test_other_splits_and_other_images_of_the_same_name_are_probed_anew(workdir,
     assert probed() == first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('dry', [(), ('--dry_run',)])
 @pytest.mark.parametrize('wrong', ['evaluations', 'checkpoints'])
 def test_an_adopted_network_that_cannot_be_read_or_written_to_is_refused_before_any_work(wrong, dry, workdir, tmp_path, monkeypatch):
@@ -153,6 +157,7 @@ def test_an_adopted_network_that_cannot_be_read_or_written_to_is_refused_before_
     assert not (tmp_path / 'other').exists()
 
 
+@pytest.mark.slow
 def test_two_networks_of_one_seed_are_refused(workdir):
     (trial,) = (workdir / 'trials').iterdir()
     with pytest.raises(ConfigError, match='seed 0'):
@@ -294,6 +299,7 @@ def test_a_report_has_the_curve_and_says_where_its_spread_comes_from(tmp_path):
     assert report.report([], ABOUT, Shelf(tmp_path, 'layer_probing', ()))[1:] == ('No network is probed yet.', [])
 
 
+@pytest.mark.slow
 def test_a_stop_between_two_taps_keeps_the_first(workdir, tmp_path):
     (trial,) = (workdir / 'trials').iterdir()
     more = (f'--config.network={trial}', '--config.probe.taps=layer3,layer4', '--config.probe.splits=1')

@@ -64,6 +64,7 @@ def test_nothing_is_judged_twice_and_another_protocol_reads_no_image_again(place
     assert capsys.readouterr().out.count('[transfer]') == 4
 
 
+@pytest.mark.slow
 def test_sixteen_views_are_learned_from_and_summed(place, capsys):
     root, name = place
     options = ('views=sixteen', 'classifiers=hinge', 'power=2', 'normalization=l2', 'costs=2', 'handmade=none', 'neighbours=0')
@@ -186,6 +187,7 @@ def test_a_query_is_a_test_image_of_each_of_some_classes():
     assert len(measures.asked(labels, split, 9, 50)) == 9
 
 
+@pytest.mark.slow
 def test_random_filters_depend_on_the_seed_alone_and_not_on_contrast():
     random = np.random.default_rng(0)
     images = list(random.integers(40, 120, (3, 32, 32, 3), np.uint8))
