@@ -1,10 +1,12 @@
 """The benchmark of the probes sets the same objectives beside each other."""
 
 import numpy as np
+import pytest
 
 from benchmarks import probes
 
 
+@pytest.mark.slow
 def test_both_sides_solve_the_same_problem(monkeypatch):
     monkeypatch.setattr(probes, 'CLASSES', 4)
     monkeypatch.setattr(probes, 'PER_CLASS', 12)

@@ -51,6 +51,7 @@ def test_help_has_the_paragraph_the_examples_and_every_field(environment):
     assert all(f'  {name}=' in done.stdout for name in configs.BY_NAME)
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_the_plan_and_leaves_nothing(environment, tmp_path):
     done = train(environment, '--config=configs/alexnet.py:smoke', '--dry_run', f'--workdir={tmp_path}/run')
     assert (done.returncode, done.stderr) == (0, '')

@@ -97,6 +97,7 @@ def test_killed_in_the_middle_and_started_again_it_ends_with_what_it_had(tmp_pat
     assert [r.config['optimizer.trainable'] for r in records[5:]] == ['8', '5,8', '8', '8', '5,8']
 
 
+@pytest.mark.slow
 def test_every_row_is_trained_refitted_and_measured(workdir):
     about, records = trials.records_of(workdir)
     assert about['experiment'] == 'depth_ablation' and [r.state for r in records] == ['finished'] * 6
@@ -113,6 +114,7 @@ def test_every_row_is_trained_refitted_and_measured(workdir):
     assert all(r.reduced for r in records[:3])
 
 
+@pytest.mark.slow
 def test_the_command_of_a_trial_trains_that_trial(workdir):
     _, records = trials.records_of(workdir)
     arguments = command.shlex.split(records[2].run['command'])[3:]
@@ -122,6 +124,7 @@ def test_the_command_of_a_trial_trains_that_trial(workdir):
     }
 
 
+@pytest.mark.slow
 def test_the_report_says_rows_papers_claims_and_no_verdict(workdir):
     page = (workdir / 'report.html').read_text()
     for text in ('removed layers 3,4', '+3.0', '+4.0', '>no verdict<', 'Clutter is a demonstration', 'reduced'):
@@ -137,6 +140,7 @@ def test_the_report_says_rows_papers_claims_and_no_verdict(workdir):
         assert mean == pytest.approx(float(lines[label]['difference'])) and low <= mean <= high and low < high
 
 
+@pytest.mark.slow
 def test_reports_are_made_again_without_training_and_joined(workdir, tmp_path):
     code, _, err = ran('report', f'--workdir={workdir},{workdir}', f'--out={tmp_path}/joined.html')
     assert code == 0, err
@@ -146,6 +150,7 @@ def test_reports_are_made_again_without_training_and_joined(workdir, tmp_path):
     assert (code, out) == (2, '') and 'plan.json' in err and err.count('\n') == 1
 
 
+@pytest.mark.slow
 def test_results_are_files_with_all_that_they_came_from(workdir, tmp_path):
     before = {p: p.stat().st_mtime_ns for p in workdir.rglob('*')}
     code, out, err = ran('report', f'--workdir={workdir}', f'--results={tmp_path}/kept')
@@ -166,6 +171,7 @@ def test_results_are_files_with_all_that_they_came_from(workdir, tmp_path):
     assert code == 2 and err.count('\n') == 1
 
 
+@pytest.mark.slow
 def test_a_partial_table_is_rendered_with_its_gaps(workdir, tmp_path):
     records = trials.records_of(workdir)[1]
     gone = [records[0]._replace(state='failed', error='the loss is not finite', result=None), *records[1:]]
@@ -176,6 +182,7 @@ def test_a_partial_table_is_rendered_with_its_gaps(workdir, tmp_path):
     assert [heading for heading, _ in rendered.sections][:1] == ['Trained from scratch']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('select', ['', 'holdout'])
 def test_a_grid_has_a_row_for_each_point_or_the_chosen_one(workdir, tmp_path, select):
     records = [record for record in trials.records_of(workdir)[1] if not record.part]

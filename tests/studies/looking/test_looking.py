@@ -197,6 +197,7 @@ def test_what_settled_before_the_first_checkpoint_has_no_epoch_and_an_order_only
     assert verdict('unknown', {'layer1.relu': [3.0, np.nan, 3.5], 'layer5.relu': [None, None, None]})[0] == 'no verdict'
 
 
+@pytest.mark.slow
 def test_correspondence_reads_clutters_boxes(network, twin, tmp_path):
     arrays = looked_into(correspondence, f'{network},{twin}', tmp_path, '--config.correspondence.many=2')
     assert {'upper left layer5', 'lower right layer7', 'random layer5'} <= set(arrays)
@@ -387,6 +388,7 @@ def test_what_cannot_be_looked_at_is_refused_before_a_network_is_trained(tmp_pat
     assert not (tmp_path / 'none').exists()
 
 
+@pytest.mark.slow
 def test_without_a_network_one_is_trained_first_and_only_once(tmp_path):
     small = [f'--config.{name}={value}' for name, value in SETTINGS.items()]
     arguments = [*small, f'--workdir={tmp_path}', '--config.stages.layers=1']
