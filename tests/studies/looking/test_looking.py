@@ -197,7 +197,6 @@ def test_what_settled_before_the_first_checkpoint_has_no_epoch_and_an_order_only
     assert verdict('unknown', {'layer1.relu': [3.0, np.nan, 3.5], 'layer5.relu': [None, None, None]})[0] == 'no verdict'
 
 
-@pytest.mark.slow
 def test_correspondence_reads_clutters_boxes(network, twin, tmp_path):
     arrays = looked_into(correspondence, f'{network},{twin}', tmp_path, '--config.correspondence.many=2')
     assert {'upper left layer5', 'lower right layer7', 'random layer5'} <= set(arrays)
