@@ -98,7 +98,7 @@ def exact(
     those that the largest leaves for the test, 0 = all of them, the same for every n (Zeiler & Fergus 2013, section 5.3; Donahue et al.
     2013). A smaller training part is the beginning of a larger one.
 
-    learned: as in `draw`. ConfigError, with the largest n that fits, where a class has too few.
+    learned: as in `draw`. ConfigError, with the largest n that fits, where a class has too few, and where one has none for the test.
     """
     found: dict[int, list[Split]] = {size: [] for size in sizes}
     for number in range(count):
@@ -110,10 +110,13 @@ def exact(
             fits = len(usable) - (learned is None)
             if max(sizes) > fits:
                 smallest = np.bincount(labels if learned is None else labels[learned], minlength=len(class_names)).min()
+                rest = ' and one for the test' if learned is None else ', of those that a network learned from'
                 raise ConfigError(
-                    f'{max(sizes)} training images of each class and one for the test, but {name} has {len(usable)}; '
+                    f'{max(sizes)} training images of each class{rest}, but {name} has {len(usable)}; '
                     f'the largest number that fits every class is {smallest - (learned is None)}.'
                 )
+            if not len(free):
+                raise ConfigError(f'{name} has no image for the test: all of them were learned from by a network; name another split.')
             train.append(usable)
             test.append(free[: test_per_class or None])
         for size, splits in found.items():

@@ -116,7 +116,10 @@ def main(given: command.Command) -> None:
     if not keys or not classifiers:
         raise ConfigError('there is nothing to judge: name networks or transfer.handmade, and transfer.classifiers.')
     measures.check_libraries([*classifiers, *(key.tap for key in keys if not key.network)])
-    notes = dict.fromkeys((*(note for one in planned for note in one.notes), *pool.notes))
+    own = (
+        f'a network learned from {options.train} of {pool.name}: training images are drawn from it, and the test from {options.test} alone'
+    )
+    notes = dict.fromkeys((*(note for one in planned for note in one.notes), *pool.notes, *([] if learned is None else [own])))
     if given.dry_run:
         sizes = f'{", ".join(map(str, drawn))} of each of {pool.num_classes} classes of {pool.name}'
         print(f'{len(keys)} rows of {", ".join(classifiers)}; {sizes}; {options.splits} splits', *(key.label for key in keys), sep='\n  ')
@@ -133,8 +136,8 @@ def main(given: command.Command) -> None:
     told_of = pool.name, pool.num_classes, sorted(drawn), len(split.test), judging.words(table), options.splits
     about = report.About(*told_of, len(split.test) / split.train.size, probes.TOLERANCE, demonstration)
     shelf = Shelf(given.workdir, given.name, ())
-    plate, shares = judging.plate(table, keys) if options.neighbours else (None, {})
-    page = outcome.Page(*report.report(rows, about, plate, shares, shelf), {})
+    plate, shares, drawn_of = judging.plate(table, keys) if options.neighbours else (None, {}, {})
+    page = outcome.Page(*report.report(rows, about, plate, shares, shelf), drawn_of)
     # What was kept from earlier calls took its time as well.
     outcome.write(given, page, shelf, [one.home for one in networks], list(notes), sum(one['seconds'] for one in told.values()))
 

@@ -44,6 +44,12 @@ def test_what_a_network_learned_is_for_training_and_the_rest_for_the_test():
     assert learned[split.train].all() and not learned[split.test].any() and len(split.test) == 6
 
 
+def test_a_class_that_is_all_learned_is_refused_since_nothing_of_it_could_be_tested():
+    labels = np.tile(np.arange(3), 6)
+    with pytest.raises(ConfigError, match='a has no image for the test'):
+        protocol.exact(labels, NAMES, (2,), 0, 1, 0, (labels == 0) | (np.arange(18) < 9))
+
+
 @pytest.mark.parametrize(('learned', 'fits'), [(None, 4), (np.arange(30) < 15, 3)])
 def test_too_many_training_images_are_refused_with_the_largest_number_that_fits(learned, fits):
     labels = np.repeat(np.arange(3), [5, 10, 15])

@@ -34,7 +34,8 @@ class Named(NamedTuple):
     def notes(self) -> tuple[str, ...]:
         """What should be said beside its numbers."""
         unknown = f'{self.name}: which images it learned from is not known; some of those judged on may be among them'
-        return (*self.trained.notes, unknown) if self.published else self.trained.notes
+        begun = f'{self.name}: how it began is not known; untrained stands for He et al. weights of seed {self.trained.config.seed}'
+        return (*self.trained.notes, unknown, begun) if self.published else self.trained.notes
 
     def learned(self, source: str) -> bool:
         """Whether it learned from the source of this name."""

@@ -127,8 +127,9 @@ def words(table: Table) -> str:
     )
 
 
-def plate(table: Table, keys: Sequence[report.Key]) -> tuple[report.Plate, dict]:
-    """The nearest neighbours in the pixels, the pyramid and the first network's lowest, middle and highest features."""
+def plate(table: Table, keys: Sequence[report.Key]) -> tuple[report.Plate, dict, dict[str, np.ndarray]]:
+    """The nearest neighbours in the pixels, the pyramid and the first network's lowest, middle and highest features; what measures.told
+    says of each; and the numbers of the images that are drawn, queries (Q,) and per kind of features (Q, k)."""
     split, options = table.drawn[max(table.drawn)][0], table.options
     own = [key for key in keys if key.trained and key.network == table.networks[0].name] if table.networks else []
     own = list(dict.fromkeys(own[place] for place in (0, len(own) // 2, -1))) if own else []
@@ -142,16 +143,16 @@ def plate(table: Table, keys: Sequence[report.Key]) -> tuple[report.Plate, dict]
             images[index] = np.repeat(image, 3 // image.shape[-1], axis=-1)
         return images[index]
 
-    found, told = {}, {}
+    found, told, numbers = {}, {}, {'queries': asked}
     for key in chosen:
         array = network_features(table, key.network, True, [key.tap])[key.tap] if key.network else handmade_features(table, key.tap)
         array, name = array if array.ndim == 2 else array[0], key.tap if key.network else key.label
         told[name] = measures.told(measures.nearest(array, split.test, _NEAREST), table.labels)
-        near = measures.nearest(array, asked, _NEAREST).nearest
+        near = numbers[name] = measures.nearest(array, asked, _NEAREST).nearest
         found[name] = np.array([[shown(i) for i in row] for row in near]), table.labels[near] == table.labels[asked][:, None]
     names = [meaning(table.pool.class_names[table.labels[index]]) for index in asked]
     network = own[0].network if own else ''
-    return report.Plate(np.array([shown(index) for index in asked]), names, found, network), told
+    return report.Plate(np.array([shown(index) for index in asked]), names, found, network), told, numbers
 
 
 def _judged(table: Table, key: report.Key, found: np.ndarray | None) -> dict:

@@ -220,8 +220,10 @@ def test_every_layer_learns_and_a_blank_image_harms_none():
 
     @jax.jit
     def gradient(images):
-        logits = lambda params: Network(net).apply({'params': params}, images)[0]  # noqa: E731
-        return jax.grad(lambda params: -jax.nn.log_softmax(logits(params))[:, 3].mean())(params)
+        def loss(params):
+            return -jax.nn.log_softmax(Network(net).apply({'params': params}, images)[0])[:, 3].mean()
+
+        return jax.grad(loss)(params)
 
     for leaf in jax.tree.leaves(gradient(images[:4])):
         assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0
