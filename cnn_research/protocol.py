@@ -4,6 +4,7 @@ Zeiler & Fergus 2013, section 5.4 and Table 7; Donahue et al. 2013 (DeCAF), sect
 to 50, for the test, over five random splits; the regularisation by cross-validation on the training part alone.
 """
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -204,10 +205,11 @@ def probe(features: np.ndarray, labels: np.ndarray, split: Split, protocol: Prot
     def said(scores):
         return np.asarray(jnp.argmax(jnp.sum(scores.reshape(views, -1, *scores.shape[1:]), 0), axis=1))
 
+    turned = functools.cache(functools.partial(probes.turn, learned))  # a good part of a fit, and the same for every kind
     found = {}
     for kind in protocol.kinds:
         validation, tested, unsettled = [], [], []
-        taught = np.tile(labels, views), num_classes, protocol.costs, np.tile(subsets, (views, 1))
+        taught = turned, np.tile(labels, views), num_classes, protocol.costs, np.tile(subsets, (views, 1))
         for fit in _fitted(kind, learned, seen, test, *taught):
             on_seen, on_test = said(fit.seen), said(fit.test)
             right = [mean_class_accuracy(labels[out], on_seen[out, number], num_classes) for number, out in enumerate(held.T)]
@@ -228,16 +230,17 @@ class _Fitted(NamedTuple):
     unsettled: float
 
 
-def _fitted(kind, learned, seen, test, labels, num_classes, costs, subsets) -> Iterator[_Fitted]:
-    """The classifiers of each cost, of features that are learned from, and of those that they are shown, (N, D) and (M, D)."""
+def _fitted(kind, learned, seen, test, turned, labels, num_classes, costs, subsets) -> Iterator[_Fitted]:
+    """The classifiers of each cost, of features that are learned from, and of those that they are shown, (N, D) and (M, D); turned(): the
+    first of these as probes learn from them."""
     if kind == hinge.KIND:
         for fit in hinge.fits(np.asarray(learned), labels, num_classes, costs, subsets):
             yield _Fitted(hinge.scores(fit, seen), hinge.scores(fit, test), float(fit.unsettled.max()))
         return
-    turned = probes.turn(learned)
-    shown = turned.coordinates if seen is learned else probes.coordinates(turned, seen)
-    test = probes.coordinates(turned, test)
-    for fit in probes.fits(kind, turned, labels, num_classes, costs, subsets):
+    own = turned()
+    shown = own.coordinates if seen is learned else probes.coordinates(own, seen)
+    test = probes.coordinates(own, test)
+    for fit in probes.fits(kind, own, labels, num_classes, costs, subsets):
         yield _Fitted(probes.scores(fit, shown), probes.scores(fit, test), float(fit.unsettled.max()))
 
 
