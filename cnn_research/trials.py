@@ -152,6 +152,8 @@ def adopted(workdirs: Iterable[str]) -> list[Trial]:
     """Finished runs of other commands as trials, of the part 'adopted'; ConfigError where one is not finished, or two share a seed."""
     made = []
     for workdir in map(pathlib.Path, workdirs):
+        if workdir.is_file():
+            raise ConfigError(f'network={workdir} is a file, not the workdir of a training; experiments.transfer takes files of weights.')
         result = journal.result(workdir)
         if result is None:
             raise ConfigError(f'network={workdir} is not the workdir of a finished training; those of a table are DIR/trials/KEY.')

@@ -78,12 +78,12 @@ def check(given, architecture, source) -> None:
 
 
 def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcome.Page:
-    options = given.options.occlusion
-    chosen = gallery.numbers(given, looked.source)
+    options, chosen = given.options.occlusion, gallery.numbers(given, looked.source)
     pictures = gallery.pictures(looked, chosen)
     labels = gallery.classes(looked, pictures)
     square = _square(options, looked.trained.architecture)
-    size = square.size
+    places = occlusion.places(square, looked.trained.architecture.input_shape)
+    print(f'[occlusion] {places:,} places of the square in each of {len(chosen)} images; stride 4 takes a 16th of stride 1', flush=True)
     found = occlusion.occlude(looked.network, looked.variables, pictures.raw, labels, options.tap, square)
     projections = _projections(looked, options.tap, found.number, pictures, chosen)
     examples = [
@@ -100,13 +100,13 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
         for index, image in enumerate(pictures.seen)
     ]
     caption = (
-        f'{looked.name} on {looked.images}, images {given.options.look.images}: a square of {size} px of '
+        f'{looked.name} on {looked.images}, images {given.options.look.images}: a square of {square.size} px of '
         f'grey {options.colour:g}, {options.stride} px from place to place, overhanging at the borders. The map is that of {options.tap} '
         'with the largest sum on the clean image; projections are by deconvnet, '
         f'the others from its strongest of {min(AMONG, looked.source.num_examples):,} images of the split, '
         f'response normalization passed through, {drawing.SCALING}.'
     )
-    drawn = shelf.figure('occlusion', drawing.occlusion_panels(examples, looked.classes, size, options.tap, looked.truth), caption)
+    drawn = shelf.figure('occlusion', drawing.occlusion_panels(examples, looked.classes, square.size, options.tap, looked.truth), caption)
     rows = [
         {
             'image': name,
@@ -122,8 +122,8 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
         Column('lowest', 'lowest under the square, %', '.1f'),
         Column('fooled', 'places where another class wins, %', '.1f'),
     ]
-    drawn += shelf.table('occlusion', Table(columns, rows, f'Under a square of {size} px.'))
-    sections, lead = [('Panels', drawn)], f'A square of {size} px slid over {len(rows)} images of {looked.source.name}.'
+    drawn += shelf.table('occlusion', Table(columns, rows, f'Under a square of {square.size} px.'))
+    sections, lead = [('Panels', drawn)], f'A square of {square.size} px slid over {len(rows)} images of {looked.source.name}.'
     arrays = {'images': chosen, 'seen': pictures.seen, 'rows': found.rows, 'columns': found.columns, 'map': found.number}
     arrays |= {**found.under._asdict(), 'projections': projections}
     arrays |= {f'clean {name}': array for name, array in found.clean._asdict().items()}

@@ -8,6 +8,7 @@ Boxes are top, left, height, width in pixels of the network's input.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -97,6 +98,11 @@ def occlude(network: Network, variables: dict, images, labels, tap: str, square:
     number, *rest = (np.concatenate(part) for part in zip(*parts, strict=True))
     maps = (part.reshape(-1, len(rows), len(columns)) for part in rest[3:])
     return Occlusion(rows, columns, number, Said(*rest[:3]), Said(*maps))
+
+
+def places(square: Square, shape: tuple[int, ...]) -> int:
+    """How many places a square has in an image of `shape` (H, W, C): forward passes for each image."""
+    return math.prod(len(_middles(side, square.stride)) for side in shape[:2])
 
 
 def check_square(square: Square, shape: tuple[int, ...]) -> None:

@@ -60,6 +60,7 @@ def plain(images):
 def test_every_place_is_what_a_loop_over_painted_images_says(tap, square, batch_size):
     found = occlusion.occlude(NETWORK, VARIABLES, IMAGES, LABELS, tap, square, batch_size)
     assert found.under.activation.shape == (3, -(-11 // square.stride), -(-10 // square.stride))
+    assert found.under.activation[0].size == occlusion.places(square, NET.input_shape)
     for index, (image, label) in enumerate(zip(IMAGES, LABELS, strict=True)):
         probabilities, taps = plain(image[None])
         sums = np.asarray(taps[tap][0]).reshape(-1, taps[tap].shape[-1]).sum(0)
