@@ -99,6 +99,11 @@ class Sampled(NamedTuple):
         """False where a fit did not reach its minimum."""
         return self.unsettled <= probes.TOLERANCE
 
+    @property
+    def at_an_end(self) -> bool:
+        """True where the smallest or the largest of several C was chosen, so that one beyond may be better."""
+        return len(self.validation) > 1 and int(np.argmin(self.validation)) in (0, len(self.validation) - 1)
+
 
 class Linear(NamedTuple):
     """Classifiers of features (n, D), scaled: scale * features @ weights + bias.
@@ -208,7 +213,7 @@ def svms(
             if cache.due(last=image == len(boxes) - 1):
                 weights[:, label], bias[label] = cache.learn(features)
     counts = np.sum([each.sum(0) for each in negatives], axis=0)
-    told = [cache.told(int(count), loss) for cache, count, loss in zip(caches, counts, lost, strict=True)]
+    told = [cache.told(int(count), float(loss)) for cache, count, loss in zip(caches, counts, lost, strict=True)]
     for label, each in enumerate(told):
         if each.missing:
             weights[:, label], bias[label] = np.nan, np.nan

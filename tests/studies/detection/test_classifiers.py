@@ -232,7 +232,7 @@ def test_the_softmax_is_scikit_learns_on_the_windows_it_names(scenes):
     model = LogisticRegression(C=1e-3, max_iter=10**4, tol=1e-8).fit(rows.astype(np.float64), labels)
     expected = model.predict_proba(rows.astype(np.float64))[:, :3]
     np.testing.assert_allclose(classifiers.scored(found, np.concatenate(features)), expected, atol=2e-3)
-    assert found.told.settled and found.told.validation == [None] and found.told.cost == 1e-3
+    assert found.told.settled and found.told.validation == [None] and not found.told.at_an_end and found.told.cost == 1e-3
 
 
 @pytest.mark.parametrize('examples, windows', [(40, None), (4, [1, 1, 1, 9])])
@@ -258,6 +258,9 @@ def test_the_cost_of_a_softmax_is_chosen_on_other_images(scenes):
     costs = (1e-4, 1e-2, 1.0)
     found = classifiers.softmax(features, truths, boxes, 3, Sampling(costs=costs))
     assert found.told.cost < 1.0 and np.argmin(found.told.validation) == costs.index(found.told.cost)
+    assert (
+        found.told.at_an_end == (found.told.cost in (costs[0], costs[-1])) and found.told._replace(validation=[3, 1, 2]).at_an_end is False
+    )
     with pytest.raises(ConfigError, match='folds=3: as many images are needed'):
         classifiers.softmax(features[:2], truths[:2], boxes[:2], 3, Sampling(costs=costs))
 
