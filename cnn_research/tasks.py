@@ -4,7 +4,7 @@ import dataclasses
 import math
 import pathlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -203,6 +203,16 @@ def fresh(net: Network, key) -> dict:
     return jax.jit(net.init)(key, jnp.zeros((1, *net.architecture.input_shape), jnp.float32))['params']
 
 
+def where_bad(params, taps: Iterable[str], kept: Callable[[tuple[str, ...]], Mapping[str, jax.Array]]) -> str:
+    """Where, from an image up, the first number that is not finite stands; kept(taps): what a network makes of a batch at some taps."""
+    for name in params:
+        if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params[name])):
+            return f'the parameters of {name}'
+    taps = tuple(taps)
+    found = jax.jit(lambda: kept(taps))()
+    return next((f'the output of {tap}' for tap in taps if not bool(jnp.isfinite(found[tap]).all())), 'the loss itself')
+
+
 def resize_of(config, shape: Sequence[int] | None, learned: Sequence[int] | None) -> int:
     """The short side in px that images of a shape (H, W, C), None where they differ in size, are scaled to for a trained network; 0 = as
     they are.
@@ -265,12 +275,7 @@ def classification(
         return LOSSES[config.loss.name](logits, labels, config.loss.j), {'error': wrong.astype(jnp.float32)}
 
     def first_bad(params, placed, batch, key):
-        for name in params:
-            if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params[name])):
-                return f'the parameters of {name}'
-        taps = tuple(net.architecture.taps())
-        kept = jax.jit(lambda: apply(params, placed, batch, key, taps)[1])()
-        return next((f'the output of {tap}' for tap in taps if not bool(jnp.isfinite(kept[tap]).all())), 'the loss itself')
+        return where_bad(params, net.architecture.taps(), lambda taps: apply(params, placed, batch, key, taps)[1])
 
     feeds: dict = {}  # a role's images are read when they are first asked for
     predict = evaluate.predictor(net, 'centre', config.loss.name, config.loss.j, devices)

@@ -37,6 +37,7 @@ BELOW = {
     'fields': {'data'},
     'reporting': {'files'} | _GROUND,
     'probes': set(),
+    'boxes': {'errors'},
     'optional': _GROUND,
     'hinge': {'optional'} | _GROUND,
     'protocol': {'probes', 'hinge'} | _GROUND,

@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -29,7 +29,7 @@ _MARKED = {  # marks of a header: what a note says of them
 }
 
 
-class _Facts(NamedTuple):
+class Facts(NamedTuple):
     """Of one file: bytes, time of change in ns, hex SHA-256 and header; '' and None when it is no image."""
 
     size: int
@@ -38,9 +38,9 @@ class _Facts(NamedTuple):
     header: images.Header | None
 
 
-def directory(name: str) -> pathlib.Path:
-    """The folder that 'folder:DIR' names, absolute; SourceError for a name that no folder can have."""
-    text = name.removeprefix('folder:')
+def directory(name: str, form: str = 'folder:DIR does, with images in DIR/SPLIT/CLASS/') -> pathlib.Path:
+    """The folder that 'folder:DIR' or another prefix names, absolute; SourceError, with the form, for a name that no folder can have."""
+    text = name.partition(':')[2]
     try:
         text.encode()
         place = os.path.abspath(pathlib.Path(text).expanduser())
@@ -48,7 +48,7 @@ def directory(name: str) -> pathlib.Path:
         reason = plain(error).rstrip('.')
         raise SourceError(f'{plain(name)} names no folder: {reason}.') from error
     if '\0' in text or not text:
-        raise SourceError(f'{plain(name)} names no folder; folder:DIR does, with images in DIR/SPLIT/CLASS/.')
+        raise SourceError(f'{plain(name)} names no folder; {form}.')
     return pathlib.Path(place)
 
 
@@ -68,7 +68,7 @@ def opened(name: str, split: str, class_names: Sequence[str] | None = None) -> S
     if split not in splits:
         raise SourceError(f'{name} has no split {plain(split)!r}; {_there(folder, splits)}{nearest(split, splits)}')
     files, skipped = _walked(folder / split)
-    facts = _inspected(folder / split, [file for label in files for file in files[label]])
+    facts = inspected(folder / split, [file for label in files for file in files[label]])
     for file in [file for file, fact in facts.items() if fact.header is None]:
         skipped.setdefault('not images', []).append(file)
         del facts[file]
@@ -83,10 +83,7 @@ def opened(name: str, split: str, class_names: Sequence[str] | None = None) -> S
         said += (f'{split}: labels count its own {len(classes)} classes; train beside it has {_listed(sorted(others))} as well.',)
     order = [file for label in classes for file in files.get(label, ())]
     headers = [facts[file].header for file in order]
-    for mark, meaning in _MARKED.items():
-        marked = [file for file, header in zip(order, headers, strict=True) if mark in header.marks]
-        if marked:
-            said += (f'{split}: {len(marked)} of {len(order)} images {meaning} ({_listed(marked)}).',)
+    said += marked(split, dict(zip(order, headers, strict=True)))
     channels = max(header.channels for header in headers)
     sizes = {(header.height, header.width) for header in headers}
     shape = (*sizes.pop(), channels) if len(sizes) == 1 else None
@@ -120,6 +117,14 @@ def _classes(name, split, files, given, notes):
     missing, spare = [label for label in given if label not in there], [label for label in bare if label not in given]
     said = (f'{split}: no images of {len(missing)} of the {len(given)} classes ({_listed(missing)}).',) if missing else ()
     return tuple(given), said + ((f'{split}: {len(spare)} folders without images are no classes ({_listed(spare)}).',) if spare else ())
+
+
+def marked(split: str, headers: Mapping[str, images.Header]) -> tuple[str, ...]:
+    """Notes on what the marks in the headers of {file: header} mean for its pixels."""
+    found = {mark: [file for file, header in headers.items() if mark in header.marks] for mark in _MARKED}
+    return tuple(
+        f'{split}: {len(files)} of {len(headers)} images {_MARKED[mark]} ({_listed(files)}).' for mark, files in found.items() if files
+    )
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -222,9 +227,12 @@ class _FolderRead:
         return self.known[np.asarray(indices, np.int64)]
 
 
-def _inspected(folder, files):
-    """{file: facts}, from the cache where size and time of change agree; SourceError names the images that cannot be read."""
-    place = cache.place(sha256(os.fsencode(folder))[:16] + '.json')
+def inspected(folder: pathlib.Path, files: Sequence[str], part: str = '') -> dict[str, Facts]:
+    """{file: facts}, from the cache where size and time of change agree; SourceError names the images that cannot be read.
+
+    part: a name of these files, where others of the folder are asked for at other times.
+    """
+    place = cache.place(sha256(os.fsencode(folder), *([part.encode()] if part else []))[:16] + '.json')
     known = cache.recall(place)
 
     def inspect(file):
@@ -234,7 +242,7 @@ def _inspected(folder, files):
             facts = _recalled(known.get(file), status)
             if facts is None:
                 with open(path, 'rb') as stream:
-                    facts = _Facts(status.st_size, status.st_mtime_ns, *_looked_at(stream, path, status.st_size))
+                    facts = Facts(status.st_size, status.st_mtime_ns, *_looked_at(stream, path, status.st_size))
             return facts
         except OSError as error:
             return SourceError(f'{plain(path)} cannot be read: {error.strerror or plain(error)}.')
@@ -271,8 +279,8 @@ def _recalled(entry, status):
         return None
     match entry[2:]:
         case ['']:
-            return _Facts(*entry[:2], '', None)
+            return Facts(*entry[:2], '', None)
         case [str(digest), int(height), int(width), 1 | 3 as channels, list(marks)] if len(digest) == 64 and height * width > 0:
             if all(mark in list(_MARKED) for mark in marks):
-                return _Facts(*entry[:2], digest, images.Header(height, width, channels, marks))
+                return Facts(*entry[:2], digest, images.Header(height, width, channels, marks))
     return None

@@ -30,7 +30,7 @@ warnings.filterwarnings('ignore', 'Corrupt EXIF data', UserWarning)
 
 
 class Header(NamedTuple):
-    """What is known before decoding. height and width in px, upright; channels: 1 for grey, 3 for colour, as read.
+    """What is known before decoding. height and width in px; channels: 1 for grey, 3 for colour, as read.
 
     marks: of 'transparent', 'turned', 'frames' and 'cmyk', those that apply.
     """
@@ -64,8 +64,11 @@ def named_as_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in formats()[2]
 
 
-def header(file, where: str) -> Header:
-    """The header of an encoded image (a path or an open binary file). Raises SourceError, with `where`, for what is refused or no image."""
+def header(file, where: str, upright: bool = True) -> Header:
+    """The header of an encoded image (a path or an open binary file). upright: height and width as the EXIF orientation says.
+
+    Raises SourceError, with `where`, for what is refused or no image.
+    """
     try:
         with _opened(file, where) as picture:
             marks = []
@@ -79,7 +82,7 @@ def header(file, where: str) -> Header:
                 marks.append('cmyk')
             width, height = picture.size
             # Pillow gives a TIFF's size upright already.
-            if _orientation(picture) > 4 and picture.format != 'TIFF':
+            if upright and _orientation(picture) > 4 and picture.format != 'TIFF':
                 width, height = height, width
             return Header(height, width, MODES[picture.mode], tuple(marks))
     except SourceError:

@@ -16,6 +16,7 @@ import shlex
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,9 +46,37 @@ def opened(name: str, split: str, place: pathlib.Path, embedded: Sequence[str]) 
     Its fingerprint covers name, version, split and, because TFDS records no checksums of its shards, each shard's file name, size and
     number of examples, the part of it that the split takes, and the bytes of dataset_info.json. embedded: other names, for errors.
     """
+    found = located(name, split, place, embedded)
+    image, label = _feature_names(found.base, found.info)
+    try:
+        height, width, channels = found.info.features[image].shape
+        classes = tuple(map(str, found.info.features[label].names))
+    except Exception as error:  # features.json says what TFDS would never write
+        raise damaged(found.base, found.directory, error) from error
+    channels = 1 if channels == 1 else 3
+    read = _PreparedRead(found.base, str(found.directory), split, image, found.stamp, label, channels, len(classes))
+    shape = (height, width, channels) if height and width else None
+    notes = found.notes + unnamed(found, label)
+    return Source(name, split, found.count, len(classes), classes, shape, found.fingerprint, read, notes, found.stamp)
+
+
+class Located(NamedTuple):
+    """A prepared set's split before its features are looked at: `info` is TFDS's, the rest as in `Source`."""
+
+    base: str
+    directory: pathlib.Path
+    info: Any
+    count: int
+    fingerprint: str
+    stamp: str
+    notes: tuple[str, ...]
+
+
+def located(name: str, split: str, place: pathlib.Path, embedded: Sequence[str], folders: str = 'folder') -> Located:
+    """The split of a set that is whole, named as in `opened`. folders: what stands before ':DIR', for errors."""
     parts = re.fullmatch(r'(\w+(?:/[\w.+-]+)?)(?::(\d+\.\d+\.\d+))?', name)
     if not parts:
-        raise SourceError(_no_name(name, place, embedded))
+        raise SourceError(_no_name(name, place, embedded, folders))
     base, version = parts.groups()
     directory, notes = _version(base, version, place, embedded)
     info = _info(base, directory)
@@ -56,7 +85,6 @@ def opened(name: str, split: str, place: pathlib.Path, embedded: Sequence[str]) 
             f'{base} in {directory} is in the format {info.file_format.value}, which needs TensorFlow to read;'
             f' prepare it again: {_command(base, place)} --overwrite'
         )
-    image, label = _feature_names(base, info)
     choices = list(info.splits)
     try:
         found = info.splits[split]
@@ -78,18 +106,14 @@ def opened(name: str, split: str, place: pathlib.Path, embedded: Sequence[str]) 
         changed.append(status.st_mtime_ns)
     identity = json.dumps([base, str(info.version), split, facts]).encode()
     fingerprint = sha256(identity, (directory / 'dataset_info.json').read_bytes())
-    try:
-        height, width, channels = info.features[image].shape
-        classes = tuple(map(str, info.features[label].names))
-    except Exception as error:  # features.json says what TFDS would never write
-        raise _damaged(base, directory, error) from error
-    channels = 1 if channels == 1 else 3
-    if not (directory / f'{label}.labels.txt').is_file():
-        notes += (f'{base} in {directory} has no names of its classes ({label}.labels.txt): they are called by number.',)
-    stamp = sha256(json.dumps(changed).encode())
-    read = _PreparedRead(base, str(directory), split, image, label, channels, len(classes), stamp)
-    shape = (height, width, channels) if height and width else None
-    return Source(name, split, count, len(classes), classes, shape, fingerprint, read, notes, stamp)
+    return Located(base, directory, info, count, fingerprint, sha256(json.dumps(changed).encode()), notes)
+
+
+def unnamed(found: Located, label: str) -> tuple[str, ...]:
+    """A note where a set lacks the names of its classes. label: the feature's name, with those around it."""
+    if (found.directory / f'{label}.labels.txt').is_file():
+        return ()
+    return (f'{found.base} in {found.directory} has no names of its classes ({label}.labels.txt): they are called by number.',)
 
 
 def _version(base, version, place, embedded):
@@ -132,11 +156,11 @@ def _info(base, directory):
         foreign = [name for name in _feature_classes(described) if not name.startswith('tensorflow_datasets.')]
         info = None if foreign else _builder(directory).info
     except Exception as error:  # what is raised depends on where the files are damaged
-        raise _damaged(base, directory, error) from error
+        raise damaged(base, directory, error) from error
     if foreign:  # TFDS would import its module, whatever that is
         raise SourceError(f'{base} in {directory} has a feature of {plain(foreign[0])}, which is code outside of TFDS and is not run.')
     if not (info.features and info.splits and info.file_format):
-        raise _damaged(base, directory, 'it names no features, splits or format')
+        raise damaged(base, directory, 'it names no features, splits or format')
     return info
 
 
@@ -150,7 +174,7 @@ def _feature_classes(node):
     return own + [name for part in node.values() for name in _feature_classes(part)]
 
 
-def _damaged(base, directory, error):
+def damaged(base, directory, error):
     reason = plain(error) or type(error).__name__
     return SourceError(f'{base} in {directory} cannot be opened, its {" or ".join(_FILES)} is damaged: {reason}')
 
@@ -181,50 +205,57 @@ def _feature_names(base, info):
 
 
 @dataclass(frozen=True)
-class _PreparedRead:
+class Records:
+    """Records of a split by number, as TFDS parses them, their image left encoded; can be pickled. SourceError names the record."""
+
     name: str
     directory: str
     split: str
     image: str
-    label: str
-    channels: int
-    num_classes: int
     stamp: str
 
-    def __call__(self, indices):
-        records, labels = self._read(indices)
-        return [
-            images.decoded(io.BytesIO(record[self.image]), self.channels, self._where(index), upright=False)
-            for index, record in zip(indices, records, strict=True)
-        ], labels
-
-    def labels(self, indices):
-        parts = [self._read(indices[start : start + 4096])[1] for start in range(0, len(indices), 4096)]
-        return np.concatenate([np.zeros(0, np.int32), *parts])
-
-    def _where(self, index):
+    def where(self, index: int) -> str:
         return f'example {int(index)} of {self.name} ({self.split}) in {self.directory}'
 
-    def _read(self, indices):
+    def records(self, indices: Sequence[int]) -> list[dict]:
         indices = [int(index) for index in indices]
-        records = self._records(indices)
-        labels = np.array([record[self.label] for record in records], np.int32)
-        for index, label in zip(indices, labels, strict=True):
-            if label < 0:
-                raise SourceError(f'{self.name} ({self.split}) has examples without a label, {index} for one.')
-            if label >= self.num_classes:
-                raise SourceError(f'{self._where(index)} has the label {label}, but there are {self.num_classes} classes.')
-        return records, labels
-
-    def _records(self, indices):
         try:
             # A forked process must not share its parent's open files.
             return _opened(os.getpid(), self.directory, self.split, self.image, self.stamp).__getitems__(indices)
         except Exception as error:  # array_record raises RuntimeError, and the parser of a record anything
             if len(indices) > 1:  # to name the record
-                return [record for index in indices for record in self._records([index])]
-            where = self._where(indices[0]) if indices else f'{self.name} ({self.split}) in {self.directory}'
+                return [record for index in indices for record in self.records([index])]
+            where = self.where(indices[0]) if indices else f'{self.name} ({self.split}) in {self.directory}'
             raise SourceError(f'{where} cannot be read: {plain(error) or type(error).__name__}.') from error
+
+    def picture(self, index: int, record: dict, channels: int) -> np.ndarray:
+        return images.decoded(io.BytesIO(record[self.image]), channels, self.where(index), upright=False)
+
+
+@dataclass(frozen=True)
+class _PreparedRead(Records):
+    label: str
+    channels: int
+    num_classes: int
+
+    def __call__(self, indices):
+        records, labels = self._read(indices)
+        return [self.picture(index, record, self.channels) for index, record in zip(indices, records, strict=True)], labels
+
+    def labels(self, indices):
+        parts = [self._read(indices[start : start + 4096])[1] for start in range(0, len(indices), 4096)]
+        return np.concatenate([np.zeros(0, np.int32), *parts])
+
+    def _read(self, indices):
+        indices = [int(index) for index in indices]
+        records = self.records(indices)
+        labels = np.array([record[self.label] for record in records], np.int32)
+        for index, label in zip(indices, labels, strict=True):
+            if label < 0:
+                raise SourceError(f'{self.name} ({self.split}) has examples without a label, {index} for one.')
+            if label >= self.num_classes:
+                raise SourceError(f'{self.where(index)} has the label {label}, but there are {self.num_classes} classes.')
+        return records, labels
 
 
 @functools.lru_cache(maxsize=8)
@@ -258,15 +289,13 @@ def _like(name, choices):
     return f' Did you mean {(difflib.get_close_matches(name, cores[close[0]], n=1, cutoff=0) or cores[close[0]])[0]}?' if close else ''
 
 
-def _no_name(name, place, embedded):
+def _no_name(name, place, embedded, folders):
     if re.fullmatch(r'\w+(/[\w.+-]+)?:.*', name):
         return f'{plain(name)}: a version is three numbers, NAME:1.0.0 or NAME/CONFIG:1.0.0, or nothing for the newest.'
     near = (
-        f' An image folder is named folder:{plain(name)}.'
-        if '/' in name or os.path.isdir(name)
-        else _like(name, [*_there(place), *embedded])
+        f' A folder is named {folders}:{plain(name)}.' if '/' in name or os.path.isdir(name) else _like(name, [*_there(place), *embedded])
     )
-    return f'{plain(name)!r} names no data set; one is {", ".join(embedded)}, folder:DIR, NAME, NAME/CONFIG or NAME:VERSION.{near}'
+    return f'{plain(name)!r} names no data set; one is {", ".join(embedded)}, {folders}:DIR, NAME, NAME/CONFIG or NAME:VERSION.{near}'
 
 
 def _not_prepared(name, place, embedded):

@@ -182,6 +182,11 @@ def test_confusion_writes_every_count_and_colours_only_errors():
         ('zf table 5', 'imagenet-pretrained convnet', '60 per class', 74.2, 0.3),
         ('zf table 7', 'svm (5)', 'caltech-101, 30 per class', 86.2, 0.8),
         ('zf table 7', 'softmax (7)', 'caltech-256, 60 per class', 72.6, 0.1),
+        ('rcnn table 1', 'uva', 'mAP', 35.1, None),
+        ('rcnn table 1', 'rcnn bb', 'tvmonitor', 52.4, None),
+        ('rcnn table 2', 'ft fc7', 'diningtable', 46.5, None),
+        ('rcnn table 2', 'fc6', 'mAP', 46.2, None),
+        ('rcnn text', 'ft fc7, softmax', None, 50.9, None),
         ('deck', 'without layers 6,7', None, 5.7, None),
     ],
 )
@@ -195,6 +200,15 @@ def test_zf_table_3_rows_agree_with_the_differences_stated_beside_them():
     errors = [record.value for record in rows('zf table 3') if record.quantity == 'val top-5']
     bases = [18.1] * 7 + [16.5] * 5
     np.testing.assert_allclose(np.subtract(errors, bases), differences, atol=1e-9)
+
+
+@pytest.mark.parametrize('table', ['rcnn table 1', 'rcnn table 2'])
+def test_the_mean_average_precisions_are_the_means_that_are_printed(table):
+    found = {}
+    for record in rows(table):
+        found.setdefault(record.key, []).append(record.value)
+    for *classes, mean in found.values():
+        assert len(classes) == 20 and np.mean(classes) == pytest.approx(mean, abs=0.051)
 
 
 def test_papers_agree_where_they_print_the_same_number():

@@ -1,0 +1,35 @@
+"""Where pictures with boxes come from: embedded scenes ('scenes'), VOC's folders ('voc:DIR') and prepared TFDS sets (any other name)."""
+
+from collections.abc import Sequence
+
+from cnn_research.data import digit_scenes, objects, prepared, voc
+from cnn_research.data.images import plain
+from cnn_research.data.scene import Scene, Scenes, narrowed, with_classes
+from cnn_research.errors import SourceError, nearest
+
+__all__ = ['EMBEDDED', 'Scene', 'Scenes', 'narrowed', 'open_scenes', 'with_classes']
+EMBEDDED = ('scenes',)
+
+
+def open_scenes(name: str, split: str, data_dir=None, class_names: Sequence[str] | None = None) -> Scenes:
+    """The scenes of a name and split; every box has been read and looked at, no picture decoded.
+
+    name: 'scenes' (300 composed of digits), 'voc:DIR' (a folder with Annotations, JPEGImages and ImageSets/Main) or a prepared TFDS set
+    with an `objects` feature, its config and version as in `sources.open_source`. data_dir: as there. class_names: the classes, in order,
+    that labels count by; None = the set's own. Give a folder's training classes for its other splits. Raises SourceError for what is not
+    there, with what is, for a set or a split without boxes, and for boxes that are empty or outside their picture.
+    """
+    if name.startswith('folder:'):
+        raise SourceError(f"{plain(name)} has classes, but no boxes; a folder with boxes in VOC's form is named voc:DIR.")
+    if name.startswith('voc:'):
+        return voc.opened(name, split, class_names)
+    if name in EMBEDDED:
+        splits = tuple(digit_scenes.SEEDS)
+        if split not in splits:
+            raise SourceError(f'{name} has no split {plain(split)!r}; its splits: {", ".join(splits)}.{nearest(split, splits)}')
+        found = digit_scenes.opened(split)
+    else:
+        found = objects.opened(name, split, prepared.root(data_dir), EMBEDDED)
+    if class_names is not None and tuple(class_names) != found.class_names:
+        raise SourceError(f'{name} has {found.num_classes} classes of its own; `narrowed` leaves some of them out.')
+    return found
