@@ -162,6 +162,56 @@ def narrowed(scenes: Scenes, class_names: Sequence[str]) -> Scenes:
     return _restricted(scenes, list(class_names), '')
 
 
+def joined(first: Scenes, second: Scenes) -> Scenes:
+    """The scenes of two splits, `first`'s before `second`'s; SourceError where their classes differ."""
+    if first.class_names != second.class_names:
+        raise SourceError(f'{first.name} ({first.split}) and {second.name} ({second.split}) have other classes, so they cannot be joined.')
+    return Scenes(
+        first.name,
+        f'{first.split}+{second.split}',
+        first.class_names,
+        sha256(first.fingerprint.encode(), second.fingerprint.encode()),
+        sha256(first.pictures.encode(), second.pictures.encode()),
+        np.concatenate([first.sizes, second.sizes]),
+        first.objects + second.objects,
+        _Joined(first.pixels, second.pixels, first.num_examples),
+        tuple(dict.fromkeys(first.notes + second.notes)),
+    )
+
+
+def subset(scenes: Scenes, indices) -> Scenes:
+    """The given scenes (n,), in that order; their notes are those of the whole."""
+    indices = np.asarray(indices, np.int64).reshape(-1)
+    told = indices.astype('<i8').tobytes()
+    return replace(
+        scenes,
+        fingerprint=sha256(scenes.fingerprint.encode(), told),
+        pictures=sha256(scenes.pictures.encode(), told),
+        sizes=scenes.sizes[indices],
+        objects=tuple(scenes.objects[index] for index in indices),
+        pixels=_Chosen(scenes.pixels, indices),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Joined:
+    first: Callable[[Sequence[int]], list[np.ndarray]]
+    second: Callable[[Sequence[int]], list[np.ndarray]]
+    border: int
+
+    def __call__(self, indices):
+        return [self.first([index])[0] if index < self.border else self.second([index - self.border])[0] for index in indices]
+
+
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    pixels: Callable[[Sequence[int]], list[np.ndarray]]
+    indices: np.ndarray
+
+    def __call__(self, indices):
+        return self.pixels(self.indices[np.asarray(indices, np.int64)])
+
+
 def _restricted(scenes, kept, why):
     if tuple(kept) == scenes.class_names:
         return scenes

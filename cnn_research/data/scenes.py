@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from cnn_research.data import digit_scenes, objects, prepared, voc
 from cnn_research.data.images import plain
-from cnn_research.data.scene import Scene, Scenes, narrowed, with_classes
+from cnn_research.data.scene import Scene, Scenes, joined, narrowed, subset, with_classes
 from cnn_research.errors import SourceError, nearest
 
-__all__ = ['EMBEDDED', 'Scene', 'Scenes', 'narrowed', 'open_scenes', 'with_classes']
+__all__ = ['EMBEDDED', 'Scene', 'Scenes', 'joined', 'narrowed', 'open_scenes', 'subset', 'with_classes']
 EMBEDDED = ('scenes',)
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cnn_research.data import clutter, digit_scenes, scene
-from cnn_research.data.scenes import narrowed, open_scenes, with_classes
+from cnn_research.data.scenes import joined, narrowed, open_scenes, subset, with_classes
 from cnn_research.errors import SourceError
 
 SIZES = ((60, 80), (50, 40), (300, 2000))  # height, width of the pictures of a set that is written here
@@ -273,3 +273,27 @@ def test_the_largest_digit_fits_the_canvas():
         alpha = clutter.turned(images, np.tile([[0.999], [turn], [shear]], len(images)), digit_scenes.SCALE, digit_scenes.CANVAS)
         edges = np.concatenate([alpha[:, 0], alpha[:, -1], alpha[:, :, 0], alpha[:, :, -1]], axis=1)
         assert edges.max() < digit_scenes.FAINT
+
+
+# ---- several splits together, and parts of them
+
+
+def test_joined_scenes_and_parts_of_them_are_the_same_scenes():
+    first, second = open_scenes('scenes', 'train'), open_scenes('scenes', 'test')
+    whole = joined(first, second)
+    chosen = [first.num_examples + 3, 5, first.num_examples - 1]
+    part = subset(whole, chosen)
+    check_contract(part)
+    wanted = [*second.read([3]), *first.read([5, first.num_examples - 1])]
+    for found, other in zip(part.read([0, 1, 2]), wanted, strict=True):
+        assert found.name == other.name
+        np.testing.assert_array_equal(found.image, other.image)
+        np.testing.assert_array_equal(found.boxes, other.boxes)
+    assert len({scenes.fingerprint for scenes in (first, second, whole, part, subset(whole, chosen[::-1]))}) == 5
+    np.testing.assert_array_equal(part.sizes, whole.sizes[chosen])
+
+
+def test_scenes_of_other_classes_are_not_joined():
+    first = open_scenes('scenes', 'train')
+    with pytest.raises(SourceError, match='have other classes, so they cannot be joined'):
+        joined(first, narrowed(open_scenes('scenes', 'test'), ('3', '5')))
