@@ -1,14 +1,12 @@
 """Sets with boxes that live in memory, and a small network to look at them."""
 
-import dataclasses
-from typing import NamedTuple
-
 import jax
 import numpy as np
 
 from cnn_research import config as configs
 from cnn_research import features, tasks
 from cnn_research.checkpoints import Trained
+from cnn_research.data.scene import Scenes
 from cnn_research.studies.detection import windows
 
 TEXT = 'alexnet_32 without(3,4,5,7) resized(1=4,2=6,6=8)'
@@ -16,34 +14,29 @@ HOW = windows.How(context=2, side=3)
 ONE = jax.local_devices()[:1]
 
 
-class Scene(NamedTuple):
-    name: str
-    image: np.ndarray | None
-    boxes: np.ndarray
-    labels: np.ndarray
-    difficult: np.ndarray
+class Pixels:
+    """The images of a set; `asked` is what was read."""
 
+    def __init__(self, images):
+        self.images, self.asked = images, []
 
-@dataclasses.dataclass
-class Scenes:
-    """A set with boxes, in memory; `asked` is what was read."""
-
-    scenes: list
-    class_names: tuple = ('a', 'b')
-    name: str = 'fake'
-    split: str = 'train'
-    fingerprint: str = 'of fake'
-    asked: list = dataclasses.field(default_factory=list)
-
-    num_examples = property(lambda self: len(self.scenes))
-    num_classes = property(lambda self: len(self.class_names))
-
-    def read(self, indices):
+    def __call__(self, indices):
         self.asked += [int(index) for index in indices]
-        return [self.scenes[index] for index in indices]
+        return [self.images[index] for index in indices]
 
-    def truths(self):
-        return [scene._replace(image=None) for scene in self.scenes]
+
+def in_memory(scenes, class_names=('a', 'b'), fingerprint='of fake'):
+    """Scenes of some with images."""
+    sizes, bare = (
+        np.array([scene.image.shape[:2] for scene in scenes]).reshape(-1, 2),
+        tuple(scene._replace(image=None) for scene in scenes),
+    )
+    return Scenes('fake', 'train', class_names, fingerprint, fingerprint, sizes, bare, Pixels([scene.image for scene in scenes]))
+
+
+def pictured(some):
+    """The scenes of a set, with their images, as if nobody had asked."""
+    return [scene._replace(image=image) for scene, image in zip(some.objects, some.pixels.images, strict=True)]
 
 
 def boxes_in(random, count, height, width):

@@ -17,6 +17,7 @@ from cnn_research import config as configs
 from cnn_research import parallel, records, tasks
 from cnn_research.architecture import Architecture
 from cnn_research.data import augment, stream
+from cnn_research.data.scene import Scene, Scenes
 from cnn_research.errors import ConfigError, SourceError
 from cnn_research.losses import LOSSES
 from cnn_research.studies.detection import windows
@@ -47,7 +48,7 @@ def recipe(net: Architecture) -> dict:
     }
 
 
-def pools(boxes: Sequence[np.ndarray], truths: Sequence, chosen: Sequence[int], background: int) -> tuple[np.ndarray, np.ndarray]:
+def pools(boxes: Sequence[np.ndarray], truths: Sequence[Scene], chosen: Sequence[int], background: int) -> tuple[np.ndarray, np.ndarray]:
     """(positive, background) windows of the chosen images: int32 (n, 3) of image, row of its boxes (P + M, 4) and label."""
     found = [np.zeros((0, 3), np.int32)]
     for image in chosen:
@@ -83,7 +84,6 @@ class _Windows:
             return self._kept[place]
         scene = self._scenes.read([place])[0]
         windows.check_channels(self._trained, self._scenes, scene.image)
-        windows.check_inside(scene.name, scene.image, self._boxes[place])
         if scene.image.nbytes <= self._left:
             self._left -= scene.image.nbytes
             self._kept[place] = scene.image
@@ -121,7 +121,7 @@ class _Feed:
 def task(
     config,
     trained: Trained,
-    scenes,
+    scenes: Scenes,
     proposals: Sequence[np.ndarray],
     how: windows.How = windows.RCNN,
     devices: Sequence | None = None,
@@ -142,7 +142,7 @@ def task(
     _check(config, net.architecture, trained, scenes)
     windows.check(how, windows.window_size(trained))
     boxes, truths = windows.rows_of(scenes, proposals), scenes.truths()
-    held = stream.holdout_mask(scenes.fingerprint, scenes.num_examples, data.holdout)
+    held = stream.holdout_mask(scenes.pictures, scenes.num_examples, data.holdout)
     pool = {'train': pools(boxes, truths, np.flatnonzero(~held), background)}
     if held.any():
         pool['holdout'] = pools(boxes, truths, np.flatnonzero(held), background)
@@ -236,7 +236,7 @@ def _batches(views, chosen, size) -> Iterator[dict]:
         yield {'views': views(some), 'labels': some[:, 2]}
 
 
-def _check(config, net: Architecture, trained: Trained, scenes) -> None:
+def _check(config, net: Architecture, trained: Trained, scenes: Scenes) -> None:
     """ConfigError where the config's network is not the trained one with a class more than the scenes', or a field does nothing."""
     old, wanted = trained.architecture, scenes.num_classes + 1
     if net.num_classes != wanted:

@@ -9,7 +9,7 @@ import hashlib
 import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax
@@ -19,6 +19,7 @@ import numpy as np
 from cnn_research import config as configs
 from cnn_research import features, files, memory, parallel, records, tasks
 from cnn_research.data import augment
+from cnn_research.data.scene import Scenes
 from cnn_research.errors import ConfigError, SourceError, Stopped, nearest
 from cnn_research.models.network import check_taps
 from cnn_research.trained import Trained
@@ -124,7 +125,7 @@ def fill_of(trained: Trained) -> np.ndarray:
     return mean[top : top + size[0], left : left + size[1]]
 
 
-def check_channels(trained: Trained, scenes, image: np.ndarray) -> None:
+def check_channels(trained: Trained, scenes: Scenes, image: np.ndarray) -> None:
     """SourceError for an image that has other channels than the network reads, and is not grey."""
     channels = trained.architecture.input_shape[2]
     if image.shape[-1] not in (1, channels):
@@ -217,17 +218,17 @@ class Rows(Sequence):
         return np.ldexp(np.load(self.paths[place]).astype(np.float32), self.exponents[place])
 
 
-def rows_of(scenes, proposals: Sequence[np.ndarray]) -> list[np.ndarray]:
+def rows_of(scenes: Scenes, proposals: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Boxes (P_i + M_i, 4) of the windows of every image: its proposals, then its ground truth.
 
-    SourceError unless there are proposals for every image, finite and of some height and width.
+    SourceError unless there are proposals for every image, finite, of some height and width, and with a part in their image.
     """
     if not scenes.num_examples:
         raise SourceError(f'{scenes.name} ({scenes.split}) has no images.')
     if len(proposals) != scenes.num_examples:
         raise SourceError(f'there are proposals of {len(proposals)} images, but {scenes.name} ({scenes.split}) has {scenes.num_examples}.')
     found = []
-    for scene, proposed in zip(scenes.truths(), proposals, strict=True):
+    for scene, size, proposed in zip(scenes.truths(), scenes.sizes, proposals, strict=True):
         for what, boxes in (('proposals', proposed), ('boxes', scene.boxes)):
             boxes = np.asarray(boxes)
             if boxes.ndim != 2 or boxes.shape[1] != 4:
@@ -235,16 +236,12 @@ def rows_of(scenes, proposals: Sequence[np.ndarray]) -> list[np.ndarray]:
             bad = ~(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1))
             if bad.any():
                 raise SourceError(f'the {what} of {scene.name} hold {_said(boxes[bad][0])}, which has no height or no width.')
+            outside = ((boxes[:, :2] >= size) | (boxes[:, 2:] <= 0)).any(axis=1)
+            if outside.any():
+                where = f'which lies outside of its {size[0]} x {size[1]} px (height x width)'
+                raise SourceError(f'the {what} of {scene.name} hold {_said(boxes[outside][0])}, {where}.')
         found.append(np.concatenate([np.asarray(proposed, np.float64), np.asarray(scene.boxes, np.float64)]))
     return found
-
-
-def check_inside(name: str, image: np.ndarray, boxes: np.ndarray) -> None:
-    """SourceError where a box (n, 4) has no part in its image."""
-    outside = ((boxes[:, :2] >= image.shape[:2]) | (boxes[:, 2:] <= 0)).any(axis=1)
-    if outside.any():
-        size = f'{image.shape[0]} x {image.shape[1]} px (height x width)'
-        raise SourceError(f'the window {_said(boxes[outside][0])} lies outside of {name}, which is {size}.')
 
 
 def _said(box) -> str:
@@ -255,7 +252,7 @@ def gathered(
     folder,
     trained: Trained,
     taps: Sequence[str],
-    scenes,
+    scenes: Scenes,
     proposals: Sequence[np.ndarray],
     how: How = RCNN,
     stop: Callable[[], bool] = lambda: False,
@@ -268,14 +265,15 @@ def gathered(
     where it is not what was written. Numbers are kept as float16 times a power of two of the file's own: each is within a 2,048th part of
     itself, or within 2^-39 of the largest. stop: asked before every image; Stopped is raised where it says True, and the same call goes on
     from there. log: is given a line at each tenth. Memory does not grow with the number of images.
-    Raises ArchitectureError, ConfigError or SourceError before any work for what cannot be looked at, SourceError for a window that lies
-    outside of its image, WriteError where a file cannot be written.
+    Raises ArchitectureError, ConfigError or SourceError before any work for what cannot be looked at, WriteError where a file cannot be
+    written.
     """
     boxes, size = rows_of(scenes, proposals), window_size(trained)
     check(how, size)
     check_taps(trained.architecture, taps)
     check_channels(trained, scenes, scenes.read([0])[0].image)
-    network = features.fingerprint(tasks.network(trained.config), trained.variables, scenes, how.side, 0)
+    pictures = replace(scenes, fingerprint=scenes.pictures)  # the boxes are in the files' names
+    network = features.fingerprint(tasks.network(trained.config), trained.variables, pictures, how.side, 0)
     home = pathlib.Path(folder) / records.digest([configs.NUMERICS, network, how.context, how.way, size])[:24]
     batch, paths, exponents = min(_BATCH, max(map(len, boxes))), {tap: [] for tap in taps}, {tap: [] for tap in taps}
     lookers = functools.cache(lambda missing: looker(trained, missing, how, batch, devices))
@@ -288,7 +286,6 @@ def gathered(
             if stop():
                 raise Stopped()
             scene = scenes.read([place])[0]
-            check_inside(scene.name, scene.image, some)
             check_channels(trained, scenes, scene.image)
             for tap, array in lookers(missing)(scene.image, some).items():
                 if not np.isfinite(array).all():

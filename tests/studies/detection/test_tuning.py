@@ -5,11 +5,12 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from fake_scenes import HOW, ONE, TEXT, Scene, Scenes, boxes_in, network
+from fake_scenes import HOW, ONE, TEXT, boxes_in, in_memory, network, pictured
 from small_runs import outcome
 
 from cnn_research import checkpoints, train
 from cnn_research import config as configs
+from cnn_research.data.scene import Scene
 from cnn_research.errors import ConfigError, SourceError, Stopped
 from cnn_research.studies.detection import tuning, windows
 
@@ -26,13 +27,13 @@ def scenes(count=8, classes=('a', 'b')):
             for label, box in enumerate(boxes.astype(int)):
                 image[box[0] : box[2], box[1] : box[3]] = 255 * label
         made.append(Scene(f'image {number}', image, boxes, labels, np.zeros(len(labels), bool)))
-    return Scenes(made, classes)
+    return in_memory(made, classes)
 
 
 def proposals(some):
     """Some near the objects, some anywhere."""
     random = np.random.default_rng(6)
-    near = [scene.boxes + random.uniform(-1, 1, scene.boxes.shape) for scene in some.scenes]
+    near = [scene.boxes + random.uniform(-1, 1, scene.boxes.shape) for scene in pictured(some)]
     return [np.concatenate([boxes, boxes_in(random, 12, 44, 52)]) for boxes in near]
 
 
@@ -75,11 +76,11 @@ def test_windows_belong_to_the_box_that_they_overlap_most_by_half_and_all_others
     assert {tuple(one[:2]) for one in np.concatenate([positive, background])} == {(i, r) for i in (1, 2, 4) for r in range(len(rows[i]))}
     assert len(np.concatenate([positive, background])) == sum(len(rows[image]) for image in (1, 2, 4))
     for image, row, label in np.concatenate([positive, background]):
-        shares = [overlap(rows[image][row], box) for box in some.scenes[image].boxes]
+        shares = [overlap(rows[image][row], box) for box in pictured(some)[image].boxes]
         best = int(np.argmax(shares)) if shares else 0
         if shares and abs(shares[best] - 0.5) < 0.02:
             continue  # too near for a count of pixels
-        assert label == (some.scenes[image].labels[best] if shares and shares[best] > 0.5 else 2)
+        assert label == (pictured(some)[image].labels[best] if shares and shares[best] > 0.5 else 2)
     # True boxes are windows themselves, and an image without any has background only.
     truths = {(image, len(rows[image]) - 2 + number, number) for image in (1, 2) for number in (0, 1)}
     assert truths <= set(map(tuple, positive)) and not (positive[:, 0] == 4).any() and (background[:, 0] == 4).sum() == 12
@@ -116,7 +117,7 @@ def test_the_feed_shows_the_windows_that_were_drawn_whatever_stays_in_memory():
     held = tuning.stream.holdout_mask(some.fingerprint, 8, 0.3)
     chosen = tuning.drawn(0, 3, 16, *tuning.pools(rows, some.truths(), np.flatnonzero(~held), 2))
     assert held.any() and not held[chosen[:, 0]].any()
-    expected = np.concatenate([cut(some.scenes[image].image, rows[image][row][None]) for image, row, _ in chosen])
+    expected = np.concatenate([cut(pictured(some)[image].image, rows[image][row][None]) for image, row, _ in chosen])
     for one in feeds:
         for _ in range(2):
             batch = one.feed.batch(3)
@@ -239,8 +240,7 @@ def test_a_config_that_does_not_fit_is_refused(changes, message):
 
 
 def test_scenes_without_windows_to_learn_from_are_refused():
-    empty = scenes()
-    empty.scenes = [scene._replace(boxes=np.zeros((0, 4)), labels=np.zeros(0, np.int32)) for scene in empty.scenes]
+    empty = in_memory([scene._replace(boxes=np.zeros((0, 4)), labels=np.zeros(0, np.int32)) for scene in pictured(scenes())])
     with pytest.raises(SourceError, match='no window of the images to learn from overlaps a true box by half'):
         task(some=empty)
     some = scenes()
