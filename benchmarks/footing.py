@@ -1,14 +1,33 @@
-"""What stands below every table of a benchmark that runs in one process: machine, versions, date, command."""
+"""What benchmarks share that run in one process: sides that take turns, and what stands below every table."""
 
 import pathlib
 import platform
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
+import numpy as np
 
 from experiments.launch import progress
+
+
+def turns(sides: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """{side: seconds of each turn}, after one turn of each that does not count."""
+    spent: dict[str, list[float]] = {name: [] for name in sides}
+    for repeat in range(repeats + 1):
+        for name, run in sides.items():
+            begun = time.perf_counter()
+            run()
+            if repeat:
+                spent[name].append(time.perf_counter() - begun)
+    return spent
+
+
+def ratio(above: list[float], below: list[float]) -> tuple[float, str]:
+    """(median, 'lowest to highest') of the turns' ratios."""
+    found = np.array(above) / np.array(below)
+    return float(np.median(found)), f'{found.min():.2f} to {found.max():.2f}'
 
 
 def finish(text: str, name: str, arguments: Sequence[str], versions: str, notes: Sequence[str], out: str | None) -> None:

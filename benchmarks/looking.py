@@ -19,6 +19,7 @@ from absl import flags
 from captum.attr import Occlusion
 
 from benchmarks import footing, peer
+from benchmarks.footing import ratio, turns
 from cnn_research import parallel
 from cnn_research.data import augment, stream
 from cnn_research.data.sources import Source
@@ -75,24 +76,6 @@ def source(net: Network, count: int) -> Source:
     return Source(
         'noise', 'test', count, 10, names, images.shape[1:], f'noise {count}', lambda chosen: (images[chosen], np.zeros(len(chosen), int))
     )
-
-
-def turns(sides: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """{side: seconds of each turn}, after one turn of each that does not count."""
-    spent: dict[str, list[float]] = {name: [] for name in sides}
-    for repeat in range(repeats + 1):
-        for name, run in sides.items():
-            begun = time.perf_counter()
-            run()
-            if repeat:
-                spent[name].append(time.perf_counter() - begun)
-    return spent
-
-
-def ratio(above: list[float], below: list[float]) -> tuple[float, str]:
-    """(median, 'lowest to highest') of the turns' ratios."""
-    found = np.array(above) / np.array(below)
-    return float(np.median(found)), f'{found.min():.2f} to {found.max():.2f}'
 
 
 def forward(net: Network, variables: dict, feed: stream.Feed) -> Callable[[], np.ndarray]:

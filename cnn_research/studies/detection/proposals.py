@@ -162,9 +162,9 @@ def _fingerprint(scenes):
 
 
 def _write(path, found):
-    content = io.BytesIO()
-    np.save(file=content, arr=found)
-    files.write(path, hashlib.sha256(content.getvalue()).digest() + content.getvalue())
+    file = io.BytesIO()
+    np.save(file, found)
+    files.write(path, hashlib.sha256(file.getvalue()).digest() + file.getvalue())
 
 
 def _read(path):
