@@ -50,7 +50,8 @@ class About(NamedTuple):
     """What a report says beside the rows. data: the set judged on; network: whose taps; stands: {tap: which of PUBLISHED it stands for};
     class_names; trained, tested: (images, objects that are not difficult) of either split; notes: of the set, as sentences; proposals: how
     and how many, in words; crop: how a window is cut, in words; way: 'area' or 'eleven', which claims and figures have; seeds: what differs
-    between seeds, as a sentence; similar: groups of classes that are similar; demonstration: whether the data were made to be one."""
+    between seeds, as a sentence; similar: groups of classes that are similar; demonstration: whether the data were made to be one;
+    overlap: where seeds are random splits of one set, the images for the test for each one to learn from, else None."""
 
     data: str
     network: str
@@ -65,6 +66,7 @@ class About(NamedTuple):
     seeds: str
     similar: Sequence[Sequence[str]]
     demonstration: bool
+    overlap: float | None = None
 
 
 def precisions(row: Row, way: str) -> dict[int, float]:
@@ -256,7 +258,10 @@ def judged(rows: Sequence[Row], about: About) -> list[claims.Judged]:
     """The claims held against the seeds; those of a demonstration without verdicts."""
     values = {row.key.label: precisions(row, about.way) for row in rows}
     problems = {row.key.label: row.problem for row in rows if row.problem}
-    return [claims.judge(claim, values, problems, about.demonstration) for claim in stated([row.key for row in rows], about)]
+    return [
+        claims.judge(claim, values, problems, about.demonstration, overlap=about.overlap)
+        for claim in stated([row.key for row in rows], about)
+    ]
 
 
 # ---- the report

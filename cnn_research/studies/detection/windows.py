@@ -217,6 +217,20 @@ class Rows(Sequence):
     def __getitem__(self, place: int) -> np.ndarray:
         return np.ldexp(np.load(self.paths[place]).astype(np.float32), self.exponents[place])
 
+    def chosen(self, places: Sequence[int]) -> 'Rows':
+        """Those of some images, in that order."""
+        return Rows(*(tuple(of[place] for place in places) for of in (self.paths, self.exponents)))
+
+
+def kept(folder: pathlib.Path, count: int, make: Callable[[int], np.ndarray]) -> Rows:
+    """Features (n_i, D) of `count` images as `gathered` keeps those of networks: make(place) where none are whole."""
+    paths = tuple(folder / f'{place:06d}.npy' for place in range(count))
+    exponents = (_exponent(path) for path in paths)
+    return Rows(
+        paths,
+        tuple(_write(path, make(place)) if kept is None else kept for place, (path, kept) in enumerate(zip(paths, exponents, strict=True))),
+    )
+
 
 def rows_of(scenes: Scenes, proposals: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Boxes (P_i + M_i, 4) of the windows of every image: its proposals, then its ground truth.
