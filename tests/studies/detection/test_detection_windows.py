@@ -76,6 +76,16 @@ def test_the_whole_image_at_its_own_size_is_itself():
     np.testing.assert_allclose(inner[0], IMAGE, atol=0.01)
 
 
+def test_a_box_without_height_or_width_is_a_window_of_no_number_and_other_shapes_are_refused():
+    boxes = np.array([(5, 5, 5, 20), (9, 5, 4, 20), (1, 2, np.nan, 9), (1, 2, 3, 4)])
+    found = warped(IMAGE, boxes, (19, 19), 3, fill=np.zeros(3))
+    assert np.isnan(found[:3]).all() and np.isfinite(found[3]).all()
+    assert warped(IMAGE, np.zeros((0, 4)), 19, 3, fill=np.zeros(3)).shape == (0, 19, 19, 3)
+    for image, given in ((IMAGE[..., 0], boxes), (IMAGE, boxes[0]), (IMAGE, boxes[:, :3]), (IMAGE[None], boxes)):
+        with pytest.raises(SourceError, match='by boxes .B, 4., not out of'):
+            windows.warped(image, given, 19, 3, fill=np.zeros(3))
+
+
 def rcnn_crop(image, corners, side, padding, square):
     """rcnn_im_crop.m, line by line, zero outside; corners: x1, y1, x2, y2 in whole pixels, inclusive, counted from 1."""
     x1, y1, x2, y2 = corners
