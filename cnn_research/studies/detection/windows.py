@@ -209,17 +209,40 @@ def dimension(net, tap: str, side: int) -> int:
 
 
 @dataclass(frozen=True)
-class Rows(Sequence):
-    """Features of the windows of every image of a set: float32 (n_i, D), read from the disk each time; nothing of it stays in memory."""
+class Mapped:
+    """Features (n, D) of one image, on the disk: what is asked for by rows[...], or by numpy.asarray(rows), is read, as float32."""
 
-    paths: tuple[pathlib.Path, ...]
-    exponents: tuple[int, ...]
+    path: pathlib.Path
+    exponent: int
+
+    def _half(self) -> np.ndarray:
+        return np.load(self.path, mmap_mode='r')  # anew each time: a file that stays mapped stays open, and there are many
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self._half().shape
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return self.shape[0]
 
-    def __getitem__(self, place: int) -> np.ndarray:
-        return np.ldexp(np.load(self.paths[place]).astype(np.float32), self.exponents[place])
+    def __getitem__(self, rows) -> np.ndarray:
+        return np.ldexp(self._half()[rows].astype(np.float32), self.exponent)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return self[:].astype(dtype or np.float32, copy=False)
+
+
+@dataclass(frozen=True)
+class Rows(Sequence):
+    """`Mapped` features of the windows of every image of a set; nothing of them stays in memory."""
+
+    images: tuple[Mapped, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, place: int) -> Mapped:
+        return self.images[place]
 
 
 def rows_of(scenes: Scenes, proposals: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -281,7 +304,7 @@ def gathered(
     home = pathlib.Path(folder) / records.digest([configs.NUMERICS, network, how.context, how.way, size])[:24]
     most = max(map(len, boxes))
     batch = -(-most // max(1, -(-most // _BATCH)))  # so that the last of an image is nearly full
-    paths, exponents = {tap: [] for tap in taps}, {tap: [] for tap in taps}
+    found: dict[str, list[Mapped]] = {tap: [] for tap in taps}
     lookers = functools.cache(lambda missing: looker(trained, missing, how, batch, devices))
     for place, some in enumerate(boxes):
         name = f'{place:06d}_{hashlib.sha256(some.tobytes()).hexdigest()[:12]}.npy'
@@ -298,11 +321,10 @@ def gathered(
                     raise SourceError(f'{tap} of {trained.architecture.name} is not finite for a window of {scene.name}.')
                 there[tap] = _write(here[tap], array)
         for tap in taps:
-            paths[tap].append(here[tap])
-            exponents[tap].append(there[tap])
+            found[tap].append(Mapped(here[tap], there[tap]))
         if log and (place + 1) * 10 // len(boxes) > place * 10 // len(boxes):
             log(f'{scenes.name} ({scenes.split}): windows of {place + 1} of {len(boxes)} images')
-    return {tap: Rows(tuple(paths[tap]), tuple(exponents[tap])) for tap in taps}
+    return {tap: Rows(tuple(images)) for tap, images in found.items()}
 
 
 def _write(path: pathlib.Path, array: np.ndarray) -> int:

@@ -188,7 +188,7 @@ def test_features_are_the_networks_own_of_every_window_proposals_before_truths(g
     for tap in TAPS:
         array = features.averaged(kept[tap], 3) if kept[tap].ndim == 4 else kept[tap]
         expected = np.asarray(array).reshape(20, windows.dimension(net.architecture, tap, 3))
-        assert all(rows.dtype == np.float32 for rows in found[tap])
+        assert all(np.asarray(rows).dtype == np.float32 for rows in found[tap])
         # float16: a 2,048th of itself; the rest is the order of summation.
         np.testing.assert_allclose(np.concatenate(found[tap]), expected, rtol=6e-4, atol=1e-5 * np.abs(expected).max())
 
@@ -268,8 +268,10 @@ def test_numbers_of_any_size_are_kept_to_a_2048th_part(scale, tmp_path):
     array = (RANDOM.normal(size=(50, 8)) * scale * 10.0 ** RANDOM.uniform(-5, 0, (50, 8))).astype(np.float32)
     array[0] = 0
     exponent = windows._write(tmp_path / 'a.npy', array)
-    found = windows.Rows((tmp_path / 'a.npy',), (exponent,))[0]
+    found = windows.Mapped(tmp_path / 'a.npy', exponent)
     np.testing.assert_allclose(found, array, rtol=1 / 2048)
+    np.testing.assert_array_equal(found[[3, 1]], np.asarray(found)[[3, 1]])
+    assert found[4:9].shape == (5, 8) and found[2, 3] == np.asarray(found, np.float64)[2, 3] and len(found) == found.shape[0] == 50
     assert windows._exponent(tmp_path / 'a.npy') == exponent and np.load(tmp_path / 'a.npy').dtype == np.float16
 
 
@@ -304,7 +306,7 @@ def test_grey_images_are_seen_in_three_channels_and_colour_is_not_seen_in_one(tm
     assert views.shape == (len(BOXES), 32, 32, 3)
     grey = scenes(channels=1)
     rows = windows.gathered(tmp_path, TRAINED, ('layer1',), grey, proposals(grey), HOW, devices=ONE)['layer1'][2]
-    assert rows.shape == (11, windows.dimension(TRAINED.architecture, 'layer1', 3)) and rows.any()
+    assert rows.shape == (11, windows.dimension(TRAINED.architecture, 'layer1', 3)) and rows[:].any()
     with pytest.raises(SourceError, match=r'fake \(train\) has images of 3 channels, but lenet5_modern reads 1'):
         windows.gathered(tmp_path, network('lenet5_modern'), ('layer1',), scenes(), proposals(scenes()), HOW)
 
