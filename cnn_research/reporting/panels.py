@@ -88,9 +88,8 @@ def line_panels(
     grid[0, 0].set(xlim=(0, None), ylim=(0, 1.15 * highest or 1))
     figure.supylabel(y_label, fontsize=9, parse_math=False)
     # A legend drops labels that start with '_', so the names are put in afterwards.
-    legend = figure.legend(
-        list(drawn.values()), map(str, range(len(drawn))), loc='outside lower center', ncols=min(4, max(1, len(drawn))), frameon=False
-    )
+    columns = max(1, min(4, len(drawn), 96 // (max(map(len, drawn), default=0) + 8)))
+    legend = figure.legend(list(drawn.values()), map(str, range(len(drawn))), loc='outside lower center', ncols=columns, frameon=False)
     for text, name in zip(legend.get_texts(), drawn, strict=True):
         text.set(text=name, fontsize=8, parse_math=False)
     return figure

@@ -86,9 +86,9 @@ def _cifar10(source, numbers, confidence) -> tuple[Published, ...]:
     return _records('cifar10', ('test error', 'test error, augmented'), source, numbers, confidence)
 
 
-VOC = tuple(
-    'aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep sofa train '
-    'tvmonitor'.split()
+VOC = (
+    *('aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow', 'diningtable', 'dog', 'horse', 'motorbike'),
+    *('person', 'pottedplant', 'sheep', 'sofa', 'train', 'tvmonitor'),
 )
 _LECUN = 'LeCun et al. 1998, Fig. 9, and the MNIST page'
 _KRIZHEVSKY = 'Krizhevsky et al. 2012'
