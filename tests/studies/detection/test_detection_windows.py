@@ -291,6 +291,21 @@ def test_outside_of_the_image_the_network_sees_zero_whatever_its_mean():
             assert not seen[:16].any() and not seen[:, :16].any() and seen[16:, 16:].all(axis=-1).mean() > 0.7
 
 
+def test_images_that_are_filled_up_to_few_sizes_end_where_they_ended():
+    views = windows.cutter(TRAINED, HOW)(IMAGE, BOXES)
+    for window, box in zip(views, BOXES, strict=True):
+        np.testing.assert_allclose(window, read_by_loops(IMAGE, box, (32, 32), 2, 'warp', (100.0,)), atol=0.02)
+    assert windows.canvas(IMAGE).shape == (256, 256, 3) and windows.canvas(np.ones((256, 257, 1))).shape == (256, 512, 1)
+
+
+def test_several_devices_and_batches_of_any_size_see_the_same(gathered):
+    some = pictured(scenes())[2]
+    boxes = np.concatenate([proposals(scenes())[2], some.boxes])
+    found = windows.looker(TRAINED, TAPS, HOW, 3, jax.local_devices()[:2])(some.image, boxes)
+    for tap, rows in found.items():
+        np.testing.assert_allclose(rows, gathered[1][tap][2], rtol=1e-3, atol=1e-5 * np.abs(rows).max())
+
+
 def test_a_network_that_fills_up_smaller_images_sees_windows_of_their_size():
     small = network(**{'data.resize': 28})
     assert windows.window_size(small) == (28, 28) and windows.window_size(TRAINED) == (32, 32)
