@@ -76,7 +76,7 @@ def warped(image, boxes, side: int | tuple[int, int], context: int = 16, way: st
     boxes: (B, 4), ymin, xmin, ymax, xmax in px, edges; each is enlarged by side / (side - 2 context) about its middle, so that it has
     `context` px of image on every side once it is warped. side: or (h, w). way: one of WAYS. fill: what stands outside of the image, (C,)
     or (side, side, C); it brings a grey image to its channels. extent: (height, width) of an image that was filled up below and to the
-    right.
+    right. A box without height or width becomes a window of NaN. SourceError for arrays of other shapes.
 
     Bilinear, without antialiasing, as R-CNN's imresize and Caffe's cv::resize; what lies between the outermost pixels' middles and the
     image's edge is the outermost pixel. Their windows are rounded to whole pixels, and are a pixel larger; these are not.
@@ -84,7 +84,11 @@ def warped(image, boxes, side: int | tuple[int, int], context: int = 16, way: st
     height, width = (side, side) if isinstance(side, int) else side
     check(How(context, way), (height, width))
     image, boxes, extent = jnp.asarray(image), jnp.asarray(boxes, jnp.float32), extent if extent is not None else image.shape[:2]
+    if image.ndim != 3 or boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise SourceError(f'windows are cut out of an image (H, W, C) by boxes (B, 4), not out of {image.shape} by {boxes.shape}.')
     middles, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+    good = (sizes > 0).all(axis=1)
+    sizes = jnp.where(good[:, None], sizes, jnp.nan)  # which lies nowhere inside
     inner = np.array([height, width], np.float32) - 2 * context
     if way == 'isotropic':
         sizes = jnp.max(sizes / inner, axis=1, keepdims=True) * inner
@@ -92,16 +96,16 @@ def warped(image, boxes, side: int | tuple[int, int], context: int = 16, way: st
     low, high = middles - halves, middles + halves
     rows, columns = (_line(low[:, axis], high[:, axis], count, extent[axis]) for axis, count in enumerate((height, width)))
 
-    def one(rows, columns):
+    def one(rows, columns, good):
         (top, bottom, down, within), (left, right, across, between) = rows, columns
-        down, across = down[:, None, None], across[None, :, None]
+        down, across, around = down[:, None, None], across[None, :, None], jnp.where(good, jnp.asarray(fill, jnp.float32), jnp.nan)
         upper, lower = (
             (1 - across) * image[row[:, None], left].astype(jnp.float32) + across * image[row[:, None], right].astype(jnp.float32)
             for row in (top, bottom)
         )
-        return jnp.where((within[:, None] & between)[..., None], (1 - down) * upper + down * lower, jnp.asarray(fill, jnp.float32))
+        return jnp.where((within[:, None] & between)[..., None], (1 - down) * upper + down * lower, around)
 
-    return jax.vmap(one)(rows, columns)
+    return jax.vmap(one)(rows, columns, good)
 
 
 # ---- the windows of a trained network
@@ -205,17 +209,40 @@ def dimension(net, tap: str, side: int) -> int:
 
 
 @dataclass(frozen=True)
-class Rows(Sequence):
-    """Features of the windows of every image of a set: float32 (n_i, D), read from the disk each time; nothing of it stays in memory."""
+class Mapped:
+    """Features (n, D) of one image, on the disk: what is asked for by rows[...], or by numpy.asarray(rows), is read, as float32."""
 
-    paths: tuple[pathlib.Path, ...]
-    exponents: tuple[int, ...]
+    path: pathlib.Path
+    exponent: int
+
+    def _half(self) -> np.ndarray:
+        return np.load(self.path, mmap_mode='r')  # anew each time: a file that stays mapped stays open, and there are many
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self._half().shape
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return self.shape[0]
 
-    def __getitem__(self, place: int) -> np.ndarray:
-        return np.ldexp(np.load(self.paths[place]).astype(np.float32), self.exponents[place])
+    def __getitem__(self, rows) -> np.ndarray:
+        return np.ldexp(self._half()[rows].astype(np.float32), self.exponent)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return self[:].astype(dtype or np.float32, copy=False)
+
+
+@dataclass(frozen=True)
+class Rows(Sequence):
+    """`Mapped` features of the windows of every image of a set; nothing of them stays in memory."""
+
+    images: tuple[Mapped, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, place: int) -> Mapped:
+        return self.images[place]
 
     def chosen(self, places: Sequence[int]) -> 'Rows':
         """Those of some images, in that order."""
@@ -289,7 +316,9 @@ def gathered(
     pictures = replace(scenes, fingerprint=scenes.pictures)  # the boxes are in the files' names
     network = features.fingerprint(tasks.network(trained.config), trained.variables, pictures, how.side, 0)
     home = pathlib.Path(folder) / records.digest([configs.NUMERICS, network, how.context, how.way, size])[:24]
-    batch, paths, exponents = min(_BATCH, max(map(len, boxes))), {tap: [] for tap in taps}, {tap: [] for tap in taps}
+    most = max(map(len, boxes))
+    batch = -(-most // max(1, -(-most // _BATCH)))  # so that the last of an image is nearly full
+    found: dict[str, list[Mapped]] = {tap: [] for tap in taps}
     lookers = functools.cache(lambda missing: looker(trained, missing, how, batch, devices))
     for place, some in enumerate(boxes):
         name = f'{place:06d}_{hashlib.sha256(some.tobytes()).hexdigest()[:12]}.npy'
@@ -306,11 +335,10 @@ def gathered(
                     raise SourceError(f'{tap} of {trained.architecture.name} is not finite for a window of {scene.name}.')
                 there[tap] = _write(here[tap], array)
         for tap in taps:
-            paths[tap].append(here[tap])
-            exponents[tap].append(there[tap])
+            found[tap].append(Mapped(here[tap], there[tap]))
         if log and (place + 1) * 10 // len(boxes) > place * 10 // len(boxes):
             log(f'{scenes.name} ({scenes.split}): windows of {place + 1} of {len(boxes)} images')
-    return {tap: Rows(tuple(paths[tap]), tuple(exponents[tap])) for tap in taps}
+    return {tap: Rows(tuple(images)) for tap, images in found.items()}
 
 
 def _write(path: pathlib.Path, array: np.ndarray) -> int:

@@ -179,6 +179,16 @@ def test_it_begins_with_the_trained_layers_and_is_a_network_with_background_as_i
     assert whole[1].result['windows']['classes_without'] == []
 
 
+def test_where_numbers_cease_to_be_finite_is_found():
+    one = task()
+    placed, batch, params = {'constants': one.constants}, one.feed.batch(0), jax.tree.map(np.asarray, one.initialize(jax.random.key(0)))
+    kernel = params['layer2']['convolution']['kernel']
+    params['layer2']['convolution']['kernel'] = np.full_like(kernel, 3e38)
+    assert one.first_bad(params, placed, batch, jax.random.key(0)) == 'the output of layer2.convolution'
+    params['layer2']['convolution']['kernel'] = kernel * np.nan
+    assert one.first_bad(params, placed, batch, jax.random.key(0)) == 'the parameters of layer2'
+
+
 def test_half_of_the_windows_are_mirrored():
     one = task()
     batch = one.feed.batch(0)

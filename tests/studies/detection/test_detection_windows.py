@@ -76,6 +76,16 @@ def test_the_whole_image_at_its_own_size_is_itself():
     np.testing.assert_allclose(inner[0], IMAGE, atol=0.01)
 
 
+def test_a_box_without_height_or_width_is_a_window_of_no_number_and_other_shapes_are_refused():
+    boxes = np.array([(5, 5, 5, 20), (9, 5, 4, 20), (1, 2, np.nan, 9), (1, 2, 3, 4)])
+    found = warped(IMAGE, boxes, (19, 19), 3, fill=np.zeros(3))
+    assert np.isnan(found[:3]).all() and np.isfinite(found[3]).all()
+    assert warped(IMAGE, np.zeros((0, 4)), 19, 3, fill=np.zeros(3)).shape == (0, 19, 19, 3)
+    for image, given in ((IMAGE[..., 0], boxes), (IMAGE, boxes[0]), (IMAGE, boxes[:, :3]), (IMAGE[None], boxes)):
+        with pytest.raises(SourceError, match='by boxes .B, 4., not out of'):
+            windows.warped(image, given, 19, 3, fill=np.zeros(3))
+
+
 def rcnn_crop(image, corners, side, padding, square):
     """rcnn_im_crop.m, line by line, zero outside; corners: x1, y1, x2, y2 in whole pixels, inclusive, counted from 1."""
     x1, y1, x2, y2 = corners
@@ -178,7 +188,7 @@ def test_features_are_the_networks_own_of_every_window_proposals_before_truths(g
     for tap in TAPS:
         array = features.averaged(kept[tap], 3) if kept[tap].ndim == 4 else kept[tap]
         expected = np.asarray(array).reshape(20, windows.dimension(net.architecture, tap, 3))
-        assert all(rows.dtype == np.float32 for rows in found[tap])
+        assert all(np.asarray(rows).dtype == np.float32 for rows in found[tap])
         # float16: a 2,048th of itself; the rest is the order of summation.
         np.testing.assert_allclose(np.concatenate(found[tap]), expected, rtol=6e-4, atol=1e-5 * np.abs(expected).max())
 
@@ -258,8 +268,10 @@ def test_numbers_of_any_size_are_kept_to_a_2048th_part(scale, tmp_path):
     array = (RANDOM.normal(size=(50, 8)) * scale * 10.0 ** RANDOM.uniform(-5, 0, (50, 8))).astype(np.float32)
     array[0] = 0
     exponent = windows._write(tmp_path / 'a.npy', array)
-    found = windows.Rows((tmp_path / 'a.npy',), (exponent,))[0]
+    found = windows.Mapped(tmp_path / 'a.npy', exponent)
     np.testing.assert_allclose(found, array, rtol=1 / 2048)
+    np.testing.assert_array_equal(found[[3, 1]], np.asarray(found)[[3, 1]])
+    assert found[4:9].shape == (5, 8) and found[2, 3] == np.asarray(found, np.float64)[2, 3] and len(found) == found.shape[0] == 50
     assert windows._exponent(tmp_path / 'a.npy') == exponent and np.load(tmp_path / 'a.npy').dtype == np.float16
 
 
@@ -279,6 +291,21 @@ def test_outside_of_the_image_the_network_sees_zero_whatever_its_mean():
             assert not seen[:16].any() and not seen[:, :16].any() and seen[16:, 16:].all(axis=-1).mean() > 0.7
 
 
+def test_images_that_are_filled_up_to_few_sizes_end_where_they_ended():
+    views = windows.cutter(TRAINED, HOW)(IMAGE, BOXES)
+    for window, box in zip(views, BOXES, strict=True):
+        np.testing.assert_allclose(window, read_by_loops(IMAGE, box, (32, 32), 2, 'warp', (100.0,)), atol=0.02)
+    assert windows.canvas(IMAGE).shape == (256, 256, 3) and windows.canvas(np.ones((256, 257, 1))).shape == (256, 512, 1)
+
+
+def test_several_devices_and_batches_of_any_size_see_the_same(gathered):
+    some = pictured(scenes())[2]
+    boxes = np.concatenate([proposals(scenes())[2], some.boxes])
+    found = windows.looker(TRAINED, TAPS, HOW, 3, jax.local_devices()[:2])(some.image, boxes)
+    for tap, rows in found.items():
+        np.testing.assert_allclose(rows, gathered[1][tap][2], rtol=1e-3, atol=1e-5 * np.abs(rows).max())
+
+
 def test_a_network_that_fills_up_smaller_images_sees_windows_of_their_size():
     small = network(**{'data.resize': 28})
     assert windows.window_size(small) == (28, 28) and windows.window_size(TRAINED) == (32, 32)
@@ -294,7 +321,7 @@ def test_grey_images_are_seen_in_three_channels_and_colour_is_not_seen_in_one(tm
     assert views.shape == (len(BOXES), 32, 32, 3)
     grey = scenes(channels=1)
     rows = windows.gathered(tmp_path, TRAINED, ('layer1',), grey, proposals(grey), HOW, devices=ONE)['layer1'][2]
-    assert rows.shape == (11, windows.dimension(TRAINED.architecture, 'layer1', 3)) and rows.any()
+    assert rows.shape == (11, windows.dimension(TRAINED.architecture, 'layer1', 3)) and rows[:].any()
     with pytest.raises(SourceError, match=r'fake \(train\) has images of 3 channels, but lenet5_modern reads 1'):
         windows.gathered(tmp_path, network('lenet5_modern'), ('layer1',), scenes(), proposals(scenes()), HOW)
 
