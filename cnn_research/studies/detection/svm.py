@@ -2,9 +2,9 @@
 
 It minimises 1/2 |w|^2 + 1/2 v^2 + sum of c_i max(0, 1 - y_i (w x_i + B v)), as liblinear's solver 3 does with the option -B, in the dual:
 one alpha between 0 and c_i for an example, changed one after the other (Hsieh et al. 2008, algorithm 1), in blocks whose inner products
-are held, so that the accelerator sees products of matrices with vectors. Where there are few features and many examples, which no plane tells
-apart, that creeps; there an interior point method takes a few dozen steps, each a system of as many unknowns as features (Ferris & Munson
-2002, section 2). Either way, what the dual is below the primal bounds what is left to gain.
+are held, so that the accelerator sees products of matrices with vectors. Where there are few features and many examples, which no plane
+tells apart, that creeps; there an interior point method takes a few dozen steps, each a system of as many unknowns as features (Ferris &
+Munson 2002, section 2). Either way, what the dual is below the primal bounds what is left to gain.
 """
 
 import functools

@@ -246,17 +246,17 @@ class Rows(Sequence):
 
     def chosen(self, places: Sequence[int]) -> 'Rows':
         """Those of some images, in that order."""
-        return Rows(*(tuple(of[place] for place in places) for of in (self.paths, self.exponents)))
+        return Rows(tuple(self.images[place] for place in places))
 
 
 def kept(folder: pathlib.Path, count: int, make: Callable[[int], np.ndarray]) -> Rows:
     """Features (n_i, D) of `count` images as `gathered` keeps those of networks: make(place) where none are whole."""
-    paths = tuple(folder / f'{place:06d}.npy' for place in range(count))
-    exponents = (_exponent(path) for path in paths)
-    return Rows(
-        paths,
-        tuple(_write(path, make(place)) if kept is None else kept for place, (path, kept) in enumerate(zip(paths, exponents, strict=True))),
-    )
+    images = []
+    for place in range(count):
+        path = folder / f'{place:06d}.npy'
+        exponent = _exponent(path)
+        images.append(Mapped(path, _write(path, make(place)) if exponent is None else exponent))
+    return Rows(tuple(images))
 
 
 def rows_of(scenes: Scenes, proposals: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -305,7 +305,7 @@ def gathered(
     One file an image and tap, whose name says what it is of; it is written whole or not at all, held against its SHA-256, and made again
     where it is not what was written. Numbers are kept as float16 times a power of two of the file's own: each is within a 2,048th part of
     itself, or within 2^-39 of the largest. stop: asked before every image; Stopped is raised where it says True, and the same call goes on
-    from there. log: is given a line at each tenth. Memory does not grow with the number of images.
+    from there. log: is given a line at each tenth, where something was made. Memory does not grow with the number of images.
     Raises ArchitectureError, ConfigError or SourceError before any work for what cannot be looked at, WriteError where a file cannot be
     written.
     """
@@ -319,13 +319,14 @@ def gathered(
     most = max(map(len, boxes))
     batch = -(-most // max(1, -(-most // _BATCH)))  # so that the last of an image is nearly full
     found: dict[str, list[Mapped]] = {tap: [] for tap in taps}
-    lookers = functools.cache(lambda missing: looker(trained, missing, how, batch, devices))
+    made, lookers = False, functools.cache(lambda missing: looker(trained, missing, how, batch, devices))
     for place, some in enumerate(boxes):
         name = f'{place:06d}_{hashlib.sha256(some.tobytes()).hexdigest()[:12]}.npy'
         here = {tap: home / tap / name for tap in taps}
         there = {tap: _exponent(path) for tap, path in here.items()}
         missing = tuple(tap for tap, exponent in there.items() if exponent is None)
         if missing:
+            made = True
             if stop():
                 raise Stopped()
             scene = scenes.read([place])[0]
@@ -336,7 +337,7 @@ def gathered(
                 there[tap] = _write(here[tap], array)
         for tap in taps:
             found[tap].append(Mapped(here[tap], there[tap]))
-        if log and (place + 1) * 10 // len(boxes) > place * 10 // len(boxes):
+        if log and made and (place + 1) * 10 // len(boxes) > place * 10 // len(boxes):
             log(f'{scenes.name} ({scenes.split}): windows of {place + 1} of {len(boxes)} images')
     return {tap: Rows(tuple(images)) for tap, images in found.items()}
 

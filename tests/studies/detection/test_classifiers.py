@@ -35,10 +35,12 @@ def two_classes(count, dimensions, positives, seed=0):
     return (20 * rows / np.linalg.norm(rows, axis=1).mean()).astype(np.float32), signs
 
 
+@pytest.mark.parametrize('few', [0, 40], ids=['coordinate ascent', 'interior point'])
 @pytest.mark.parametrize(
     'count, dimensions, positives, cost', [(300, 40, 7, 1e-3), (300, 40, 7, 1e-2), (90, 40, 30, 1e-3), (90, 40, 1, 1e-3)]
 )
-def test_an_svm_reaches_liblinears_minimum(count, dimensions, positives, cost):
+def test_an_svm_reaches_liblinears_minimum(monkeypatch, few, count, dimensions, positives, cost):
+    monkeypatch.setattr(svm, 'FEW', few)
     rows, signs = two_classes(count, dimensions, positives)
     costs = np.where(signs > 0, 2 * cost, cost)
     found = svm.fit(rows, signs, costs, 10.0)
@@ -53,6 +55,7 @@ def test_an_svm_reaches_liblinears_minimum(count, dimensions, positives, cost):
 def test_an_svm_goes_on_from_where_it_stood_and_says_where_it_did_not_arrive(monkeypatch):
     rows, signs = two_classes(120, 41, 20)
     costs = np.full(120, 0.01)
+    monkeypatch.setattr(svm, 'FEW', 0)
     monkeypatch.setattr(svm, 'EPOCHS', 5)
     gaps, start = [], None
     for _ in range(60):
@@ -64,6 +67,17 @@ def test_an_svm_goes_on_from_where_it_stood_and_says_where_it_did_not_arrive(mon
     assert gaps[0] > svm.TOLERANCE >= gaps[-1]
     least = objective(*liblinear(rows, signs, 0.01, 1.0, 10.0), rows, signs, costs, 10.0)
     assert found.objective == pytest.approx(least, rel=1e-4)
+
+
+def test_few_features_that_tell_little_are_settled_where_coordinate_ascent_creeps(monkeypatch):
+    rows, _ = two_classes(400, 12, 1)
+    signs = np.where(np.random.default_rng(3).random(400) < 0.3, 1, -1)
+    monkeypatch.setattr(svm, 'EPOCHS', 50)
+    gaps = []
+    for few in (0, 12):
+        monkeypatch.setattr(svm, 'FEW', few)
+        gaps.append(svm.fit(rows, signs, np.full(400, 1.0), 10.0).gap)
+    assert gaps[1] <= svm.TOLERANCE < gaps[0]
 
 
 @pytest.fixture(scope='module')
