@@ -10,6 +10,7 @@ In:
 - 'zf table 4', 'zf table 5': Caltech-101 and Caltech-256, with the network pretrained on ImageNet and from scratch (the same).
 - 'decaf caltech-101': features of one network and classifiers on Caltech-101 (Donahue et al. 2013, Fig. 4).
 - 'razavian': OverFeat's features on other data sets (Razavian et al. 2014).
+- 'deepface lfw', 'deepface sfc': pairs of LFW rightly told, and errors of naming people of SFC (Taigman et al. 2014, and earlier work).
 - 'deck': the claims of the lecture deck 'A CNN for image classification', which disagree with the papers in places.
 
 Confidence: 'verified' (the source's own text was read), 'verified-2nd' (a second-hand text was read), 'memory' (neither).
@@ -83,6 +84,7 @@ _LECUN = 'LeCun et al. 1998, Fig. 9, and the MNIST page'
 _KRIZHEVSKY = 'Krizhevsky et al. 2012'
 _ZF = 'Zeiler and Fergus 2013'
 _DECAF = 'Donahue et al. 2013 (DeCAF)'
+_DF = 'Taigman et al. 2014 (DeepFace)'
 _DECK = "lecture deck 'A CNN for image classification'"
 _TOP = ('top-1', 'top-5')
 _ILSVRC = ('val top-1', 'val top-5', 'test top-5')
@@ -300,6 +302,48 @@ TABLES: dict[str, tuple[Published, ...]] = {
             'CUB-200-2011, boxes only, mean class accuracy': (53.3, 61.8, 65.0),
             'Flowers-102, mean class accuracy': (74.7, 86.8, 80.7),
         },
+    ),
+    'deepface lfw': (
+        *_records(
+            'deepface lfw',
+            ('accuracy',),
+            f'{_DF} (LFW, View 2)',
+            {
+                'single network, unsupervised, inner product': (95.92,),
+                'single network, restricted, weighted chi-squared and SVM': (97.00,),
+                'single network, 2-D alignment': (94.3,),
+                'single network, no alignment': (87.9,),
+                'LBP and SVM on frontalised faces': (91.4,),
+                'ensemble, restricted': (97.15,),
+                'ensemble with a Siamese network, unrestricted': (97.25,),
+                'ensemble with four more networks, unrestricted': (97.35,),
+            },
+        ),
+        *_records('deepface lfw', ('accuracy',), f'{_DF}, Table 3', {'high-dimensional LBP': (95.17,)}, 'verified-2nd'),
+        *_records(
+            'deepface lfw',
+            ('accuracy',),
+            f'{_DF}, Table 3',
+            {'Joint Bayesian': (92.42,), 'Tom-vs-Pete': (93.30,), 'TL Joint Bayesian': (96.33,)},
+            'memory',
+        ),
+        *_records('deepface lfw', ('accuracy',), 'Kumar et al. 2009, as quoted there', {'people, cropped faces': (97.53,)}, 'verified-2nd'),
+        *_records('deepface lfw', ('accuracy',), 'Huang et al. 2007, results of LFW', {'eigenfaces, restricted': (60.0,)}, 'memory'),
+    ),
+    'deepface sfc': (
+        *_records(
+            'deepface sfc',
+            ('error',),
+            f'{_DF}, Table 1 (naming held-out images of SFC)',
+            {'1.5 K people': (7.0,), '3 K people': (7.2,), '4 K people': (8.7,), '10 % of the images': (20.7,)},
+        ),
+        *_records(
+            'deepface sfc',
+            ('error',),
+            f'{_DF}, Table 1 (naming held-out images of SFC)',
+            {'without C3': (11.2,), 'without L4 and L5': (12.6,), 'without C3, L4 and L5': (13.5,)},
+            'memory',
+        ),
     ),
     'deck': (
         *_records('deck', ('top-5 error',), f'{_DECK}, depth', {'full model': (18.1,)}),
