@@ -153,6 +153,8 @@ def _training(given, judged, row, changes, seed, group) -> Training:
         raise ConfigError(
             f'{row}: {net.name} does not end in two dense layers, the features and the identities; choose another architecture.'
         )
+    if given.options.verification.siamese and [stage.name for stage in net.layers[-2].stages][1:2] != ['relu']:
+        raise ConfigError(f'{row}: {net.name} has no rectifier on its features, which a Siamese end needs; set verification.siamese=0.')
     chosen = pairs.learners(judged.labels, judged.pairs, judged.groups[group], fewest)
     identities, source = np.unique(judged.labels[chosen]), judged.shown(net)
     if len(identities) < 2:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cnn_research.data.pairs import Pairs
+from cnn_research.errors import ConfigError
 from cnn_research.optional import needed
 
 MEASURES = ('inner', 'euclidean', 'chi2', 'weighted', 'svm', 'siamese')
@@ -37,7 +38,11 @@ def unit(features: np.ndarray) -> np.ndarray:
 
 def scaled(features: np.ndarray, learned: np.ndarray) -> np.ndarray:
     """Features (N, D), none below 0, divided by the largest value that each has in training, learned (M, D), then of length 1 (Taigman et
-    al. 2014, section 4.1). A feature that is 0 in all of the training tells nothing, and is 0."""
+    al. 2014, section 4.1). A feature that is 0 in all of the training tells nothing, and is 0. ConfigError for features below 0."""
+    if min(features.min(), learned.min()) < 0:
+        raise ConfigError(
+            'the features go below 0, and so have no chi-squared; take a network with a rectifier or a sigmoid below its classes.'
+        )
     largest = np.asarray(learned).max(axis=0)
     return unit(np.where(largest > 0, features / np.where(largest > 0, largest, 1), 0).astype(np.float32))
 
@@ -180,9 +185,7 @@ def mean_curve(scores: np.ndarray, pairs: Pairs) -> np.ndarray:
     found = []
     for fold in range(pairs.folds):
         false, true = curve(scores[pairs.fold == fold], pairs.same[pairs.fold == fold])
-        # Straight up where several borders share a false rate: the highest of them counts.
-        top = np.append(false[1:] != false[:-1], True)
-        found.append(np.interp(_GRID, false[top], true[top]))
+        found.append(np.interp(_GRID, false, true))  # of borders that share a false rate the highest counts
     return np.mean(found, axis=0)
 
 
