@@ -121,7 +121,7 @@ def named(given: command.Command, judged: Faces) -> list[elsewhere.Named]:
     people = {judged.pool.class_names[identity] for identity in np.unique(judged.labels[judged.used])}
     for one in found:
         both = sorted(people & set(one.trained.class_names))
-        if both or one.learned(judged.pool.name):
+        if both or not one.trained.class_names and one.learned(judged.pool.name):
             what = f'{both[0]}{f" and {len(both) - 1} others" if len(both) > 1 else ""}' if both else judged.pool.name
             raise ConfigError(f'{one.home} has learned {what}, on whom it would be judged; name a network of other people, or none.')
         if len(one.trained.architecture.layers) < 2:

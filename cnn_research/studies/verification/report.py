@@ -170,7 +170,7 @@ def networks_table(nets: Sequence[Net], rows: Sequence[Row], about: About) -> Ta
     ]
     caption = (
         'The anatomy of the network, as in the ablation of Taigman et al. 2014 (Table 1, errors on SFC): held-out images of the people '
-        'that each network learned, mean ± standard deviation over seeds of the mean over networks; and the pairs of people that it did not.'
+        'that each network learned, mean ± standard deviation over seeds of the mean over networks; and pairs of people that it did not.'
     )
     return Table(columns, lines, caption)
 
