@@ -11,7 +11,7 @@ import numpy as np
 from cnn_research import checkpoints, features, records, tasks, trials
 from cnn_research import config as configs
 from cnn_research.data import stream
-from cnn_research.data.source import sha256, subset
+from cnn_research.data.source import subset
 from cnn_research.errors import CheckpointError, Stopped
 from cnn_research.optional import needed
 from cnn_research.studies.verification import baselines, measures, report, siamese
@@ -52,10 +52,10 @@ def parts(table: Table) -> list[Part]:
     """All that the table is made of, in its order."""
     every, judged = np.arange(table.faces.pairs.folds), table.faces
     about = [judged.pool.fingerprint, judged.pairs.fingerprint, [group.tolist() for group in judged.groups], list(table.costs)]
-    found = []
+    found, principal = [], functools.cache(functools.partial(_eigenfaces, table))
     for name in report.BASELINES:
         told = [*about, name, baselines.PIXELS, baselines.LBP_SIDE, baselines.COMPONENTS]
-        found.append(Part(name, 0, every, records.digest(told)[:24], functools.partial(_baseline, table, name)))
+        found.append(Part(name, 0, every, records.digest(told)[:24], functools.partial(_baseline, table, name, principal)))
     for one in table.networks:
         told = [*about, features.fingerprint(tasks.network(one.trained.config), one.trained.variables, judged.pool, 0, 0)]
         found.append(Part(one.name, 0, every, records.digest(told)[:24], functools.partial(_of_named, table, one)))
@@ -103,19 +103,36 @@ def _others(folds: int) -> list[np.ndarray]:
     return [np.delete(np.arange(folds), fold) for fold in range(folds)]
 
 
-def _baseline(table: Table, name: str) -> dict[str, measures.Scored]:
-    """Each fold judged by what its nine other folds chose; eigenfaces are those of all images of people who are not in it."""
-    judged, found = table.faces, table.faces.pairs
-    features_of = {'LBP': baselines.lbp}.get(name, baselines.pixels)
-    folder = table.given.workdir / 'features' / sha256(judged.pool.fingerprint.encode())[:24]
+def _handmade(table: Table, features_of: Callable) -> np.ndarray:
+    """(N, D) of all examples, kept in WORKDIR/features."""
+    judged = table.faces
+    folder = table.given.workdir / 'features' / records.digest([judged.pool.fingerprint, baselines.PIXELS, baselines.LBP_SIDE])[:24]
     kind = features_of.__name__
-    array = features.kept(folder, [kind], lambda _: {kind: baselines.gathered(judged.pool, features_of)})[kind]
+    return features.kept(folder, [kind], lambda _: {kind: baselines.gathered(judged.pool, features_of)})[kind]
+
+
+def _eigenfaces(table: Table, fold: int) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates along the eigenfaces of all images of people who are not in a fold, and their deviations."""
+    judged = table.faces
+    outside = np.flatnonzero(judged.pairs.people[judged.labels] != fold)
+    return baselines.eigenfaces(_handmade(table, baselines.pixels), outside, judged.used)
+
+
+def _baseline(table: Table, name: str, principal: Callable) -> dict[str, measures.Scored]:
+    """Each fold judged by what all others chose."""
+    found = table.faces.pairs
     if 'eigenfaces' in name:
-        outside = [np.flatnonzero(found.people[judged.labels] != fold) for fold in range(found.folds)]
-        whitened = name != 'eigenfaces'
-        made = functools.lru_cache(1)(lambda fold: baselines.eigenfaces(array, outside[fold], judged.used, whitened))
+
+        def made(fold):
+            coordinates, deviations = principal(fold)
+            return coordinates if name == 'eigenfaces' else coordinates / deviations
+
     else:
-        made = lambda fold: array  # noqa: E731
+        array = _handmade(table, {'LBP': baselines.lbp, 'pixels': baselines.pixels}[name])
+
+        def made(fold):
+            return array
+
     others = _others(found.folds)
     return {measure: measures.scored(measure, made, found, others, table.costs) for measure in report.BASELINES[name]}
 

@@ -54,15 +54,15 @@ def gathered(source: Source, make) -> np.ndarray:
     return np.stack(parts)
 
 
-def eigenfaces(raw: np.ndarray, learned: np.ndarray, wanted: Sequence[int], whitened: bool) -> np.ndarray:
-    """float32 (N, K): coordinates of pixels (N, D) along the eigenfaces of the images `learned`, of the images `wanted` alone, the others 0
-    (Turk and Pentland 1991); whitened: each divided by its standard deviation there. K = 150, or as many as the images have.
+def eigenfaces(raw: np.ndarray, learned: np.ndarray, wanted: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """(float32 (N, K): coordinates of pixels (N, D) along the eigenfaces of the images `learned`, of the images `wanted` alone, the others
+    0; (K,) their standard deviations there), Turk and Pentland 1991. K = 150, or as many as the images have.
 
     ConfigError where scikit-learn is missing.
     """
     decomposition = needed('sklearn.decomposition', 'eigenfaces')
     count = min(COMPONENTS, len(learned) - 1, raw.shape[1])
-    model = decomposition.PCA(count, svd_solver='randomized', random_state=0).fit(raw[learned])
+    model = decomposition.PCA(count, random_state=0).fit(raw[learned])
     found = np.zeros((len(raw), count), np.float32)
     found[wanted] = model.transform(raw[wanted])
-    return found / np.maximum(np.sqrt(model.explained_variance_), 1e-12).astype(np.float32) if whitened else found
+    return found, np.maximum(np.sqrt(model.explained_variance_), 1e-12).astype(np.float32)

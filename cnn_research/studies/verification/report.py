@@ -141,16 +141,16 @@ def table(rows: Sequence[Row], about: About) -> Table:
             }
         )
     columns = [
-        *(Column('features'), Column('measure'), Column('protocol'), Column('used', 'beside the threshold, used')),
-        *(Column('accuracy', 'accuracy, %', '.1f'), Column('accuracy error', '± standard error', '.1f')),
-        *(Column('equal error rate', 'equal error rate, %'), Column('pairs')),
+        *(Column('features'), Column('measure'), Column('accuracy', 'accuracy, %', '.1f'), Column('accuracy error', '± std. error', '.1f')),
+        *(Column('pairs'), Column('protocol'), Column('equal error rate', 'equal error rate, %')),
+        Column('used', 'used beside the threshold'),
     ]
     columns += [Column('seeds', 'accuracy over seeds, %', '.1f')] if any(line['seeds'] for line in lines) else []
     columns += [Column('note')] if any(line['note'] for line in lines) else []
     caption = (
         f'{about.pairs} of {about.data}, {about.same:.1f} % of one person, in {about.folds} folds without common people: mean and standard '
-        'error over the folds, of rows with several seeds of the mean over seeds; calling all alike one thing tells '
-        f'{max(about.same, 100 - about.same):.1f} % rightly. The equal error rate is the mean of that of each fold, '
+        'error over the folds, of rows with several seeds of the mean over seeds; one answer for all pairs '
+        f'tells {max(about.same, 100 - about.same):.1f} % rightly. The equal error rate is the mean of that of each fold, '
         'which is another number than one over all pairs.'
     )
     return Table(columns, lines, caption)

@@ -24,7 +24,8 @@ def get_config(scale):
         'architecture': 'mlp_300_100 resized(1=8,2=6) replaced(1,nonlinearity=relu) replaced(2,nonlinearity=relu)',
         'data': {'name': 'FACES', 'train': 'train', 'test': 'train', 'holdout': 0.1, 'resize': 28, 'batch_size': 8,
                  'normalization': 'mean_std'},
-        'schedule': {'steps': 6}, 'checkpoint': {'every': {'steps': 6}}, 'evaluate': {'every': {'steps': 6}}, 'log': {'every': {'steps': 3}},
+        'schedule': {'steps': 6},
+        **{name: {'every': {'steps': 6}} for name in ('checkpoint', 'evaluate', 'log')},
     }
 def get_rows(scale):
     return {'small': {}}
@@ -63,9 +64,7 @@ def given(root, *more, workdir='run'):
 
 
 def test_every_row_is_told_and_its_protocol_named(place):
-    lines = (place / 'run' / 'verification.csv').read_text().splitlines()
-    assert [line.split(',')[-6:-4] or line for line in lines[:1]]
-    text = '\n'.join(lines)
+    text = (place / 'run' / 'verification.csv').read_text()
     for features, measures in {**report.BASELINES, 'small': (*report.LEARNED, 'siamese')}.items():
         assert text.count(f'{features},') + text.count(f'"{features}",') >= len(measures)
     assert text.count('unrestricted') == 4 and text.count('restricted') == 4 + 2 and '144 pairs' in text
@@ -161,6 +160,7 @@ def test_what_cannot_be_judged_is_refused_in_one_line_before_any_work(place, arg
     assert '\n' not in str(caught.value) and not (place / 'refused').exists()
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_stands_in_the_report_and_stops_no_other(place, monkeypatch):
     attempt = trials._attempt
     monkeypatch.setattr(trials, '_attempt', lambda trial, *more: 'failed' if trial.point == 'network 2' else attempt(trial, *more))
