@@ -33,7 +33,7 @@ _FEW = {'DeepFace sibling': ('', ''), 'without C3, L4, L5': ('', ' without(2,3,4
 _TRAINED = {
     'digits': ('digits', 'train', 'train', 50, 0.02, 2.0, 0.2, 1.4),
     'smoke': ('digits', 'test', 'test', 20, 0.02, 0.2, 0.05, 0.1),
-    'att_faces': ('att_faces', 'train+test', 'train+test', 32, 0.01, 60.0, 3.0, 40.0),
+    'att_faces': ('att_faces', 'train+test', 'train+test', 32, 0.02, 40.0, 2.0, 25.0),
     'lfw': ('lfw_faces', 'train', 'train', 64, 0.03, 15.0, 0.5, 9.0),
 }
 _OPTIONS = {
@@ -62,7 +62,7 @@ def get_config(scale: str) -> ml_collections.ConfigDict:
             'architecture': _SMALL.format('', '') if digits else _NET.format('', ''),
             'initialization': {'kernel': 'he'},
             'data': {
-                **{'name': name, 'train': train, 'test': test, 'holdout': 0.05, 'resize': 56},
+                **{'name': name, 'train': train, 'test': test, 'holdout': 0.1 if name == 'att_faces' else 0.05, 'resize': 56},
                 **{'normalization': 'mean_std', 'batch_size': batch},
             },
             'augment': {'shift': 0.06, 'flip': not digits},

@@ -30,9 +30,9 @@ FIELDS = (
     Field('verification.different', 0, 'pairs of two persons drawn in each fold; 0 = as many as of one', low=0),
     Field('verification.seed', 0, 'of the folds and pairs that are drawn', low=0, high=2**32 - 1),
     Field('verification.images', 4, 'of a person at least, for networks to learn to name them', low=1),
-    Field('verification.costs', '0.01,0.1,1,10', 'values of C to choose from; a single one is taken as it is'),
-    Field('verification.siamese', 300, "steps of the first row's two top layers on pairs; 0 = no Siamese row", low=0, high=10**6),
-    Field('verification.siamese_rate', 0.003, 'learning rate of these', low=1e-8, high=10),
+    Field('verification.costs', '0.01,0.1,1', 'values of C to choose from; a single one is taken as it is'),
+    Field('verification.siamese', 1000, "steps of the first row's two top layers on pairs; 0 = no Siamese row", low=0, high=10**6),
+    Field('verification.siamese_rate', 0.01, 'learning rate of these', low=1e-8, high=10),
     Field('verification.hardest', 6, 'pairs of each kind of error that are drawn', low=0, high=12),
 )
 _DEMONSTRATIONS = ('digits', 'clutter')

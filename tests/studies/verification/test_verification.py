@@ -85,6 +85,14 @@ def test_the_same_command_again_trains_and_judges_nothing_and_goes_on_where_some
     assert said.count('[verification]') == 1 and '[small' not in said and (place / 'run' / 'verification.csv').read_text() == before
 
 
+def test_a_stop_between_two_rows_keeps_the_first(place):
+    one = given(place, 'verification.seed=7', workdir='stopped')
+    asked = iter([False, True])
+    with pytest.raises(command.Stopped):
+        matching.outcomes(matching.Table(one, verifying.opened(one), [], [], (1.0,)), lambda: next(asked))
+    assert [json.loads(path.read_text())['row'] for path in (place / 'stopped' / 'outcomes').glob('*.json')] == ['pixels']
+
+
 def test_networks_learn_nobody_whom_they_are_judged_on(place):
     one = given(place)
     judged = verifying.opened(one)
