@@ -24,7 +24,9 @@ FIELDS = (
     *(field for field in trials.FIELDS if field.name == 'trials.seeds'),
     Field('verification.pairs', '', "a file of pairs as LFW's pairs.txt, here or beside a prepared set; '' = pairs are drawn"),
     Field('verification.eyes', '', "a csv of NAME,x,y,x,y, the left eye in the picture and the right, to align by; '' = the crop as it is"),
-    Field('verification.folds', 10, 'that pairs are drawn in, no person in two', low=2, high=1000),
+    Field(
+        'verification.folds', verifying.FOLDS, 'that pairs are drawn in, no person in two; a file of pairs has its own', low=2, high=1000
+    ),
     Field('verification.networks', 5, 'of each row and seed; each learns no one of the folds that it is judged on', low=1, high=500),
     Field('verification.same', 0, 'pairs of one person drawn in each fold at most; 0 = all', low=0),
     Field('verification.different', 0, 'pairs of two persons drawn in each fold; 0 = as many as of one', low=0),

@@ -19,6 +19,7 @@ from cnn_research.errors import ConfigError, TrialError
 from cnn_research.studies.verification import siamese
 from experiments.launch import command, elsewhere, progress
 
+FOLDS = 10  # that pairs are drawn in, where nobody says another number
 SHARED = ('shared kernels',)  # what recipes call the row whose L4 to L6 are convolutions
 
 
@@ -100,6 +101,8 @@ def opened(given: command.Command) -> Faces:
         pool = faces.aligned(pool, faces.eyes(options.eyes))
     if options.pairs:
         found = pairs.listed(pool, place)
+        if options.folds not in (found.folds, FOLDS):
+            raise ConfigError(f'verification.folds={options.folds} does not go with {place}, which has {found.folds}; leave it out.')
         judged = np.flatnonzero(found.people[labels] >= 0)
         if only[judged].any():
             name = pool.class_names[labels[judged[only[judged]][0]]]

@@ -58,9 +58,9 @@ class Row(NamedTuple):
     @property
     def used(self) -> str:
         """The same in words."""
-        told = ['same or not, of pairs'] if self.measure in _TOLD else []
-        who = {'own': ['identities of other folds'], 'outside': ['another set'], '': []}[self.learned]
-        return ' and '.join([*who, *told]) or 'nothing'
+        told = ['pair labels'] if self.measure in _TOLD else []
+        who = {'own': ['identities'], 'outside': ['another set'], '': []}[self.learned]
+        return ', '.join([*who, *told]) or 'nothing'
 
 
 class Net(NamedTuple):
@@ -143,7 +143,7 @@ def table(rows: Sequence[Row], about: About) -> Table:
     columns = [
         *(Column('features'), Column('measure'), Column('accuracy', 'accuracy, %', '.1f'), Column('accuracy error', '± std. error', '.1f')),
         *(Column('pairs'), Column('protocol'), Column('equal error rate', 'equal error rate, %')),
-        Column('used', 'used beside the threshold'),
+        Column('used', 'used of other folds beside the threshold'),
     ]
     columns += [Column('seeds', 'accuracy over seeds, %', '.1f')] if any(line['seeds'] for line in lines) else []
     columns += [Column('note')] if any(line['note'] for line in lines) else []

@@ -131,9 +131,12 @@ def test_pairs_may_be_named_by_a_file(place, tmp_path):
     rows = ['2 1', 'p00 1 2', 'p00 1 p01 1', 'p02 1 2', 'p02 1 p03 9']
     (tmp_path / 'pairs.txt').write_text('\n'.join(rows))
     with pytest.raises(ResearchError, match='no pair of two persons in fold 2'):
-        verifying.opened(given(place, f'verification.pairs={tmp_path / "pairs.txt"}'))
+        verifying.opened(given(place, f'verification.pairs={tmp_path / "pairs.txt"}', 'verification.folds=10'))
     (tmp_path / 'pairs.txt').write_text('\n'.join([*rows[:-1], 'p02 1 p03 1']))
-    judged = verifying.opened(given(place, f'verification.pairs={tmp_path / "pairs.txt"}', 'verification.networks=1'))
+    file = f'verification.pairs={tmp_path / "pairs.txt"}'
+    with pytest.raises(ResearchError, match='verification.folds=3 does not go with .*pairs.txt, which has 2'):
+        verifying.opened(given(place, file, 'verification.folds=3'))
+    judged = verifying.opened(given(place, file, 'verification.networks=1', 'verification.folds=2'))
     assert judged.pairs.words == '4 pairs' and judged.notes == ()
 
 
@@ -285,8 +288,8 @@ def test_the_report_shows_every_row_its_pairs_and_what_it_cannot_show(tmp_path):
 
 def test_the_shares_of_a_row_without_networks_say_what_they_used():
     used = {(one.protocol, one.used) for one in some()}
-    assert ('unsupervised', 'nothing') in used and ('restricted', 'same or not, of pairs') in used
-    assert ('unrestricted', 'identities of other folds') in used
+    assert ('unsupervised', 'nothing') in used and ('restricted', 'pair labels') in used
+    assert {('unrestricted', 'identities'), ('unrestricted', 'identities, pair labels')} <= used
     assert report.Row('file', 'weighted', 'outside', {}, {}, None).protocol == 'restricted, outside data'
 
 
