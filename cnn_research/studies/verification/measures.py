@@ -14,7 +14,6 @@ from cnn_research.data.pairs import Pairs
 from cnn_research.errors import ConfigError
 from cnn_research.optional import needed
 
-MEASURES = ('inner', 'euclidean', 'chi2', 'weighted', 'svm', 'siamese')
 LEARNED = ('weighted', 'svm')  # by an SVM on pairs, said to be of one person or of two
 _FOLDS = 3  # of the pairs, in which an SVM's C is chosen
 _PASSES = 5000
