@@ -6,8 +6,9 @@
 
 digits, the default, and smoke are a demonstration on digits, whose classes stand for people, offline. lfw is View 2 of Labeled Faces in the
 Wild by its pairs.txt, which lies beside the prepared set: five networks for each row and seed, each of the people (with five images or
-more) of eight folds, tested on the other two. att_faces pools both splits, so that each of its forty people is judged once; with
---config.data.test=test the last ten are judged by networks of the first thirty.
+more) of eight folds or of none, tested on the other two. att_faces pools both splits, so that each of its forty people is judged once;
+with --config.data.train=train --config.data.test=test --config.verification.folds=5 --config.verification.networks=1 the last ten are
+judged by networks of the first thirty.
 
 Rows are DeepFace's sibling for 56 px; the same without C3 (layer 2 here), without L4 and L5 (layers 3 and 4), and without all three, as
 in the paper's ablation; and with L4 to L6 sharing their kernels. The paper starts at N(0, 0.01) with biases 0.5 and learns 4.4 million
