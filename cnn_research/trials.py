@@ -6,6 +6,7 @@ its result.json has its key, and has error.json when it failed; what else is mea
 
 import collections
 import contextlib
+import functools
 import itertools
 import json
 import pathlib
@@ -40,7 +41,7 @@ class Trial(NamedTuple):
 
     part: of the experiment, '' for its main table; row: of that part's table; point: in the grid, '' without one; overrides: all that
     makes it differ from the command's config; protocol: what it is tested by, of tasks.protocol; start: where it begins, if not at its
-    initialization.
+    initialization; task(devices, log): what it learns, if not the classification that its config describes.
     """
 
     part: str
@@ -52,6 +53,7 @@ class Trial(NamedTuple):
     protocol: str
     workdir: pathlib.Path
     start: tasks.Start | None = None
+    task: Callable[..., tasks.Task] | None = None
 
 
 class Record(NamedTuple):
@@ -206,9 +208,11 @@ def _attempt(trial: Trial, devices, watch, stop) -> str:
     try:
         if state(trial.workdir, trial.key) == 'stale':
             _put_aside(trial.workdir, trial.key)
-        task = None
+        task, make = None, trial.task
         if trial.start:
-            task = tasks.classification(trial.config, devices=devices, log=lambda line: watch({'reading': line}), start=trial.start)
+            make = functools.partial(tasks.classification, trial.config, start=trial.start)
+        if make:
+            task = make(devices=devices, log=lambda line: watch({'reading': line}))
         train.fit(trial.config, trial.workdir, task, devices, watch, stop)
     except runs.Busy:
         return 'busy'

@@ -17,6 +17,7 @@ from small_runs import ONE, SETTINGS, config, flip, swap
 
 from cnn_research import checkpoints, files, records, runs, tasks, train, trials
 from cnn_research import config as configs
+from cnn_research.data.source import subset
 from cnn_research.errors import ConfigError, WriteError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -304,3 +305,23 @@ def test_a_trial_begins_where_it_is_told_and_only_what_is_trainable_moves(table,
     assert not np.array_equal(refit['layer3']['dense']['kernel'], initial['layer3']['dense']['kernel'])
     with pytest.raises(ConfigError, match='names layer 7'):
         configs.check(configs.update(wide, {'optimizer.trainable': '7'}))
+
+
+def test_a_trial_learns_its_own_task_once_that_can_be_had(tmp_path):
+    found, asked = tasks.sources(config()), []
+    found = {'train': subset(found['train'], np.arange(40)), 'holdout': found['holdout']}
+    key = configs.key(configs.check(config()), tasks.fingerprints(found))
+    made = trials.Trial(
+        '', 'own', '', {}, configs.check(config()), key, tasks.protocol('centre', tasks.fingerprints(found)), tmp_path / key
+    )
+
+    def task(devices, log):
+        asked.append(devices)
+        if len(asked) == 1:
+            raise runs.Busy('what it begins with is not finished')
+        return tasks.classification(made.config, found, devices, log)
+
+    assert outcomes([made._replace(task=task)], devices=ONE) == [(made._replace(task=task), 'finished')] and len(asked) == 2
+    result = json.loads((tmp_path / key / 'result.json').read_text())
+    assert (result['key'], 'test' in result, result['data']) == (key, False, tasks.fingerprints(found))
+    assert outcomes([made._replace(task=task)], devices=ONE) == [] and len(asked) == 2

@@ -226,6 +226,10 @@ class _FolderRead:
     def labels(self, indices):
         return self.known[np.asarray(indices, np.int64)]
 
+    def file_names(self, indices) -> list[str]:
+        """Relative to the split's folder."""
+        return [self.files[index] for index in np.asarray(indices, np.int64)]
+
 
 def inspected(folder: pathlib.Path, files: Sequence[str], part: str = '') -> dict[str, Facts]:
     """{file: facts}, from the cache where size and time of change agree; SourceError names the images that cannot be read.

@@ -26,6 +26,7 @@ from cnn_research.data.source import Source, sha256
 from cnn_research.errors import SourceError, nearest
 
 _FILES = ('dataset_info.json', 'features.json')
+_FILE_NAMES = ('image/file_name', 'image/filename', 'file_name', 'filename')  # features, as the builders of TFDS call them
 
 
 def root(data_dir) -> pathlib.Path:
@@ -241,6 +242,14 @@ class _PreparedRead(Records):
     def __call__(self, indices):
         records, labels = self._read(indices)
         return [self.picture(index, record, self.channels) for index, record in zip(indices, records, strict=True)], labels
+
+    def file_names(self, indices) -> list[str]:
+        """What the set calls its images' files; SourceError for one without the feature that TFDS keeps them in."""
+        parts = [self.records(indices[start : start + 4096]) for start in range(0, len(indices), 4096)]
+        found = [next((record[name] for name in _FILE_NAMES if name in record), None) for part in parts for record in part]
+        if None in found:
+            raise SourceError(f'the examples of {self.name} ({self.split}) have no file names: none of {", ".join(_FILE_NAMES)} is there.')
+        return [name.decode('utf-8', 'replace') if isinstance(name, bytes) else str(name) for name in found]
 
     def labels(self, indices):
         parts = [self._read(indices[start : start + 4096])[1] for start in range(0, len(indices), 4096)]

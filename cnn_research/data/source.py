@@ -52,6 +52,13 @@ def _labels(read, indices):
     return np.concatenate([np.zeros(0, np.int32), *parts]).astype(np.int32)
 
 
+def _file_names(read, indices) -> list[str]:
+    known = getattr(read, 'file_names', None)
+    if known is None:
+        raise SourceError('these examples have no file names; leave out what is told by them.')
+    return known(indices)
+
+
 def subset(source: Source, indices) -> Source:
     """The given examples (n,) of a source, in that order; the fingerprint follows from the source's and the indices."""
     indices = np.array(indices, np.int64).reshape(-1)
@@ -103,6 +110,10 @@ class _JoinedRead:
         both = [image if image.shape[-1] == self.channels else image.repeat(self.channels, axis=-1) for image in (*first[0], *second[0])]
         return [both[place] for place in back], np.concatenate([first[1], second[1]])[back]
 
+    def file_names(self, indices):
+        first, second, back = self._both(indices, _file_names)
+        return [(first + second)[place] for place in back]
+
     def labels(self, indices):
         first, second, back = self._both(indices, _labels)
         return np.concatenate([first, second])[back]
@@ -119,6 +130,9 @@ class _SubsetRead:
 
     def __call__(self, indices):
         return self.read(self.indices[np.asarray(indices, np.int64)])
+
+    def file_names(self, indices):
+        return _file_names(self.read, self.indices[np.asarray(indices, np.int64)])
 
     def labels(self, indices):
         return _labels(self.read, self.indices[np.asarray(indices, np.int64)])

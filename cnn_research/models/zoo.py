@@ -72,6 +72,20 @@ def _sift(kernel, window, stride):
 _POOL = MaxPool(3, 2, ceil=True)
 
 
+def _deepface_56(kind):
+    """DeepFace's anatomy for grey faces of 56 px, L4 to L6 of one kind: kernels of 5 and 3 px, with which L6 sees half of the image, as
+    there."""
+    return (
+        (56, 56, 1),
+        (Convolution(32, 5), ReLU(), _POOL),
+        (Convolution(16, 3), ReLU()),
+        (kind(16, 3), ReLU()),
+        (kind(16, 3, stride=2), ReLU()),
+        (kind(16, 3), ReLU()),
+        *_dense(512, 10),
+    )
+
+
 def _fire(squeeze, expand, *above):
     """A fire module (Iandola et al. 2016, 3.1) as two layers: `squeeze` 1x1 maps, then `expand` maps of 1x1 and as many of 3x3."""
     return (Convolution(squeeze, 1), ReLU()), (Expand(2 * expand, pointwise=expand), ReLU(), *above)
@@ -231,6 +245,9 @@ _TABLE = {
         (LocallyConnected(16, 5), ReLU()),
         *_dense(4096, 4030),
     ),
+    # Its sibling for small faces: C1 with M2, C3, L4, L5, L6, F7, F8 on 52-26-24-22-10-8 px; and the same with shared kernels.
+    'deepface_56': _deepface_56(LocallyConnected),
+    'deepface_56_shared': _deepface_56(Convolution),
     # No network of the deck, but one whose trained weights are at hand (models/codebooks.py): SqueezeNet 1.0, Iandola et al. 2016, Table 1.
     # Fire module k, of 2 to 9, is layers 2k - 2 (squeeze) and 2k - 1 (expand); layer 18 is conv10, padded by 1 as in the authors' Caffe
     # model, and its mean maps are the output.

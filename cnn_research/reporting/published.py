@@ -12,28 +12,16 @@ In:
 - 'razavian': OverFeat's features on other data sets (Razavian et al. 2014).
 - 'rcnn table 1', 'rcnn table 2': detection on VOC 2010 and VOC 2007, average precision of each class (Girshick et al. 2014).
 - 'rcnn text': what else is printed there of VOC 2007: with softmax, and with VGG-16.
+- 'deepface lfw', 'deepface sfc': pairs of LFW rightly told, and errors of naming people of SFC (Taigman et al. 2014, and earlier work).
 - 'deck': the claims of the lecture deck 'A CNN for image classification', which disagree with the papers in places.
 
 Confidence: 'verified' (the source's own text was read), 'verified-2nd' (a second-hand text was read), 'memory' (neither).
 What the deck says and what a paper says are separate records: they are never merged.
 """
 
-from typing import NamedTuple
-
 from cnn_research.errors import ResearchError, nearest
-
-
-class Published(NamedTuple):
-    """One printed number. `key` is 'table/row'; `spread` is the printed +- or None; `unit` is '%', 'percentage points',
-    'times' or 'share'."""
-
-    key: str
-    quantity: str
-    value: float
-    spread: float | None
-    unit: str
-    source: str
-    confidence: str
+from cnn_research.reporting import systems
+from cnn_research.reporting.publication import Published, records
 
 
 def published(table: str, row: str, quantity: str | None = None) -> Published:
@@ -62,39 +50,18 @@ def rows(table: str) -> tuple[Published, ...]:
     return TABLES[table]
 
 
-def _records(table, quantities, source, numbers, confidence='verified', unit='%') -> tuple[Published, ...]:
-    """`numbers`: {row: one entry per quantity}; an entry is a value, (value, spread), or None for an empty cell."""
-    records = []
-    for row, entries in numbers.items():
-        for quantity, entry in zip(quantities, entries, strict=True):
-            if entry is not None:
-                value, spread = entry if isinstance(entry, tuple) else (entry, None)
-                records.append(Published(f'{table}/{row}', quantity, value, spread, unit, source, confidence))
-    return tuple(records)
-
-
-def _voc(table, source, numbers) -> tuple[Published, ...]:
-    """`numbers`: {row: average precisions of VOC's classes and their mean, as they stand in a line of print}."""
-    return _records(table, (*VOC, 'mAP'), source, {row: [float(word) for word in line.split()] for row, line in numbers.items()})
-
-
 def _mnist(source, numbers, confidence='verified') -> tuple[Published, ...]:
-    return _records('mnist', ('test error',), source, {row: (entry,) for row, entry in numbers.items()}, confidence)
+    return records('mnist', ('test error',), source, {row: (entry,) for row, entry in numbers.items()}, confidence)
 
 
 def _cifar10(source, numbers, confidence) -> tuple[Published, ...]:
-    return _records('cifar10', ('test error', 'test error, augmented'), source, numbers, confidence)
+    return records('cifar10', ('test error', 'test error, augmented'), source, numbers, confidence)
 
 
-VOC = (
-    *('aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow', 'diningtable', 'dog', 'horse', 'motorbike'),
-    *('person', 'pottedplant', 'sheep', 'sofa', 'train', 'tvmonitor'),
-)
 _LECUN = 'LeCun et al. 1998, Fig. 9, and the MNIST page'
 _KRIZHEVSKY = 'Krizhevsky et al. 2012'
 _ZF = 'Zeiler and Fergus 2013'
 _DECAF = 'Donahue et al. 2013 (DeCAF)'
-_RCNN = 'Girshick et al. 2014 (R-CNN)'
 _DECK = "lecture deck 'A CNN for image classification'"
 _TOP = ('top-1', 'top-5')
 _ILSVRC = ('val top-1', 'val top-5', 'test top-5')
@@ -157,7 +124,7 @@ TABLES: dict[str, tuple[Published, ...]] = {
             {'layers-80sec': (26.0, None), 'layers-18pct': (18.0, None), 'layers-13pct': (None, 13.0), 'layers-11pct': (None, 11.0)},
             'verified',
         ),
-        *_records(
+        *records(
             'cifar10', ('test error',), f'{_KRIZHEVSKY}, Sec. 3.3', {'four layers without lrn': (13.0,), 'four layers with lrn': (11.0,)}
         ),
         *_cifar10('Zeiler and Fergus 2013 (stochastic pooling)', {'stochastic pooling': (15.13, None)}, 'verified-2nd'),
@@ -167,13 +134,13 @@ TABLES: dict[str, tuple[Published, ...]] = {
         *_cifar10('Lin et al. 2013', {'network in network': (10.41, 8.81)}, 'verified-2nd'),
         *_cifar10('Ciresan et al. 2012', {'mcdnn': (None, 11.21)}, 'memory'),
     ),
-    'krizhevsky table 1': _records(
+    'krizhevsky table 1': records(
         'krizhevsky table 1',
         _TOP,
         f'{_KRIZHEVSKY}, Table 1 (one centre crop: in the text)',
         {'sparse coding': (47.1, 28.2), 'sift + fvs': (45.7, 25.7), 'cnn': (37.5, 17.0), 'cnn, one centre crop': (39.0, 18.3)},
     ),
-    'krizhevsky table 2': _records(
+    'krizhevsky table 2': records(
         'krizhevsky table 2',
         _ILSVRC,
         f'{_KRIZHEVSKY}, Table 2',
@@ -186,14 +153,14 @@ TABLES: dict[str, tuple[Published, ...]] = {
         },
     ),
     'krizhevsky effects': (
-        *_records(
+        *records(
             'krizhevsky effects',
             ('epochs to 25 % training error, tanh over relu',),
             f'{_KRIZHEVSKY}, Fig. 1',
             {'relu': (6.0,)},
             unit='times',
         ),
-        *_records(
+        *records(
             'krizhevsky effects',
             ('top-1 gain', 'top-5 gain'),
             f'{_KRIZHEVSKY}, Sec. 3',
@@ -201,7 +168,7 @@ TABLES: dict[str, tuple[Published, ...]] = {
             unit='percentage points',
         ),
     ),
-    'zf table 1': _records(
+    'zf table 1': records(
         'zf table 1',
         ('layer 5', 'layer 7'),
         f'{_ZF}, Table 1',
@@ -213,7 +180,7 @@ TABLES: dict[str, tuple[Published, ...]] = {
         },
         unit='share',
     ),
-    'zf table 2': _records(
+    'zf table 2': records(
         'zf table 2',
         _ILSVRC,
         f'{_ZF}, Table 2',
@@ -225,7 +192,7 @@ TABLES: dict[str, tuple[Published, ...]] = {
             '6 convnets, (a) and (b) combined': (36.0, 14.7, 14.8),
         },
     ),
-    'zf table 3': _records(
+    'zf table 3': records(
         'zf table 3',
         ('train top-1', 'val top-1', 'val top-5'),
         f'{_ZF}, Table 3',
@@ -244,7 +211,7 @@ TABLES: dict[str, tuple[Published, ...]] = {
             'our model, layers 6,7: 8192 units and layers 3,4,5: 512,1024,512 maps': (10.0, 38.3, 16.9),
         },
     ),
-    'zf table 4': _records(
+    'zf table 4': records(
         'zf table 4',
         ('15 per class', '30 per class'),
         f'{_ZF}, Table 4 (Caltech-101, mean accuracy per class)',
@@ -255,7 +222,7 @@ TABLES: dict[str, tuple[Published, ...]] = {
             'imagenet-pretrained convnet': ((83.8, 0.5), (86.5, 0.5)),
         },
     ),
-    'zf table 5': _records(
+    'zf table 5': records(
         'zf table 5',
         ('15 per class', '30 per class', '45 per class', '60 per class'),
         f'{_ZF}, Table 5 (Caltech-256, mean accuracy per class)',
@@ -266,7 +233,7 @@ TABLES: dict[str, tuple[Published, ...]] = {
             'imagenet-pretrained convnet': ((65.7, 0.2), (70.6, 0.2), (72.7, 0.4), (74.2, 0.3)),
         },
     ),
-    'zf table 7': _records(
+    'zf table 7': records(
         'zf table 7',
         ('caltech-101, 30 per class', 'caltech-256, 60 per class'),
         f'{_ZF}, Table 7 (mean accuracy per class)',
@@ -282,7 +249,7 @@ TABLES: dict[str, tuple[Published, ...]] = {
         },
     ),
     'decaf caltech-101': (
-        *_records(
+        *records(
             'decaf caltech-101',
             ('DeCAF5', 'DeCAF6', 'DeCAF7'),
             f'{_DECAF}, Fig. 4 (mean accuracy per class, 30 per class)',
@@ -294,7 +261,7 @@ TABLES: dict[str, tuple[Published, ...]] = {
             },
             'verified-2nd',
         ),
-        *_records(
+        *records(
             'decaf caltech-101',
             ('accuracy',),
             f'{_DECAF}, Fig. 4, who cite them',
@@ -302,7 +269,7 @@ TABLES: dict[str, tuple[Published, ...]] = {
             'verified-2nd',
         ),
     ),
-    'razavian': _records(
+    'razavian': records(
         'razavian',
         ('CNN-SVM', 'CNNaug-SVM', 'best other'),
         'Razavian et al. 2014 (OverFeat, first dense layer)',
@@ -313,39 +280,10 @@ TABLES: dict[str, tuple[Published, ...]] = {
             'Flowers-102, mean class accuracy': (74.7, 86.8, 80.7),
         },
     ),
-    'rcnn table 1': _voc(
-        'rcnn table 1',
-        f'{_RCNN}, Table 1 (VOC 2010 test)',
-        {
-            'dpm v5': '49.2 53.8 13.1 15.3 35.5 53.4 49.7 27.0 17.2 28.8 14.7 17.8 46.4 51.2 47.7 10.8 34.2 20.7 43.8 38.3 33.4',
-            'uva': '56.2 42.4 15.3 12.6 21.8 49.3 36.8 46.1 12.9 32.1 30.0 36.5 43.5 52.9 32.9 15.3 41.1 31.8 47.0 44.8 35.1',
-            'rcnn': '67.1 64.1 46.7 32.0 30.5 56.4 57.2 65.9 27.0 47.3 40.9 66.6 57.8 65.9 53.6 26.7 56.5 38.1 52.8 50.2 50.2',
-            'rcnn bb': '71.8 65.8 53.0 36.8 35.9 59.7 60.0 69.9 27.9 50.6 41.4 70.0 62.0 69.0 58.1 29.5 59.4 39.3 61.2 52.4 53.7',
-        },
-    ),
-    'rcnn table 2': _voc(
-        'rcnn table 2',
-        f'{_RCNN}, Table 2 (VOC 2007 test)',
-        {
-            'pool5': '51.8 60.2 36.4 27.8 23.2 52.8 60.6 49.2 18.3 47.8 44.3 40.8 56.6 58.7 42.4 23.4 46.1 36.7 51.3 55.7 44.2',
-            'fc6': '59.3 61.8 43.1 34.0 25.1 53.1 60.6 52.8 21.7 47.8 42.7 47.8 52.5 58.5 44.6 25.6 48.3 34.0 53.1 58.0 46.2',
-            'fc7': '57.6 57.9 38.5 31.8 23.7 51.2 58.9 51.4 20.0 50.5 40.9 46.0 51.6 55.9 43.3 23.3 48.1 35.3 51.0 57.4 44.7',
-            'ft pool5': '58.2 63.3 37.9 27.6 26.1 54.1 66.9 51.4 26.7 55.5 43.4 43.1 57.7 59.0 45.8 28.1 50.8 40.6 53.1 56.4 47.3',
-            'ft fc6': '63.5 66.0 47.9 37.7 29.9 62.5 70.2 60.2 32.0 57.9 47.0 53.5 60.1 64.2 52.2 31.3 55.0 50.0 57.7 63.0 53.1',
-            'ft fc7': '64.2 69.7 50.0 41.9 32.0 62.6 71.0 60.7 32.7 58.5 46.5 56.1 60.6 66.8 54.2 31.5 52.8 48.9 57.9 64.7 54.2',
-            'ft fc7 bb': '68.1 72.8 56.8 43.0 36.8 66.3 74.2 67.6 34.4 63.5 54.5 61.2 69.1 68.6 58.7 33.4 62.9 51.1 62.5 64.8 58.5',
-            'dpm v5': '33.2 60.3 10.2 16.1 27.3 54.3 58.2 23.0 20.0 24.1 26.7 12.7 58.1 48.2 43.2 12.0 21.1 36.1 46.0 43.5 33.7',
-        },
-    ),
-    'rcnn text': _records(
-        'rcnn text',
-        ('mAP',),
-        f'{_RCNN}, appendix B and section 3.3 (VOC 2007 test)',
-        {'ft fc7, softmax': (50.9,), 'vgg-16 ft fc7': (62.2,), 'vgg-16 ft fc7 bb': (66.0,)},
-    ),
+    **systems.TABLES,
     'deck': (
-        *_records('deck', ('top-5 error',), f'{_DECK}, depth', {'full model': (18.1,)}),
-        *_records(
+        *records('deck', ('top-5 error',), f'{_DECK}, depth', {'full model': (18.1,)}),
+        *records(
             'deck',
             ('top-5 drop',),
             f'{_DECK}, depth',
@@ -357,6 +295,6 @@ TABLES: dict[str, tuple[Published, ...]] = {
             },
             unit='percentage points',
         ),
-        *_records('deck', ('test error',), f'{_DECK}, results', {'mnist': (0.17,), 'cifar-10': (9.3,), 'traffic signs': (0.56,)}),
+        *records('deck', ('test error',), f'{_DECK}, results', {'mnist': (0.17,), 'cifar-10': (9.3,), 'traffic signs': (0.56,)}),
     ),
 }

@@ -55,7 +55,15 @@ FIRES = [
     *(*fire(27, 256, 48, 192), *fire(27, 384, 48, 192), *fire(27, 384, 64, 256), *fire(13, 512, 64, 256)),
 ]
 
+# C1, C3 and L4 to L6, of which a local unit has a kernel and a bias of its own.
+DEEPFACE_56 = [(52**2, 25, 32), (24**2, 9 * 32, 16), (22**2, 144, 16), (100, 144, 16), (64, 144, 16), *classifier(1024, 512, 10)]
+
 PINS |= {
+    'deepface_56_shared': counted((56, 56, 1), *DEEPFACE_56),
+    'deepface_56': (
+        *((56, 56, 1), sum(145 * 16 * (at if at in (484, 100, 64) else 0) for at, _, _ in DEEPFACE_56) + 26 * 32 + 289 * 16 + 529_930),
+        counted((56, 56, 1), *DEEPFACE_56)[2],
+    ),
     'squeezenet': ((227, 227, 3), 1_248_424, counted((227, 227, 3), (111**2, 147, 96), *FIRES, (15**2, 512, 1000))[2]),
     'perceptron': counted((28, 28, 1), *classifier(784, 10)),
     'mlp_300': counted((28, 28, 1), *classifier(784, 300, 10)),
@@ -182,6 +190,14 @@ GEOMETRY = {
         (2, 'convolution'): (18, 34 + 40, 5),
         (2, 'average_pool'): (4, 74 + 80 + 25, 20),
     },
+    'deepface_56': {
+        (1, 'convolution'): (52, 5, 1),
+        (1, 'max_pool'): (26, 7, 2),
+        (2, 'convolution'): (24, 11, 2),
+        (3, 'locally_connected'): (22, 15, 2),
+        (4, 'locally_connected'): (10, 19, 4),
+        (5, 'locally_connected'): (8, 27, 4),
+    },
     'spm': {
         (1, 'convolution'): (122, 7, 1),
         (2, 'cell_pool'): (14, 22, 8),
@@ -282,6 +298,17 @@ def test_siblings_have_the_parents_anatomy(size):
         first = [net.layer(1).stages[0] for net in ours]
         assert first[0].kernel > first[1].kernel
         assert first[0].stride == 2 * first[1].stride
+
+
+def test_the_sibling_of_deepface_has_its_anatomy_and_sees_as_large_a_part():
+    ours, shared, parent = map(zoo.architecture, ('deepface_56', 'deepface_56_shared', 'deepface'))
+    assert [[stage.name for stage in layer.stages] for layer in ours.layers] == [
+        [stage.name for stage in layer.stages] for layer in parent.layers
+    ]
+    seen = [next(row.receptive_field for row in net.rows if row.layer == 5) / net.input_shape[0] for net in (ours, parent)]
+    assert abs(seen[0] - seen[1]) < 0.01
+    assert ours.multiply_adds == shared.multiply_adds and ours.parameters > 3 * shared.parameters
+    assert ours.taps()['layer5'] == shared.taps()['layer5']
 
 
 def test_normalization_settings():
