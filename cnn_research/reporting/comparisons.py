@@ -6,6 +6,7 @@ both tell series apart, so that print and colour-blind readers lose nothing.
 
 import itertools
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ MARKERS = 'osD^vPX'
 # Published values: hollow, so that a bar's end shows through, and in no series' colour.
 _REFERENCES = 'Ds^v'
 _INK = '#1c1c1a'
+_LONGEST = 52  # characters of a line of a row's label
 
 
 class Point(NamedTuple):
@@ -73,7 +75,9 @@ def bars(
         style = {'markersize': 5, 'markerfacecolor': 'white', 'markeredgecolor': _INK, 'markeredgewidth': 1.2, 'zorder': 5}
         handles += axes.plot([value for value, _ in shown], [height for _, height in shown], marker, **style)
     axes.axvline(0, color=QUIET, linewidth=0.8)
-    names = [f'{label}\n{note}' if note else label for label, note in zip(labels, notes, strict=True)]
+    # Longer labels would leave no room for the bars.
+    short = ['\n'.join(textwrap.wrap(label, _LONGEST, max_lines=2, placeholder='…')) for label in labels]
+    names = [f'{label}\n{note}' if note else label for label, note in zip(short, notes, strict=True)]
     axes.set_yticks(range(len(labels)), names, fontsize=9, parse_math=False)
     axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)
     axes.tick_params(axis='y', length=0)

@@ -61,7 +61,7 @@ def networks(given: command.Command, planned: bool = False) -> list[Named]:
 
 def _called(trained, home) -> str:
     short, learned = trained.architecture.name.split()[0], trained.config.data.name
-    learned = learned if learned.startswith('folder:') else learned.partition('/')[0]
+    learned = pathlib.Path(learned).name if learned.startswith('folder:') else learned.partition('/')[0]
     return f'{short}, {"published" if pathlib.Path(home).is_file() else learned}'
 
 

@@ -52,6 +52,14 @@ def test_bars_refuse_columns_of_another_length():
     DRAWN(bars([], {'ours': []}, 'x'))
 
 
+def test_bars_of_long_labels_keep_their_room():
+    figure = bars(['a row of many words ' * 9, 'x' * 400], {'ours': [[1.0], [2.0]]}, 'x')
+    DRAWN(figure)
+    (axes,) = figure.axes
+    assert axes.get_position().width > 0.3
+    assert all(tick.get_text().endswith('…') for tick in axes.get_yticklabels())
+
+
 def label_boxes(figure):
     """Label: its box in pixels, as drawn at the figure's own resolution."""
     figure.draw_without_rendering()

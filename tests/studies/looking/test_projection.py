@@ -46,7 +46,7 @@ NET = Architecture(
 def made(net, count=3, seed=0):
     """(params, images): weights and biases of both signs."""
     random = np.random.default_rng(seed)
-    params = jax.device_get(Network(net).init(jax.random.key(seed), jnp.zeros((1, *net.input_shape))))['params']
+    params = jax.device_get(jax.jit(Network(net).init)(jax.random.key(seed), jnp.zeros((1, *net.input_shape))))['params']
     params = jax.tree.map(lambda a: (a if a.ndim > 1 else 0.1 * random.normal(size=a.shape)).astype(np.float32), params)
     return params, random.normal(size=(count, *net.input_shape)).astype(np.float32)
 
@@ -55,7 +55,8 @@ def made(net, count=3, seed=0):
 def test_what_goes_up_is_the_same_to_the_bit(rule):
     params, images = made(NET)
     taps = tuple(NET.taps())
-    plain, other = (Network(net).apply({'params': params}, images, taps=taps) for net in (NET, projection.projecting(NET, rule)))
+    nets = [Network(net) for net in (NET, projection.projecting(NET, rule))]
+    plain, other = (jax.jit(lambda x, net=net: net.apply({'params': params}, x, taps=taps))(images) for net in nets)
     assert tuple(projection.projecting(NET, rule).taps()) == taps
     jax.tree.map(np.testing.assert_array_equal, plain, other)
 
@@ -69,11 +70,13 @@ def test_where_the_network_is_linear_the_projection_is_its_adjoint(linear, rule)
     for tap in ('layer1', 'layer2', 'layer3'):
         signal = np.random.default_rng(1).normal(size=(len(images), *linear.taps()[tap])).astype(np.float32)
 
-        def features(x, tap=tap):
-            return net.apply({'params': params}, x, taps=(tap,), method='features')[tap]
+        @jax.jit
+        def both(x, signal, tap=tap):
+            up, down = jax.vjp(lambda x: net.apply({'params': params}, x, taps=(tap,), method='features')[tap], x)
+            return up, down(signal)[0]
 
-        up, down = jax.vjp(features, images)
-        assert np.vdot(up, signal) == pytest.approx(np.vdot(images, down(signal)[0]), rel=1e-4)
+        up, down = both(images, signal)
+        assert np.vdot(up, signal) == pytest.approx(np.vdot(images, down), rel=1e-4)
 
 
 @pytest.fixture(scope='module')
@@ -168,7 +171,7 @@ def test_the_gradient_rule_is_the_networks_gradient():
         logits, _ = Network(NET).apply({'params': params}, x)
         return jnp.sum(logits[jnp.arange(3), jnp.arange(3)] ** 2) / 2  # whose gradient is the value times the activation's gradient
 
-    np.testing.assert_allclose(ours, jax.grad(chosen)(images), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(ours, jax.jit(jax.grad(chosen))(images), rtol=1e-4, atol=1e-6)
 
 
 def test_by_default_a_map_is_projected_from_where_it_is_strongest():
@@ -213,7 +216,7 @@ def test_the_nonlinearities_of_hand_made_features_come_down_by_the_gradient_alon
             projection.projecting(net, rule)
     params, images = made(net, count=1)
     down = Network(projection.projecting(net, 'gradient'))
-    signals = [jax.grad(lambda x, one=one: one.apply({'params': params}, x)[0].sum())(images) for one in (Network(net), down)]
+    signals = [jax.jit(jax.grad(lambda x, one=one: one.apply({'params': params}, x)[0].sum()))(images) for one in (Network(net), down)]
     np.testing.assert_array_equal(*signals)
     assert np.abs(signals[0]).max() > 0
 
