@@ -7,6 +7,9 @@ import tempfile
 import pytest
 
 os.environ.setdefault('XLA_FLAGS', '--xla_force_host_platform_device_count=4')
+# Programs that run for milliseconds are compiled for as long as it takes, so with few optimizations here. With
+# JAX_DISABLE_MOST_OPTIMIZATIONS=0 the tests run what a training runs.
+os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
 # Most of the suite's time is compilation, much of it of the same programs, in other processes too: they share a cache for this session,
 # which the first of pytest's processes makes.
 _CACHE = None if 'PYTEST_XDIST_WORKER' in os.environ else tempfile.TemporaryDirectory(prefix='compiled-')

@@ -21,19 +21,15 @@ SMALL = (
     '--config=configs/detection.py:smoke',
     '--config.detection.most=12',
     '--config.detection.side=2',
-    '--config.detection.taps=layer2,layer6',
-    '--config.detection.rows=refined,softmax,tuned,pyramid',
+    '--config.detection.taps=layer6',
+    '--config.detection.rows=refined,tuned,pyramid',
     '--config.detection.words=4',
 )
 ROWS = {
-    'layer2 (SVM)',
     'layer6 (SVM)',
     'layer6 (SVM, boxes refined)',
-    'layer6 (softmax)',
-    'layer2 (fine-tuned, SVM)',
     'layer6 (fine-tuned, SVM)',
     'layer6 (fine-tuned, SVM, boxes refined)',
-    'layer6 (fine-tuned, softmax)',
     'SIFT pyramid (SVM)',
 }
 
@@ -90,6 +86,17 @@ def test_every_row_is_judged_and_told(place):
     assert len(list((root / 'run' / 'outcomes').glob('*.json'))) == len(ROWS)
 
 
+@pytest.mark.slow
+def test_all_kinds_of_rows_and_redrawn_scenes(place):
+    root, name = place
+    more = ('taps=layer2,layer6', 'rows=', 'redrawn=true', 'seeds=3', 'similar=low+high', 'way=eleven')
+    detection.main(given(root, name, *(f'--config.detection.{one}' for one in more), workdir='every'))
+    net = detecting.network(given(root, name)).trained.architecture
+    assert set(table(root / 'every')) == {key.label for key in detecting.keys(['layer2', 'layer6'], net, list(detecting.KINDS))}
+    page = (root / 'every' / 'README.md').read_text()
+    assert 'Nadeau' in page and 'similar' in page and 'Each seed draws the scenes' in page
+
+
 def test_nothing_is_made_twice(place, monkeypatch, capsys):
     root, name = place
     for module, maker in ((detecting.windows, 'looker'), (detecting.classifiers, 'svms'), (detecting.handmade, 'pyramids')):
@@ -126,7 +133,7 @@ def test_a_stop_anywhere_loses_nothing_that_was_kept(place, monkeypatch, after):
     detection.main(one)
     assert all(path.read_bytes() == content for path, content in kept.items())
     whole = table(root / 'run')
-    assert table(one.workdir) == {row: whole[row] for row in ('layer2 (SVM)', 'layer6 (SVM)')}
+    assert table(one.workdir) == {'layer6 (SVM)': whole['layer6 (SVM)']}
 
 
 def test_redrawn_scenes_differ_between_seeds_and_are_judged_as_splits():

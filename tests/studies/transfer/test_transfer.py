@@ -54,10 +54,15 @@ def test_every_row_is_judged_and_told(place):
     assert len(list((root / 'run' / 'outcomes').glob('*.json'))) == 4  # a tap, before and after; pixels, pyramid
 
 
-def test_nothing_is_judged_twice_and_another_protocol_reads_no_image_again(place, monkeypatch, capsys):
+def test_nothing_is_judged_twice(place, capsys):
     root, name = place
     transfer.main(given(root, name))
     assert '[transfer]' not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_another_protocol_reads_no_image_again(place, monkeypatch, capsys):
+    root, name = place
     monkeypatch.setattr(elsewhere.features, 'collect', lambda *_, **how: pytest.fail('images were read again'))
     monkeypatch.setattr(judging.measures, 'images', lambda *_: pytest.fail('images were read again'))
     transfer.main(given(root, name, '--config.transfer.per_class=3', '--config.transfer.normalization=l2'))
