@@ -20,8 +20,8 @@ SCALES = ('scenes', 'smoke', 'indoor', 'cells', 'rcnn')
 _NARROW = 'zfnet_32 resized(1=16,2=16,3=32,4=32,5=16,6=128,7=128) replaced(6,dropout=none) replaced(7,dropout=none)'
 _SMALL = {'side': 3, 'passes': 2, 'redrawn': True, 'seeds': 3, 'fewest': 20, 'steps': 300}
 _OPTIONS = {
-    'scenes': {'context': 2, 'most': 75, 'steps': 200, 'passes': 2, 'batch_size': 64},
-    'smoke': {'context': 2, 'most': 20, 'steps': 3, 'batch_size': 16, 'proposals': 'grid', 'words': 20},
+    'scenes': {'most': 75, 'steps': 200, 'passes': 2, 'batch_size': 64},
+    'smoke': {'most': 20, 'steps': 3, 'batch_size': 16, 'proposals': 'grid', 'words': 20},
     'indoor': {**_SMALL, 'data': 'indoor_objects', 'most': 500},
     'cells': {**_SMALL, 'data': 'bccd_subset', 'most': 300},
     'rcnn': {'data': 'voc/2007', 'train': 'train+validation', 'way': 'eleven', 'steps': 70_000, 'rate': 0.01},

@@ -12,7 +12,7 @@ same command goes on where it was stopped and loses at most the images in hand.
 
 import numpy as np
 
-from cnn_research.data.scenes import Scenes, joined, narrowed, open_scenes, with_classes
+from cnn_research.data.scenes import Scenes, joined, open_splits
 from cnn_research.errors import ConfigError
 from cnn_research.fields import Field
 from cnn_research.models.network import check_taps
@@ -30,9 +30,17 @@ FIELDS = (
     Field('detection.most', 2000, 'proposals of a picture at most', low=1),
     Field('detection.taps', '', "the network's; '' = pool5, fc6 and fc7, or the two highest layers below the last"),
     Field('detection.side', 6, 'maps larger than this, in px, are averaged to it; 0 = as they are', low=0),
-    Field('detection.context', 16, 'px of context about a window, at the size that the network reads (16 of 227 in R-CNN)', low=0),
+    Field(
+        'detection.context', -1, "px of context about a window, at the size that the network reads; -1 = R-CNN's share, 16 of 227", low=-1
+    ),
     Field('detection.rows', '', f"beside the taps under SVMs, of {', '.join(detecting.KINDS)}; '' = all, 'none' = none"),
-    Field('detection.seeds', 1, 'seeds of fine-tuning, of visual words and, where they are redrawn, of the splits', low=1, high=1000),
+    Field(
+        'detection.seeds',
+        1,
+        "seeds of fine-tuning, of the softmax's sample, of visual words and, where they are redrawn, of the splits",
+        low=1,
+        high=1000,
+    ),
     Field('detection.redrawn', False, 'each seed draws the scenes to learn from and those to be judged on anew, from both splits'),
     Field('detection.cost', 1e-3, 'C of the SVMs', low=1e-12),
     Field('detection.passes', 1, 'of hard negative mining over the scenes', low=1),
@@ -53,10 +61,7 @@ def _opened(given: command.Command) -> tuple[Scenes, int]:
     options, where = given.options.detection, given.config.data.dir or None
     if options.train == options.test:
         raise ConfigError(f'detection.train and detection.test are both {options.train!r}; judge on a split of its own.')
-    train = with_classes(open_scenes(options.data, options.train, where), options.fewest)
-    test = narrowed(open_scenes(options.data, options.test, where), train.class_names)
-    if train.pictures == test.pictures:
-        raise ConfigError(f'{options.train} and {options.test} of {options.data} hold the same pictures; judge on others.')
+    train, test = open_splits(options.data, (options.train, options.test), options.fewest, where)
     return joined(train, test), train.num_examples
 
 
@@ -83,8 +88,10 @@ def _recalls(table: detecting.Table, method: str) -> dict:
 def _about(table: detecting.Table, name: str) -> report.About:
     pool, options, part = table.pool, table.options, table.drawn[0]
     counted = [(len(of), sum(int((~pool.objects[i].difficult).sum()) for i in of)) for of in (part.train, part.test)]
-    seeds = 'Each seed draws the scenes to learn from and those to be judged on anew.' if options.redrawn else ''
-    seeds += ' What is fine-tuned, and visual words, differ between seeds.' if options.seeds > 1 else ''
+    seeds = (
+        'Each seed draws the scenes to learn from and those to be judged on anew; counts are those of seed 0.' if options.redrawn else ''
+    )
+    seeds += " What is fine-tuned, the softmax's sample and visual words differ between seeds." if options.seeds > 1 else ''
     return report.About(
         data=pool.name,
         network=name,

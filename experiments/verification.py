@@ -56,7 +56,7 @@ def _about(given: command.Command, table: matching.Table, unsettled: int) -> rep
         given.options.trials.seeds if trained else 1,
         base,
         shared,
-        [row for row in labels[1:] if row != shared],
+        [row for row in labels[1:] if row in verifying.LESSER],
         judged.aligned,
         not given.options.verification.pairs,
         judged.pool.name in _DEMONSTRATIONS,

@@ -5,6 +5,7 @@ face to the front by 67 points and a model of faces, is not here: it needs such 
 stands in reporting/published.py, 'deepface lfw': 97.0 % of pairs rightly told with it, 94.3 with an alignment in 2-D, 87.9 without any.
 """
 
+import collections
 import csv
 import math
 import os
@@ -16,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from cnn_research.data.images import plain
-from cnn_research.data.pairs import file_names
+from cnn_research.data.pairs import whole_names
 from cnn_research.data.source import Source, sha256
 from cnn_research.errors import SourceError
 
@@ -51,7 +52,7 @@ def eyes(path) -> dict[str, tuple[float, float, float, float]]:
             raise SourceError(f"{plain(path)}, line {number}: {plain(','.join(row))!r} is not 'NAME,x,y,x,y', the left eye and the right.")
         if not numbers[0] < numbers[2]:
             raise SourceError(f'{plain(path)}, line {number}: the first eye of {plain(name)} is not left of the second, in the picture.')
-        if found.setdefault(os.path.basename(name), tuple(numbers)) != tuple(numbers):
+        if found.setdefault(name, tuple(numbers)) != tuple(numbers):
             raise SourceError(f'{plain(path)}, line {number}: {plain(name)} is there twice, with other eyes.')
     if not found:
         raise SourceError(f'{plain(path)} names no eyes.')
@@ -68,6 +69,9 @@ def similarity(first: tuple[float, float], second: tuple[float, float]) -> tuple
 
 def straightened(image: np.ndarray, where: tuple[float, float, float, float]) -> np.ndarray:
     """uint8 (SIDE, SIDE, C) of a picture (H, W, C) with eyes at `where`; bilinear, 0 outside of the picture."""
+    height, width = image.shape[:2]
+    if not all(0 <= x <= width and 0 <= y <= height for x, y in (where[:2], where[2:])):
+        raise SourceError(f'eyes at {where} are outside of their picture of {width} x {height} px, measured in one of another size.')
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     turn, shift = similarity(where[:2], where[2:])
     shrunk = max(1, int(abs(turn)))  # a picture much larger than the face is averaged first, for bilinear reading sees two pixels a side
@@ -79,15 +83,36 @@ def straightened(image: np.ndarray, where: tuple[float, float, float, float]) ->
 
 
 def aligned(source: Source, known: Mapping[str, tuple[float, float, float, float]]) -> Source:
-    """The source with every face brought to one place; SourceError where the eyes of an image are not known."""
-    names = file_names(source)
-    lacking = [name for name in names if name not in known]
+    """The source with every face brought to one place; SourceError where the eyes of an image are not known, or lie outside of it.
+
+    known: by file name, without folders where the source has no two such; else with the folder, as the source has it.
+    """
+    whole = whole_names(source)
+    alone = collections.Counter(map(os.path.basename, whole))
+    if len(set(whole)) < len(whole):
+        twice = next(name for name, count in collections.Counter(whole).items() if count > 1)
+        raise SourceError(f'{source.name} ({source.split}) has two images called {plain(twice)}, whose eyes cannot be told apart.')
+    short = collections.Counter(map(os.path.basename, known))
+    others = {os.path.basename(name): where for name, where in known.items() if short[os.path.basename(name)] == 1}
+
+    def found(name):
+        base = os.path.basename(name)
+        return known[name] if name in known else others.get(base) if alone[base] == 1 else None
+
+    eyes_of = {name: found(name) for name in whole}
+    lacking = [name for name in whole if eyes_of[name] is None]
     if lacking:
         more = f' and of {len(lacking) - 1} others' if len(lacking) > 1 else ''
         raise SourceError(
             f'the eyes of {plain(lacking[0])}{more} of {source.name} ({source.split}) are not known; all or none are aligned.'
         )
-    places = np.array([known[name] for name in names], np.float64)
+    places = np.array([eyes_of[name] for name in whole], np.float64)
+    if source.image_shape:
+        outside = ((places < 0) | (places > np.tile(source.image_shape[1::-1], 2))).any(axis=1)
+        if outside.any():
+            height, width = source.image_shape[:2]
+            where = f'{plain(whole[int(outside.argmax())])}, which is {width} x {height} px'
+            raise SourceError(f'the eyes are outside of {where}: they were measured in a picture of another size.')
     fingerprint = sha256(source.fingerprint.encode(), b'eyes', repr((SIDE, EYES)).encode(), places.astype('<f8').tobytes())
     shape = (SIDE, SIDE, source.channels)
     return replace(source, image_shape=shape, fingerprint=fingerprint, read=_Changed(source.read, _Straightened(places), shape[-1]))

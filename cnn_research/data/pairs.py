@@ -4,10 +4,10 @@ An identity is a class of a source. A fold's people are those of its pairs, also
 fold is never judged, and may always be learned from (Huang et al. 2007, section 4; Taigman et al. 2014, section 5.1).
 """
 
+import collections
 import os
 import pathlib
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -53,12 +53,17 @@ class Pairs(NamedTuple):
         return sha256(*(np.asarray(part).astype('<i8').tobytes() for part in self[:5]))
 
 
-def file_names(source: Source, indices: Sequence[int] | None = None) -> list[str]:
+def file_names(source: Source) -> list[str]:
     """The file name of each example, without folders; SourceError for a source whose examples have none."""
+    return [os.path.basename(name) for name in whole_names(source)]
+
+
+def whole_names(source: Source) -> list[str]:
+    """The file name of each example as the source has it, with folders where it has any."""
     known = getattr(source.read, 'file_names', None)
     if known is None:
         raise SourceError(f'the examples of {source.name} have no file names, by which pairs or eyes could be told; leave their file out.')
-    return [os.path.basename(name) for name in known(np.arange(source.num_examples) if indices is None else indices)]
+    return list(known(np.arange(source.num_examples)))
 
 
 class _Listed(NamedTuple):
@@ -123,7 +128,11 @@ def listed(source: Source, path) -> Pairs:
             if home.setdefault(name, one.fold) != one.fold:
                 there = f'{plain(name)} is in fold {home[name] + 1} and, by line {one.line}, in fold {one.fold + 1}'
                 raise SourceError(f'{path}: {there}; folds must share no person, or what is learned on one tells of the other.')
-    places = {os.path.splitext(name)[0]: place for place, name in enumerate(file_names(source))}
+    stems = [os.path.splitext(name)[0] for name in file_names(source)]
+    places = {stem: place for place, stem in enumerate(stems)}
+    wanted = {f'{name}_{number:04d}' for one in found for name, number in (one.first, one.second)}
+    if twice := [stem for stem, count in collections.Counter(stems).items() if count > 1 and stem in wanted]:
+        raise SourceError(f'{source.name} ({source.split}) has several images called {plain(twice[0])}, and {path} does not say which.')
     labels = source.labels()
     rows = []
     for one in found:

@@ -163,7 +163,8 @@ def narrowed(scenes: Scenes, class_names: Sequence[str]) -> Scenes:
 
 
 def joined(first: Scenes, second: Scenes) -> Scenes:
-    """The scenes of two splits, `first`'s before `second`'s; SourceError where their classes differ."""
+    """The scenes of two splits, `first`'s before `second`'s; where both have a name, the scenes' are SPLIT/NAME. SourceError where their
+    classes differ."""
     if first.class_names != second.class_names:
         raise SourceError(f'{first.name} ({first.split}) and {second.name} ({second.split}) have other classes, so they cannot be joined.')
     return Scenes(
@@ -173,7 +174,7 @@ def joined(first: Scenes, second: Scenes) -> Scenes:
         sha256(first.fingerprint.encode(), second.fingerprint.encode()),
         sha256(first.pictures.encode(), second.pictures.encode()),
         np.concatenate([first.sizes, second.sizes]),
-        first.objects + second.objects,
+        _told_apart(first, second) + _told_apart(second, first),
         _Joined(first.pixels, second.pixels, first.num_examples),
         tuple(dict.fromkeys(first.notes + second.notes)),
     )
@@ -191,6 +192,13 @@ def subset(scenes: Scenes, indices) -> Scenes:
         objects=tuple(scenes.objects[index] for index in indices),
         pixels=_Chosen(scenes.pixels, indices),
     )
+
+
+def _told_apart(one, other):
+    taken = {scene.name for scene in other.objects}
+    if not any(scene.name in taken for scene in one.objects):
+        return one.objects
+    return tuple(scene._replace(name=f'{one.split}/{scene.name}') for scene in one.objects)
 
 
 @dataclass(frozen=True, eq=False)

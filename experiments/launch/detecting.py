@@ -13,7 +13,7 @@ from cnn_research import config as configs
 from cnn_research.architecture import Architecture
 from cnn_research.data.scenes import Scenes, subset
 from cnn_research.data.source import sha256
-from cnn_research.errors import CheckpointError, ConfigError, Stopped
+from cnn_research.errors import CheckpointError, ConfigError, SourceError, Stopped
 from cnn_research.studies.detection import (
     classifiers,
     diagnosis,
@@ -38,7 +38,7 @@ KINDS = {
     'hog': 'HOG',
     'pyramid': 'a pyramid of visual words',
 }
-MOST = 100  # detections of an image, as COCO's tool counts them; R-CNN keeps some 40 of each class on average
+MOST = 100  # detections of each class in an image
 _DRAWN = 6  # images that are drawn with what is found on them
 _RECORD = {'dimension': int, 'seconds': (0, float('inf')), 'outcome': dict, 'notes': [str], 'problem': str, 'scenes': [dict]}
 
@@ -67,7 +67,8 @@ class Table(NamedTuple):
 
     @property
     def how(self) -> windows.How:
-        return windows.How(self.options.context, 'warp', self.options.side)
+        share = round(16 * min(windows.window_size(self.named.trained)) / 227)
+        return windows.How(share if self.options.context < 0 else self.options.context, 'warp', self.options.side)
 
     @property
     def words(self) -> int:
@@ -214,7 +215,9 @@ def _classifiers(table: Table, stop, features_of: str, classifier: str, is_tuned
     truths, boxes = [table.pool.objects[i] for i in part], _boxes(table, part)
     some = found.chosen(part)
     if classifier == 'softmax':
-        return found, classifiers.softmax(some, truths, boxes, table.pool.num_classes, classifiers.Sampling(seed=seed))
+        how = classifiers.Sampling(seed=seed)
+        how = how if len(part) >= how.folds else how._replace(costs=(table.options.cost,))  # too few scenes to choose by
+        return found, classifiers.softmax(some, truths, boxes, table.pool.num_classes, how)
     how = classifiers.Mining(cost=table.options.cost, passes=table.options.passes)
     return found, classifiers.svms(some, truths, boxes, table.pool.num_classes, how, stop)
 
@@ -227,6 +230,10 @@ def _judged(table: Table, key: report.Key, seed: int, learned, stop) -> dict[str
     """The record of a row and seed."""
     pool, part, options = table.pool, table.drawn[seed], table.options
     found, linear = learned(key.features, key.classifier, key.tuned, key.crop, seed)
+    if linear.kind == 'svm' and (
+        bare := [f'{name} ({one.missing})' for name, one in zip(pool.class_names, linear.told, strict=True) if one.missing]
+    ):
+        raise SourceError(f'seed {seed}: there is no SVM of {", ".join(bare)}; give other proposals.')
     moves, moving = None, found
     if key.refined:
         # R-CNN regresses boxes from pool5, whatever its SVMs see.
@@ -277,9 +284,10 @@ def _seen(table: Table, trained: checkpoints.Trained, how: windows.How, taps: Se
 
 
 def table_taps(table: Table) -> list[str]:
-    """The taps that rows are made of."""
+    """The taps that rows are made of, from the lowest to the highest."""
     text, net = table.options.taps, table.named.trained.architecture
-    return [tap.strip() for tap in text.split(',') if tap.strip()] or default_taps(net)
+    named, known = dict.fromkeys(tap.strip() for tap in text.split(',') if tap.strip()), list(net.taps())
+    return sorted(named, key=lambda tap: known.index(tap) if tap in known else len(known)) or default_taps(net)
 
 
 def _handmade(table: Table, name: str, seed: int, stop) -> windows.Rows:
@@ -309,7 +317,11 @@ def _tuning(table: Table, seed: int) -> Any:
     options, trained = table.options, table.named.trained
     origin = ways.Origin('', trained.config, trained.image_shape, trained.data, lambda: trained)
     values = tuning.recipe(trained.architecture) | ways.for_classes(origin, table.pool.num_classes + 1)
-    values |= {'augment.flip': table.named.published or trained.config.augment.flip, 'optimizer.learning_rate': options.rate}
+    values |= {
+        'dtype': trained.config.dtype,
+        'augment.flip': table.named.published or trained.config.augment.flip,
+        'optimizer.learning_rate': options.rate,
+    }
     values |= {'schedule.kind': 'trapezoid', 'schedule.steps': options.steps, 'schedule.cooldown.steps': options.steps // 3}
     values |= {'evaluate.every.steps': options.steps, 'checkpoint.every.steps': max(options.steps // 5, 1), 'checkpoint.keep': 1}
     values |= {'log.every.steps': max(options.steps // 10, 1), 'data.batch_size': options.batch_size, 'data.holdout': 0.0, 'seed': seed}
@@ -334,7 +346,15 @@ def _name(table: Table, key: report.Key, seed: int) -> str:
     """What an outcome is kept under: 24 hex digits."""
     options, part = table.options, table.drawn[seed]
     told: list = [configs.NUMERICS, *key, seed, part.train.tolist(), part.test.tolist(), _proposed(table), table.pool.fingerprint]
-    told += [options.cost, options.passes, options.suppression, options.way, options.pixel, [list(group) for group in table.groups], MOST]
+    told += [
+        options.cost,
+        options.passes,
+        options.suppression,
+        options.way,
+        options.pixel,
+        [list(group) for group in table.groups],
+        f'{MOST} of a class',
+    ]
     told += [table.words] if key.features == 'pyramid' else []
     told += [list(_how(table, key)), _network(table)] if key.features not in report.HANDMADE else []
     told += [_tuned_name(table, seed)] if key.tuned else []

@@ -20,6 +20,7 @@ from cnn_research.studies.verification import siamese
 from experiments.launch import command, elsewhere, progress
 
 FOLDS = 10  # that pairs are drawn in, where nobody says another number
+LESSER = ('without C3', 'without L4, L5', 'without C3, L4, L5')  # what recipes call rows of the paper's ablation
 SHARED = ('shared kernels',)  # what recipes call the row whose L4 to L6 are convolutions
 
 
@@ -109,7 +110,8 @@ def opened(given: command.Command) -> Faces:
             raise ConfigError(f'{name} is in the pairs of {options.pairs} and in {data.train}, which is only learned from; name one split.')
     else:
         found = pairs.drawn(pool, labels, np.flatnonzero(~only), options.folds, options.seed, options.same, options.different)
-    return Faces(pool, labels, found, pairs.groups(found.folds, options.networks), bool(options.eyes))
+    groups = [np.arange(found.folds)] if given.options.network else pairs.groups(found.folds, options.networks)
+    return Faces(pool, labels, found, groups, bool(options.eyes))
 
 
 def _beside(source: Source, name: str) -> pathlib.Path:
@@ -127,13 +129,23 @@ def named(given: command.Command, judged: Faces) -> list[elsewhere.Named]:
         if both or not one.trained.class_names and one.learned(judged.pool.name):
             what = f'{both[0]}{f" and {len(both) - 1} others" if len(both) > 1 else ""}' if both else judged.pool.name
             raise ConfigError(f'{one.home} has learned {what}, on whom it would be judged; name a network of other people, or none.')
-        if len(one.trained.architecture.layers) < 2:
-            raise ConfigError(f'{one.home} has one layer, and no features below its classes; name a deeper network.')
+        if len(one.trained.architecture.layers) < 2 or one.trained.architecture.layers[-2].stages[0].name != 'dense':
+            raise ConfigError(f'{one.home} has no dense layer below its classes, whose features could be compared; name another network.')
+        _check_rectified(one.home, one.trained.architecture)
         judged.shown(one.trained.architecture)
     return found
 
 
 # ---- the networks
+
+
+def _check_rectified(who: str, net) -> None:
+    """ConfigError where the features below the classes may be negative, of which there is no chi-squared."""
+    layer = net.layers[-2]
+    if not {'relu', 'sigmoid'} & {stage.name for stage in layer.stages}:
+        raise ConfigError(
+            f'{who}: the features of {net.name} may be below 0, of which there is no chi-squared; give layer {layer.number} a relu.'
+        )
 
 
 def planned(given: command.Command, judged: Faces, rows: Mapping[str, Mapping[str, Any]]) -> list[Training]:
@@ -158,6 +170,7 @@ def _training(given, judged, row, changes, seed, group) -> Training:
         )
     if given.options.verification.siamese and [stage.name for stage in net.layers[-2].stages][1:2] != ['relu']:
         raise ConfigError(f'{row}: {net.name} has no rectifier on its features, which a Siamese end needs; set verification.siamese=0.')
+    _check_rectified(row, net)
     chosen = pairs.learners(judged.labels, judged.pairs, judged.groups[group], fewest)
     identities, source = np.unique(judged.labels[chosen]), judged.shown(net)
     if len(identities) < 2:

@@ -43,12 +43,12 @@ def source(tmp_path):
 def test_a_csv_of_eyes_aligns_a_source(source, tmp_path):
     (tmp_path / 'eyes.csv').write_text('name,x,y,x,y\na.png,8,10,20,12\n\nsome/folder/b.png, 9, 9, 21.5, 9\n')
     known = faces.eyes(tmp_path / 'eyes.csv')
-    assert known == {'a.png': (8, 10, 20, 12), 'b.png': (9, 9, 21.5, 9)}
+    assert known == {'a.png': (8, 10, 20, 12), 'some/folder/b.png': (9, 9, 21.5, 9)}
     found = faces.aligned(source, known)
     assert found.image_shape == (faces.SIDE, faces.SIDE, 3) and found.fingerprint != source.fingerprint
     image, labels = found.read([1])
-    assert (image[0] == faces.straightened(source.read([1])[0][0], known['b.png'])).all() and labels.tolist() == [1]
-    with pytest.raises(SourceError, match='the eyes of b.png of .* are not known'):
+    assert (image[0] == faces.straightened(source.read([1])[0][0], known['some/folder/b.png'])).all() and labels.tolist() == [1]
+    with pytest.raises(SourceError, match='the eyes of b/b.png of .* are not known'):
         faces.aligned(source, {'a.png': known['a.png']})
 
 
@@ -78,3 +78,17 @@ def test_grey_is_the_luma_and_leaves_grey_alone(source):
     assert np.abs(image[..., 0] - colour @ np.array([0.299, 0.587, 0.114])).max() <= 0.5 + 1e-9
     digits = open_source('digits', 'test')
     assert faces.grey(digits) is digits
+
+
+def test_eyes_are_told_apart_by_folder_and_lie_in_their_picture(tmp_path):
+    for person in ('anna', 'bob'):
+        (tmp_path / 'test' / person).mkdir(parents=True)
+        for number in (1, 2):
+            Image.fromarray(np.full((30, 30, 3), 40 * number, np.uint8)).save(tmp_path / 'test' / person / f'{number}.png')
+    source = open_source(f'folder:{tmp_path}', 'test')
+    anna = {f'anna/{number}.png': (8.0, 10.0, 20.0, 10.0) for number in (1, 2)}
+    with pytest.raises(SourceError, match='the eyes of bob/1.png and of 1 others .* are not known'):
+        faces.aligned(source, anna | {'1.png': (8.0, 10.0, 20.0, 10.0)})
+    bob = {f'bob/{number}.png': (8.0, 10.0, 60.0, 10.0) for number in (1, 2)}
+    with pytest.raises(SourceError, match='outside of'):
+        faces.aligned(source, anna | bob).read([2])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn_research.data.scenes import open_scenes
+from cnn_research.data.scenes import open_scenes, open_splits
 from cnn_research.errors import SourceError
 
 PART = '<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part>'
@@ -213,3 +213,14 @@ def test_a_class_that_the_training_split_has_not_is_refused(tmp_path):
     assert train.class_names == ('cat',)
     with pytest.raises(SourceError, match=r'b in test has a box of dog, which is none of the 1 classes taken from the training split, cat'):
         open_scenes(name, 'test', class_names=train.class_names)
+
+
+def test_splits_to_learn_from_and_to_be_judged_on_share_no_picture_and_need_not_share_all_classes(tmp_path):
+    lists = {'train': 'a\nb\n', 'test': 'd\n', 'both': 'b\nd\n'}
+    others = {'d': annotation(thing('cat', 2, 2, 9, 9), thing('cow', 3, 3, 9, 9))}
+    name = written(tmp_path / 'x', ORDINARY | others, lists)
+    train, test = open_splits(name, ('train', 'test'))
+    assert train.class_names == test.class_names == ('cat', 'dog')
+    assert test.objects[0].labels.tolist() == [0] and any('cow' in note for note in test.notes)
+    with pytest.raises(SourceError, match='train and both of .* share 1 pictures'):
+        open_splits(name, ('train', 'both'))

@@ -61,14 +61,15 @@ class Evaluation(NamedTuple):
 def detected(boxes, scores, lowest: float, threshold: float = 0.3, most: int | None = None, pixel: float = 0.0) -> Detections:
     """What is detected in one image, strongest first: of each class the scores above `lowest`, after non-maximum suppression.
 
-    boxes: (n, 4), the same for all classes, or (n, K, 4), each class's own; scores: (n, K); most: detections of an image that are kept, of
-    all classes together, None for all. A box that clipping left without area detects nothing and is left out. Errors as in `boxes`.
+    boxes: (n, 4), the same for all classes, or (n, K, 4), each class's own; scores: (n, K); most: detections of each class that are
+    kept in an image, None for all. A box that clipping left without area detects nothing and is left out. Errors as in `boxes`.
     """
     boxes, scores = np.asarray(boxes, np.float64), np.asarray(scores, np.float64)
     kept = geometry.suppressed_each(boxes, scores, lowest, threshold, pixel)
+    kept = [of[:most] for of in kept]
     labels = np.repeat(np.arange(len(kept)), [len(of) for of in kept])
     places = np.concatenate([*kept, np.zeros(0, int)])
-    order = np.argsort(-scores[places, labels], kind='stable')[:most]
+    order = np.argsort(-scores[places, labels], kind='stable')
     places, labels = places[order], labels[order]
     return Detections(boxes[places, labels] if boxes.ndim == 3 else boxes[places], labels, scores[places, labels])
 

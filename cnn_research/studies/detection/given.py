@@ -25,8 +25,10 @@ def from_file(path: str | os.PathLike, scenes: Scenes) -> list[np.ndarray]:
     NAME.npz: an array a picture by its name, (P, 4) of ymin, xmin, ymax, xmax, edges in px. NAME.mat: R-CNN's selective_search_data, a cell
     array `boxes` of (P, 4) y1, x1, y2, x2, first and last pixel counted from 1, beside a cell array `images` of names; for a single scene
     also `boxes` alone, (P, 4) of x1, y1, x2, y2 counted from 0, as Fast R-CNN's demonstration has them. A name may lack the ending that
-    the picture's has, or have one that it lacks. Raises SourceError for what is no such file, for pictures that it does not have, and for
-    boxes that are empty or lie outside their picture.
+    the picture's has, or have one that it lacks; of scenes of two splits that share names, it is SPLIT/NAME.
+
+    Raises SourceError for what is no such file, for pictures that it does not have, and for boxes that are empty or lie outside their
+    picture.
     """
     path = pathlib.Path(path)
     if not is_file(path):

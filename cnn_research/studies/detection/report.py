@@ -78,10 +78,9 @@ def precisions(row: Row, way: str) -> dict[int, float]:
 def published(key: Key, stands: Mapping[str, str]) -> float | None:
     """What R-CNN has on VOC 2007 for such a row, None where it has none."""
     name = ' '.join(filter(None, ('ft' * key.tuned, stands.get(key.features, '-'), 'bb' * key.refined)))
-    table, name = ('rcnn table 2', name) if key.classifier == 'svm' else ('rcnn text', f'{name}, softmax')
-    if key.crop:
+    if key.crop or key.classifier != 'svm':  # the softmax of the paper is the fine-tuned network's own last layer
         return None
-    return next((one.value for one in published_rows(table) if one.key == f'{table}/{name}' and one.quantity == 'mAP'), None)
+    return next((one.value for one in published_rows('rcnn table 2') if one.key == f'rcnn table 2/{name}' and one.quantity == 'mAP'), None)
 
 
 # ---- tables
@@ -135,8 +134,8 @@ def class_table(rows: Sequence[Row], about: About) -> Table:
         f'{name} {count}{f" (and {hard} difficult)" * bool(hard)}'
         for name, count, hard in zip(about.class_names, objects, difficult, strict=False)
     )
-    caption = f'Average precision ({WAYS[about.way]}) of every class in percent. Objects in the test: {counts}.'
-    if 0 in objects:
+    caption = f'Average precision ({WAYS[about.way]}) of every class in percent. Objects in the test of the first seed: {counts}.'
+    if any(0 in outcome['objects'] for row in rows for outcome in row.outcomes.values()):
         caption += ' A class without an object that counts has no average precision and is not in the mean.'
     return Table(columns, lines, caption)
 
@@ -151,7 +150,7 @@ def recall_table(recalls: Mapping[str, tuple[Sequence[int], Mapping[float, Seque
     overlaps = sorted({overlap for _, of in recalls.values() for overlap in of})
     columns = [Column('proposals'), Column('count', 'an image, at most', ',d')]
     columns += [Column(f'{overlap:g}', f'recall at an overlap of {overlap:g}, %', '.1f') for overlap in overlaps]
-    return Table(columns, lines, 'Recall of the objects that are not difficult.')
+    return Table(columns, lines, 'Recall of the objects that are not difficult, in all pictures.')
 
 
 def kinds_table(rows: Sequence[Row], about: About) -> Table:
@@ -229,7 +228,8 @@ def stated(keys: Sequence[Key], about: About) -> list[claims.Claim]:
     refined = [key for key in learned if key.refined]
     claim('Refining the boxes by regression gains.', _RCNN + 'Table 2 (58.5 against 54.2)', pairs(refined, refined=False))
     svm = [key for key in learned if key.classifier == 'svm']
-    claim('SVMs are worth more than the softmax.', _RCNN + 'appendix B (54.2 against 50.9)', pairs(svm, classifier='softmax'))
+    words = 'a softmax learned anew on the features; the source: the last layer of the fine-tuned network'
+    claim('SVMs are worth more than the softmax.', _RCNN + 'appendix B (54.2 against 50.9)', pairs(svm, classifier='softmax'), words)
     words = _RCNN + 'appendix A (3 to 5 points, with the warp)'
     normal = [key for key in learned if not key.crop]
     claim('Context about the window gains.', words, pairs(normal, crop='no context'))
@@ -339,7 +339,10 @@ def report(
     if judgements:
         sections.append(('Claims', show.claims(judgements)))
     if recalls:
-        words = 'Share of the objects that are not difficult which at least one proposal overlaps by that much or more, over all classes.'
+        words = (
+            'Share of the objects that are not difficult which at least one proposal overlaps by that much or more, over all classes and '
+        )
+        words += 'all pictures, those to learn from too.'
         sections.append(('Proposals', show.figure('recall', figures.recall(recalls), words) + show.table('recall', recall_table(recalls))))
     some = chosen(rows, about.way)
     if some:
@@ -360,10 +363,9 @@ def _drawn(rows, some, about, show):
     drawn = comparisons.bars([row.key.label for row in done], {'mAP': values}, f'mean average precision, {WAYS[about.way]} (%)')
     words = f'Mean average precision of every row on {about.data}, with 95 % intervals over seeds from three seeds on.'
     each = show.figure('precision', drawn, words) + show.table('classes', class_table(done, about))
-    panels, left = figures.precision_recall([(row.key.label, row.outcomes) for row in some], about.class_names)
-    words = 'The highest precision at each recall or a higher one, whose area is the average precision; the first seed of each row; in '
-    words += 'brackets, objects in the test.' + f' The {left} classes with the fewest objects are not drawn.' * bool(left)
-    found = [('Every row and class', each + show.figure('precision_recall', panels, words))]
+    found = [('Every row and class', each)]
+    if any(some[0].outcomes[min(some[0].outcomes)]['objects']):
+        found = [('Every row and class', each + _curves(some, about, show))]
     diagnosed = [(row.key.label, row.outcomes) for row in some if figures.kinds(row.outcomes)[0] is not None]
     if diagnosed:
         words = (
@@ -373,3 +375,10 @@ def _drawn(rows, some, about, show):
         shown = show.figure('false_detections', figures.false_detections(diagnosed), words)
         found.append(('False detections', show.table('kinds', kinds_table(rows, about)) + shown))
     return found
+
+
+def _curves(some, about, show):
+    panels, left = figures.precision_recall([(row.key.label, row.outcomes) for row in some], about.class_names)
+    words = 'The highest precision at each recall or a higher one, whose area is the average precision; the first seed of each row; in '
+    words += 'brackets, objects in the test.' + f' The {left} classes with the fewest objects are not drawn.' * bool(left)
+    return show.figure('precision_recall', panels, words)

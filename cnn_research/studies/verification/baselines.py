@@ -10,10 +10,12 @@ import numpy as np
 from cnn_research import traditional
 from cnn_research.data import stream
 from cnn_research.data.source import Source
+from cnn_research.errors import SourceError
 from cnn_research.optional import needed
 
 PIXELS = 48  # px, the side of raw pixels
 LBP_SIDE = 96  # px, the side of images whose patterns are counted
+_ROUNDING = 1e-5  # of the largest deviation; what lies below is what float32 makes of 0
 COMPONENTS = 150  # eigenfaces
 _CELLS, _POINTS, _RADIUS = 7, 8, 2  # Ahonen et al. 2006: LBP with 8 points at 2 px, uniform ones apart, in 7 x 7 cells
 _READ = 500  # images at a time
@@ -56,13 +58,18 @@ def gathered(source: Source, make) -> np.ndarray:
 
 def eigenfaces(raw: np.ndarray, learned: np.ndarray, wanted: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """(float32 (N, K): coordinates of pixels (N, D) along the eigenfaces of the images `learned`, of the images `wanted` alone, the others
-    0; (K,) their standard deviations there), Turk and Pentland 1991. K = 150, or as many as the images have.
+    0; (K,) their standard deviations there), Turk and Pentland 1991. K = 150, or as many as the images
+    have beyond rounding.
 
-    ConfigError where scikit-learn is missing.
+    ConfigError where scikit-learn is missing, SourceError for images that are all the same.
     """
     decomposition = needed('sklearn.decomposition', 'eigenfaces')
     count = min(COMPONENTS, len(learned) - 1, raw.shape[1])
     model = decomposition.PCA(count, random_state=0).fit(raw[learned])
-    found = np.zeros((len(raw), count), np.float32)
-    found[wanted] = model.transform(raw[wanted])
-    return found, np.maximum(np.sqrt(model.explained_variance_), 1e-12).astype(np.float32)
+    deviations = np.sqrt(model.explained_variance_)
+    kept = deviations > _ROUNDING * max(deviations[0], _ROUNDING)
+    if not kept.any():
+        raise SourceError('the images that eigenfaces would be learned from are all the same.')
+    found = np.zeros((len(raw), int(kept.sum())), np.float32)
+    found[wanted] = model.transform(raw[wanted])[:, kept]
+    return found, deviations[kept].astype(np.float32)

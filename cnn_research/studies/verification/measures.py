@@ -143,13 +143,15 @@ def _weighed(elements: np.ndarray, told: np.ndarray, same: np.ndarray, costs: Se
         open_ += any('converge' in str(one.message) for one in said)
         return model
 
-    best, everything = costs[0], np.ones(len(taught), bool)
-    if len(costs) > 1:
+    turns = min(_FOLDS, int(same.sum()), int((~same).sum()))
+    # Of fewer than two pairs of a kind none can be held out: then it is the value in the middle.
+    best, everything = costs[len(costs) // 2], np.ones(len(taught), bool)
+    if len(costs) > 1 and turns > 1:
         held = np.zeros(len(taught), int)  # each kind of pair takes turns
         for kind in (True, False):
-            held[same == kind] = np.arange((same == kind).sum()) % _FOLDS
+            held[same == kind] = np.arange((same == kind).sum()) % turns
         right = [
-            np.mean([(fitted(held != out, cost).predict(taught[held == out]) == same[held == out]).mean() for out in range(_FOLDS)])
+            np.mean([(fitted(held != out, cost).predict(taught[held == out]) == same[held == out]).mean() for out in range(turns)])
             for cost in costs
         ]
         best = costs[int(np.argmax(right))]

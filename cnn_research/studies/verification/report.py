@@ -34,8 +34,9 @@ _TOLD = ('weighted', 'svm')  # by pairs said to be the same or not
 
 class Row(NamedTuple):
     """features: a network's name or one of BASELINES; measure; learned: '' for no network, 'own' for one of the people of other folds,
-    'outside' for one of other data; accuracy, error: {seed: of each fold}, the latter the equal error rate; curve: (201,) the mean share
-    of one person's pairs accepted at 0, 0.5, ... 100 % of two persons', None without a seed; problem: why it decides nothing."""
+    'outside' for one of other data, 'inside' for one of others of the set; accuracy, error: {seed: of each fold}, the latter the equal
+    error rate; curve: (201,) the mean share of one person's pairs accepted at 0, 0.5, ... 100 % of two persons', None without a seed;
+    problem: why it decides nothing."""
 
     features: str
     measure: str
@@ -52,14 +53,16 @@ class Row(NamedTuple):
     @property
     def protocol(self) -> str:
         """LFW's name for what was used beside the pairs' own threshold (Huang and Learned-Miller 2014)."""
-        used = 'restricted' if self.measure in _TOLD else 'unsupervised'
-        return {'': used, 'own': 'unrestricted', 'outside': f'{used}, outside data'}[self.learned]
+        # LFW lists eigenfaces, which are learned from the other folds' images, among the restricted ones.
+        used = 'restricted' if self.measure in _TOLD or self.features.startswith('eigenfaces') else 'unsupervised'
+        return {'': used, 'own': 'unrestricted', 'inside': 'unrestricted', 'outside': f'{used}, outside data'}[self.learned]
 
     @property
     def used(self) -> str:
         """The same in words."""
-        told = ['pair labels'] if self.measure in _TOLD else []
-        who = {'own': ['identities'], 'outside': ['another set'], '': []}[self.learned]
+        told = ['images'] if self.features.startswith('eigenfaces') or self.learned in ('inside', 'outside') else []
+        told += ['pair labels'] if self.measure in _TOLD else []
+        who = {'own': ['identities'], 'inside': ['other identities of the set'], 'outside': ['another set'], '': []}[self.learned]
         return ', '.join([*who, *told]) or 'nothing'
 
 
@@ -161,7 +164,7 @@ def networks_table(nets: Sequence[Net], rows: Sequence[Row], about: About) -> Ta
     inner = {row.features: row.accuracy for row in rows if row.measure == 'inner'}
     lines = []
     for net in nets:
-        errors = [float(np.mean(each)) for each in net.errors.values() if len(each)]
+        errors = [float(np.mean(each)) for each in net.errors.values() if len(each) == len(about.groups)]
         accuracy = inner.get(net.features)
         lines.append({'network': net.features, 'parameters': net.parameters, 'naming': errors or None, 'accuracy': _plus_minus(accuracy)})
     columns = [
@@ -242,7 +245,7 @@ def stated(labels: Sequence[str], nets: Sequence[str], about: About) -> list[cla
         claim(words, source, claims.difference(base, local), directed=about.aligned, note=why)
     lesser = [f'{name}{_NAMING}' for name in about.lesser if name in nets]
     claim(
-        'The network names people worse without C3, without L4 and L5, and without all three.',
+        f'The network names people worse {", ".join(about.lesser)}.',
         f'{_DF}, Table 1: 8.7 % with all, 11.2, 12.6 and 13.5 without',
         *(claims.difference(other, f'{about.base}{_NAMING}') for other in lesser),
         quantity='error of naming held-out images',
@@ -264,11 +267,14 @@ def judged(rows: Sequence[Row], nets: Sequence[Net], about: About) -> list[claim
     whole = [net for net in nets if net.errors and all(len(each) == len(about.groups) for each in net.errors.values())]
     values |= {f'{net.features}{_NAMING}': dict(enumerate(np.mean(list(net.errors.values()), axis=0).tolist())) for net in whole}
     problems = {row.label: row.problem for row in rows if row.problem}
+    named = 'a network that was named, one training of its own, not the training that the claim is of'
+    problems |= {row.label: named for row in rows if row.learned not in ('', 'own')}
     few = f'{about.seeds} seed{"s" * (about.seeds > 1)} of each network, fewer than {claims.FEWEST_SEEDS}'
     if about.seeds < claims.FEWEST_SEEDS:
         problems |= {row.label: few for row in rows if row.learned == 'own'} | {f'{net.features}{_NAMING}': few for net in nets}
     overlap = 1 / max(len(about.units) - 1, 1)
-    every = stated([row.label for row in rows], [net.features for net in whole], about)
+    problems |= {f'{net.features}{_NAMING}': 'not finished' for net in nets if net.errors and net not in whole}
+    every = stated([row.label for row in rows], [net.features for net in nets if net.errors], about)
     return [claims.judge(claim, values, problems, about.demonstration, overlap=overlap) for claim in every]
 
 
@@ -293,9 +299,9 @@ def _panels(rows: Sequence[Row]) -> dict[str, list[tuple[str, np.ndarray]]]:
 
 _HOW = (
     'A threshold, and the weights of a measure that has any, is chosen on pairs of other folds, never on those that it is judged by; the '
-    'C of an SVM by cross-validation inside these. "Unsupervised" rows use no more than that threshold. Eigenfaces are those of all images '
-    "of people outside a fold. A network's features are what leaves the layer below its classes, after its rectifier, each divided by the "
-    'largest value that it has in training, then of length 1 as a vector; the Siamese end alone takes them as they are.'
+    'C of an SVM by cross-validation inside these. "Unsupervised" rows use no label beside those that this takes. Eigenfaces are those of '
+    "all images of people outside a fold. A network's features are what leaves the layer below its classes, after its rectifier, each "
+    'divided by the largest value that it has in training, then of length 1 as a vector; the Siamese end alone takes them as they are.'
 )
 _OWN = (
     ' Each network learns to name people who are in none of the folds that it is judged on ({groups}; {people} for the first), so that a '

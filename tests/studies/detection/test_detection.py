@@ -51,6 +51,8 @@ def voc(place):
             size = '<size><width>128</width><height>96</height><depth>3</depth></size>'
             (place / 'Annotations' / f'{names[-1]}.xml').write_text(f'<annotation>{size}{things}</annotation>')
         (place / 'ImageSets/Main' / f'{split}.txt').write_text('\n'.join(names))
+        with open(place / 'ImageSets/Main' / 'both.txt', 'a') as file:
+            file.write('\n'.join([*names, '']))
     return f'voc:{place}'
 
 
@@ -169,6 +171,7 @@ WRONG = {
     'data=folder:nowhere': r'has classes, but no boxes',
     'data=voc:nowhere': r'nowhere',
     'test=val': r'val',
+    'test=both': r'train and both of .* share 12 pictures',
 }
 
 

@@ -203,7 +203,7 @@ def test_what_is_detected_is_what_suppression_leaves_strongest_first():
     assert one.labels.tolist() == [1, 0, 0] and one.scores.tolist() == [3, 2, 1.5]
     np.testing.assert_array_equal(one.boxes, [HERE, BETWEEN, THERE])
     assert evaluation.detected(boxes, scores, 0.0, threshold=0.7).scores.tolist() == [3, 2, 1.5, 1, 0.5]
-    assert evaluation.detected(boxes, scores, 0.0, most=2).scores.tolist() == [3, 2]
+    assert evaluation.detected(boxes, scores, 0.0, most=1).scores.tolist() == [3, 2]
     own = np.stack([boxes, boxes + 1], axis=1)
     np.testing.assert_array_equal(evaluation.detected(own, scores, 0.0).boxes, [np.add(HERE, 1), BETWEEN, THERE])
     for some in (evaluation.detected(boxes, scores, 9.0), evaluation.detected(boxes[:0], scores[:0], 0.0)):
