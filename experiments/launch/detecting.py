@@ -193,7 +193,7 @@ def cut(table: Table) -> str:
     """How windows are cut, as a sentence."""
     height, width = windows.window_size(table.named.trained)
     maps = f'; maps are averaged to {table.options.side} x {table.options.side} px' if table.options.side else ''
-    return f'Windows are warped to {height} x {width} px, of which {table.options.context} px on every side are context{maps}.'
+    return f'Windows are warped to {height} x {width} px, of which {table.how.context} px on every side are context{maps}.'
 
 
 def pictures(told: Mapping[str, Any], pool: Scenes) -> list[figures.Picture]:
