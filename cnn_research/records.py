@@ -32,6 +32,14 @@ def read(path, needs: Any = None) -> dict[str, Any]:
     return files.check(path, content, {} if needs is None else needs)
 
 
+def kept(path, needs: Any = None) -> dict[str, Any] | None:
+    """The same; None where there is no such record, so that it is made, and made again where it was damaged."""
+    try:
+        return read(path, needs)
+    except CheckpointError:
+        return None
+
+
 def chain(path, found: Any, place: str = 'continued') -> None:
     """CheckpointError unless this is what a record says of the runs that its own went on from: [[key, step, own rates], ...]."""
     for number, entry in enumerate(files.check(path, found, [list], place)):

@@ -13,7 +13,7 @@ from cnn_research import config as configs
 from cnn_research.architecture import Architecture
 from cnn_research.data.scenes import Scenes, subset
 from cnn_research.data.source import sha256
-from cnn_research.errors import CheckpointError, ConfigError, SourceError, Stopped
+from cnn_research.errors import ConfigError, SourceError, Stopped
 from cnn_research.studies.detection import (
     classifiers,
     diagnosis,
@@ -69,10 +69,6 @@ class Table(NamedTuple):
     def how(self) -> windows.How:
         share = round(16 * min(windows.window_size(self.named.trained)) / 227)
         return windows.How(share if self.options.context < 0 else self.options.context, 'warp', self.options.side)
-
-    @property
-    def words(self) -> int:
-        return self.options.words
 
 
 def network(given: command.Command, planned: bool = False) -> elsewhere.Named:
@@ -138,7 +134,7 @@ def outcomes(table: Table, rows: Sequence[report.Key], stop: Callable[[], bool])
     Stopped between two images or two rows; windows and outcomes that were made are kept.
     """
     paths = {(key, seed): table.given.workdir / 'outcomes' / f'{_name(table, key, seed)}.json' for seed in table.drawn for key in rows}
-    missing = [at for at, path in paths.items() if _kept(path) is None]
+    missing = [at for at, path in paths.items() if records.kept(path, _RECORD) is None]
     learned = functools.lru_cache(1)(functools.partial(_classifiers, table, stop))  # a row with refined boxes has the SVMs of the last
     for key, seed in missing:
         if stop():
@@ -296,8 +292,8 @@ def _handmade(table: Table, name: str, seed: int, stop) -> windows.Rows:
     told: list = [name, pool.pictures, sha256(*(some.tobytes() for some in boxes))]
     words = None
     if name == 'pyramid':
-        told += [table.words, seed, part.tolist()]
-        words = functools.cache(lambda: handmade.vocabulary((pool.read([i])[0].image for i in part), len(part), table.words, seed))
+        told += [table.options.words, seed, part.tolist()]
+        words = functools.cache(lambda: handmade.vocabulary((pool.read([i])[0].image for i in part), len(part), table.options.words, seed))
     home = table.given.workdir / 'windows' / records.digest(told)[:24]
 
     def make(place):
@@ -355,17 +351,10 @@ def _name(table: Table, key: report.Key, seed: int) -> str:
         [list(group) for group in table.groups],
         f'{MOST} of a class',
     ]
-    told += [table.words] if key.features == 'pyramid' else []
+    told += [table.options.words] if key.features == 'pyramid' else []
     told += [list(_how(table, key)), _network(table)] if key.features not in report.HANDMADE else []
     told += [_tuned_name(table, seed)] if key.tuned else []
     return records.digest(told)[:24]
-
-
-def _kept(path: pathlib.Path) -> dict | None:
-    try:
-        return records.read(path, _RECORD)
-    except CheckpointError:
-        return None
 
 
 def groups(text: str, class_names: Sequence[str]) -> list[list[int]]:

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -13,7 +12,7 @@ from cnn_research import features, protocol, records, tasks, traditional
 from cnn_research.classes import meaning
 from cnn_research.data.source import Source, sha256
 from cnn_research.data.views import VIEWS, views
-from cnn_research.errors import CheckpointError, Stopped
+from cnn_research.errors import Stopped
 from cnn_research.studies.transfer import measures, report
 from experiments.launch import command, elsewhere
 
@@ -54,7 +53,7 @@ def outcomes(table: Table, keys: Sequence[report.Key], stop: Callable[[], bool])
     Stopped between two rows; what was judged is kept.
     """
     paths = {key: table.given.workdir / 'outcomes' / f'{_name(table, key)}.json' for key in keys}
-    missing = [key for key in keys if _kept(paths[key]) is None]
+    missing = [key for key in keys if records.kept(paths[key], _OUTCOME) is None]
     # The taps of a network come from one pass over the images.
     for (network, seen), group in itertools.groupby(missing, lambda key: (key.network, key.trained)):
         wanted = list(group)
@@ -181,10 +180,3 @@ def _name(table: Table, key: report.Key) -> str:
     else:
         told += [table.pool.fingerprint, table.size, options.words, options.seed]
     return records.digest(told)[:24]
-
-
-def _kept(path: pathlib.Path) -> dict | None:
-    try:
-        return records.read(path, _OUTCOME)
-    except CheckpointError:
-        return None

@@ -1,7 +1,6 @@
 """Rows of a verification table: how alike the faces of every pair are by each kind of features, under each measure, each told once."""
 
 import functools
-import pathlib
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -12,7 +11,7 @@ from cnn_research import checkpoints, features, records, tasks, trials
 from cnn_research import config as configs
 from cnn_research.data import stream
 from cnn_research.data.source import subset
-from cnn_research.errors import CheckpointError, Stopped
+from cnn_research.errors import Stopped
 from cnn_research.optional import needed
 from cnn_research.studies.verification import baselines, measures, report, siamese
 from experiments.launch import command, elsewhere, verifying
@@ -75,7 +74,7 @@ def outcomes(table: Table, stop: Callable[[], bool]) -> list[tuple[Part, dict]]:
     found = []
     for part in parts(table):
         path = table.given.workdir / 'outcomes' / f'{part.name}.json'
-        if _kept(path) is None:
+        if records.kept(path, _OUTCOME) is None:
             if stop():
                 raise Stopped
             where = '' if len(part.folds) == table.faces.pairs.folds else f', folds {part.folds[0] + 1} to {part.folds[-1] + 1}'
@@ -84,15 +83,8 @@ def outcomes(table: Table, stop: Callable[[], bool]) -> list[tuple[Part, dict]]:
             told = {name: _as_json(scored) for name, scored in part.compute().items()}
             content = {'row': part.features, 'seed': part.seed, 'folds': part.folds.tolist(), 'measures': told}
             records.write(path, {'seconds': time.perf_counter() - begun, **content})
-        found.append((part, _kept(path)))
+        found.append((part, records.kept(path, _OUTCOME)))
     return found
-
-
-def _kept(path: pathlib.Path) -> dict | None:
-    try:
-        return records.read(path, _OUTCOME)
-    except CheckpointError:
-        return None
 
 
 def _as_json(scored: measures.Scored) -> dict:

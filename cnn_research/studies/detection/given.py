@@ -64,7 +64,7 @@ def _mat(content, scenes):
 
     try:
         found = io.loadmat(content, variable_names=('boxes', 'images'))
-    except NotImplementedError:  # HDF5
+    except NotImplementedError:  # what scipy raises for HDF5, the form of 7.3
         raise SourceError('is a MATLAB file of version 7.3, which is not read; save it with -v7.') from None
     arrays = found.get('boxes')
     if arrays is None:
