@@ -135,13 +135,23 @@ def outcomes(table: Table, rows: Sequence[report.Key], stop: Callable[[], bool])
     """
     paths = {(key, seed): table.given.workdir / 'outcomes' / f'{_name(table, key, seed)}.json' for seed in table.drawn for key in rows}
     missing = [at for at, path in paths.items() if records.kept(path, _RECORD) is None]
-    learned = functools.lru_cache(1)(functools.partial(_classifiers, table, stop))  # a row with refined boxes has the SVMs of the last
+
+    @functools.cache  # to find again what is kept means to hold all of it against its digests
+    def made(name, is_tuned, crop, seed):
+        return window_features(table, report.Key(name, tuned=is_tuned, crop=crop), seed, stop)
+
+    def seen(key, seed):
+        return made(key.features, key.tuned, key.crop, seed if key.tuned or key.features == 'pyramid' else 0)
+
+    learned = functools.lru_cache(1)(
+        functools.partial(_classifiers, table, seen, stop)
+    )  # a row with refined boxes has the SVMs of the last
     for key, seed in missing:
         if stop():
             raise Stopped
         print(f'[{table.given.name}] {key.label}, seed {seed}', flush=True)
         begun = time.perf_counter()
-        told = _judged(table, key, seed, learned, stop)
+        told = _judged(table, key, seed, seen, learned, stop)
         records.write(paths[key, seed], {'row': key.label, 'seed': seed, 'seconds': time.perf_counter() - begun, **told})
     return {at: records.read(path, _RECORD) for at, path in paths.items()}
 
@@ -186,10 +196,17 @@ def row(key: report.Key, told: Mapping[int, Mapping[str, Any]]) -> report.Row:
 
 
 def cut(table: Table) -> str:
-    """How windows are cut, as a sentence."""
-    height, width = windows.window_size(table.named.trained)
-    maps = f'; maps are averaged to {table.options.side} x {table.options.side} px' if table.options.side else ''
-    return f'Windows are warped to {height} x {width} px, of which {table.how.context} px on every side are context{maps}.'
+    """How windows are cut and what is learned from them, as sentences: what every number rests on."""
+    options, (height, width) = table.options, windows.window_size(table.named.trained)
+    maps = f'; maps are averaged to {options.side} x {options.side} px' if options.side else ''
+    pool5 = next((tap for tap, name in stands(table.named.trained.architecture).items() if name == 'pool5'), "the row's own features")
+    return (
+        f'Windows are warped to {height} x {width} px, of which {table.how.context} px on every side are context{maps}. SVMs: C = '
+        f'{options.cost:g}, passes of hard negative mining: {options.passes}. Fine-tuned rows: {options.steps:,} steps of '
+        f'{options.batch_size} windows, a rate of {options.rate:g} in the new layer and a tenth of it below. Boxes move by {pool5}. '
+        f'Of two detections of a class that overlap by more than {options.suppression:g} the weaker goes; the {MOST} strongest of '
+        'each class in an image are kept.'
+    )
 
 
 def pictures(told: Mapping[str, Any], pool: Scenes) -> list[figures.Picture]:
@@ -204,10 +221,10 @@ def _how(table: Table, key: report.Key) -> windows.How:
     return table.how._replace(**{'no context': {'context': 0}, 'isotropic': {'way': 'isotropic'}}.get(key.crop, {}))
 
 
-def _classifiers(table: Table, stop, features_of: str, classifier: str, is_tuned: bool, crop: str, seed: int):
+def _classifiers(table: Table, seen, stop, features_of: str, classifier: str, is_tuned: bool, crop: str, seed: int):
     """(features of the pool's windows, the classifiers learned from those of the training scenes)."""
     key, part = report.Key(features_of, classifier, is_tuned, False, crop), table.drawn[seed].train
-    found = window_features(table, key, seed, stop)
+    found = seen(key, seed)
     truths, boxes = [table.pool.objects[i] for i in part], _boxes(table, part)
     some = found.chosen(part)
     if classifier == 'softmax':
@@ -222,7 +239,7 @@ def _boxes(table: Table, part: np.ndarray) -> list[np.ndarray]:
     return [np.concatenate([table.proposals[i], table.pool.objects[i].boxes]) for i in part]
 
 
-def _judged(table: Table, key: report.Key, seed: int, learned, stop) -> dict[str, Any]:
+def _judged(table: Table, key: report.Key, seed: int, seen, learned, stop) -> dict[str, Any]:
     """The record of a row and seed."""
     pool, part, options = table.pool, table.drawn[seed], table.options
     found, linear = learned(key.features, key.classifier, key.tuned, key.crop, seed)
@@ -234,7 +251,7 @@ def _judged(table: Table, key: report.Key, seed: int, learned, stop) -> dict[str
     if key.refined:
         # R-CNN regresses boxes from pool5, whatever its SVMs see.
         lower = next((tap for tap, name in stands(table.named.trained.architecture).items() if name == 'pool5'), key.features)
-        moving = window_features(table, key._replace(features=lower), seed, stop)
+        moving = seen(key._replace(features=lower), seed)
         truths = [pool.objects[i] for i in part.train]
         moves = regression.regressors(moving.chosen(part.train), truths, _boxes(table, part.train), pool.num_classes)
     detections = []
