@@ -203,7 +203,7 @@ def cut(table: Table) -> str:
     return (
         f'Windows are warped to {height} x {width} px, of which {table.how.context} px on every side are context{maps}. SVMs: C = '
         f'{options.cost:g}, passes of hard negative mining: {options.passes}. Fine-tuned rows: {options.steps:,} steps of '
-        f'{options.batch_size} windows, a rate of {options.rate:g} in the new layer and a tenth of it below. Boxes move by {pool5}. '
+        f'{options.batch_size} windows, a rate of {options.rate:g} in the new layer and a tenth of it below. Boxes are refined by {pool5}. '
         f'Of two detections of a class that overlap by more than {options.suppression:g} the weaker goes; the {MOST} strongest of '
         'each class in an image are kept.'
     )

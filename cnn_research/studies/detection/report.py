@@ -362,6 +362,8 @@ def _drawn(rows, some, about, show):
     values = [list(precisions(row, about.way).values()) for row in done]
     drawn = comparisons.bars([row.key.label for row in done], {'mAP': values}, f'mean average precision, {WAYS[about.way]} (%)')
     words = f'Mean average precision of every row on {about.data}, with 95 % intervals over seeds from three seeds on.'
+    if about.overlap is not None:
+        words += ' They take the random splits for independent, so they are too narrow; those of the claims do not.'
     each = show.figure('precision', drawn, words) + show.table('classes', class_table(done, about))
     found = [('Every row and class', each)]
     if any(some[0].outcomes[min(some[0].outcomes)]['objects']):
