@@ -30,7 +30,7 @@ from cnn_research.studies.finetuning import ways
 from experiments.launch import command, elsewhere, progress
 
 KINDS = {
-    'softmax': 'a softmax in the place of the SVMs',
+    'softmax': 'a softmax in the place of the SVMs; of the fine-tuned network its own as well',
     'refined': 'boxes refined by regression',
     'tuned': 'the network fine-tuned',
     'no context': 'windows without context',
@@ -69,6 +69,13 @@ class Table(NamedTuple):
     def how(self) -> windows.How:
         share = round(16 * min(windows.window_size(self.named.trained)) / 227)
         return windows.How(share if self.options.context < 0 else self.options.context, 'warp', self.options.side)
+
+
+class _Same(NamedTuple):
+    """The contents that rows of a table share, as digests of arrays that take long to go through: the network's, and the proposals'."""
+
+    network: str
+    proposed: str
 
 
 def network(given: command.Command, planned: bool = False) -> elsewhere.Named:
@@ -124,6 +131,7 @@ def keys(taps: Sequence[str], net: Architecture, kinds: Sequence[str]) -> list[r
             if tap == base:
                 found += [report.Key(tap, tuned=tuned, refined=True)] if 'refined' in kinds else []
                 found += [report.Key(tap, 'softmax', tuned)] if 'softmax' in kinds else []
+                found += [report.Key(net.layers[-1].name, 'network', True)] if 'softmax' in kinds and tuned else []
                 found += [report.Key(tap, crop=crop) for crop in report.CROPS if crop in kinds and not tuned]
     return found + [report.Key(name) for name in report.HANDMADE if name in kinds]
 
@@ -133,7 +141,8 @@ def outcomes(table: Table, rows: Sequence[report.Key], stop: Callable[[], bool])
 
     Stopped between two images or two rows; windows and outcomes that were made are kept.
     """
-    paths = {(key, seed): table.given.workdir / 'outcomes' / f'{_name(table, key, seed)}.json' for seed in table.drawn for key in rows}
+    home, same = table.given.workdir / 'outcomes', _same(table)
+    paths = {(key, seed): home / f'{_name(table, key, seed, same)}.json' for seed in table.drawn for key in rows}
     missing = [at for at, path in paths.items() if records.kept(path, _RECORD) is None]
 
     @functools.cache  # to find again what is kept means to hold all of it against its digests
@@ -160,14 +169,15 @@ def window_features(table: Table, key: report.Key, seed: int, stop: Callable[[],
     """Of every scene of the pool, its proposals before its own boxes."""
     if key.features in report.HANDMADE:
         return _handmade(table, key.features, seed, stop)
-    return _seen(table, tuned(table, seed, stop) if key.tuned else table.named.trained, _how(table, key), [key.features], stop)[
-        key.features
-    ]
+    trained = tuned(table, seed, stop) if key.tuned else table.named.trained
+    taps = [key.features, *([trained.architecture.layers[-1].name] if key.tuned else [])]  # its own softmax is that of the outputs
+    return _seen(table, trained, _how(table, key), taps, stop)[key.features]
 
 
 def tuned(table: Table, seed: int, stop: Callable[[], bool]) -> checkpoints.Trained:
     """The network fine-tuned on the windows that are learned from, by R-CNN's recipe; mirrored where its own training mirrored images."""
-    config, part, home = _tuning(table, seed), table.drawn[seed].train, table.given.workdir / 'tuned' / _tuned_name(table, seed)
+    config, part = _tuning(table, seed), table.drawn[seed].train
+    home = table.given.workdir / 'tuned' / _tuned_name(table, seed, _same(table))
     say = functools.partial(print, f'[fine-tuning, seed {seed}]', flush=True)
     task = tuning.task(config, table.named.trained, subset(table.pool, part), [table.proposals[i] for i in part], table.how, log=say)
     train.fit(config, home, task, watch=progress.Progress(table.given, f'[fine-tuning, seed {seed}] '), stop=stop)
@@ -227,6 +237,8 @@ def _classifiers(table: Table, seen, stop, features_of: str, classifier: str, is
     found = seen(key, seed)
     truths, boxes = [table.pool.objects[i] for i in part], _boxes(table, part)
     some = found.chosen(part)
+    if classifier == 'network':  # whose outputs are the features
+        return found, classifiers.as_they_are(table.pool.num_classes)
     if classifier == 'softmax':
         how = classifiers.Sampling(seed=seed)
         how = how if len(part) >= how.folds else how._replace(costs=(table.options.cost,))  # too few scenes to choose by
@@ -281,7 +293,7 @@ def _said(linear, moves, names) -> tuple[str, list[str]]:
         problem = f'the SVMs of {", ".join(bad)} did not reach their minimum' if bad else ''
         left = max(one.left for one in linear.told)
         notes.append(f'mining left out at most {100 * left:.2g} % of the objective of a class')
-    else:
+    elif linear.told:
         problem = '' if linear.told.settled else 'the softmax did not reach its minimum'
         notes.append(f'C = {linear.told.cost:g}' + (', at an end of those tried' if linear.told.at_an_end else ''))
     if moves is not None and (few := [name for name, count in zip(names, moves.pairs, strict=True) if count < regression.FEWEST]):
@@ -341,24 +353,21 @@ def _tuning(table: Table, seed: int) -> Any:
     return configs.update(configs.default(), values)
 
 
-def _tuned_name(table: Table, seed: int) -> str:
-    about = [configs.flat(_tuning(table, seed)), _network(table), table.drawn[seed].train.tolist(), _proposed(table), list(table.how)]
+def _tuned_name(table: Table, seed: int, same: _Same) -> str:
+    about = [configs.flat(_tuning(table, seed)), same.network, table.drawn[seed].train.tolist(), same.proposed, list(table.how)]
     return records.digest(about)[:12]
 
 
-def _network(table: Table) -> str:
+def _same(table: Table) -> _Same:
     trained = table.named.trained
-    return features.fingerprint(tasks.network(trained.config), trained.variables, table.pool, table.options.side, 0)
+    network = features.fingerprint(tasks.network(trained.config), trained.variables, table.pool, table.options.side, 0)
+    return _Same(network, sha256(*(some.tobytes() for some in table.proposals)))
 
 
-def _proposed(table: Table) -> str:
-    return sha256(*(some.tobytes() for some in table.proposals))
-
-
-def _name(table: Table, key: report.Key, seed: int) -> str:
+def _name(table: Table, key: report.Key, seed: int, same: _Same) -> str:
     """What an outcome is kept under: 24 hex digits."""
     options, part = table.options, table.drawn[seed]
-    told: list = [configs.NUMERICS, *key, seed, part.train.tolist(), part.test.tolist(), _proposed(table), table.pool.fingerprint]
+    told: list = [configs.NUMERICS, *key, seed, part.train.tolist(), part.test.tolist(), same.proposed, table.pool.fingerprint]
     told += [
         options.cost,
         options.passes,
@@ -369,8 +378,8 @@ def _name(table: Table, key: report.Key, seed: int) -> str:
         f'{MOST} of a class',
     ]
     told += [table.options.words] if key.features == 'pyramid' else []
-    told += [list(_how(table, key)), _network(table)] if key.features not in report.HANDMADE else []
-    told += [_tuned_name(table, seed)] if key.tuned else []
+    told += [list(_how(table, key)), same.network] if key.features not in report.HANDMADE else []
+    told += [_tuned_name(table, seed, same)] if key.tuned else []
     return records.digest(told)[:24]
 
 

@@ -109,14 +109,14 @@ class Linear(NamedTuple):
     """Classifiers of features (n, D), scaled: scale * features @ weights + bias.
 
     kind 'svm': weights (D, K), one column a class, NaN for one without a classifier; told: a Mined for each class. kind 'softmax': weights
-    (D, K + 1), the background's column last; told: a Sampled.
+    (D, K + 1), the background's column last; told: a Sampled, None where nothing was learned.
     """
 
     kind: str
     weights: np.ndarray
     bias: np.ndarray
     scale: float
-    told: list[Mined] | Sampled
+    told: list[Mined] | Sampled | None
 
 
 def check(truths: Sequence, class_names: Sequence[str]) -> None:
@@ -304,6 +304,12 @@ def softmax(
     windows = np.bincount(labels, minlength=num_classes + 1).tolist()
     told = Sampled(windows, how.costs[chosen], losses or [None], float(fits[chosen].unsettled.max()))
     return Linear('softmax', weights.astype(np.float32), bias.astype(np.float32), factor, told)
+
+
+def as_they_are(num_classes: int) -> Linear:
+    """The softmax of features that are a network's outputs, (n, K + 1) with the background last."""
+    outputs = num_classes + 1
+    return Linear('softmax', np.eye(outputs, dtype=np.float32), np.zeros(outputs, np.float32), 1.0, None)
 
 
 def _sample(truths, boxes, num_classes, how, random):

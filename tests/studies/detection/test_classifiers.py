@@ -284,3 +284,9 @@ def test_a_softmax_without_background_is_refused(scenes):
     alone = [rows[-len(scene.boxes) :] for rows, scene in zip(features, truths, strict=True)]
     with pytest.raises(SourceError, match='0 do not'):
         classifiers.softmax(alone, truths, [scene.boxes for scene in truths], 3)
+
+
+def test_outputs_that_are_features_are_told_by_their_own_softmax():
+    outputs = np.random.default_rng(0).normal(size=(70, 4)).astype(np.float32)
+    expected = np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(classifiers.scored(classifiers.as_they_are(3), outputs), expected[:, :3], atol=1e-6)

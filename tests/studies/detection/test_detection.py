@@ -152,7 +152,8 @@ def test_the_rest_stands_at_fc6_and_tuned_at_the_highest():
     assert detecting.stands(net) == {'layer5': 'pool5', 'layer6': 'fc6', 'layer7': 'fc7'} and detecting.default_taps(net)[0] == 'layer5'
     rows = [key.label for key in detecting.keys(list(detecting.stands(net)), net, list(detecting.KINDS))]
     assert 'layer6 (SVM, no context)' in rows and 'layer6 (softmax)' in rows and 'layer7 (fine-tuned, softmax)' in rows
-    assert 'layer7 (SVM, no context)' not in rows and len(set(rows)) == len(rows) == 14
+    assert 'layer8 (fine-tuned, own softmax)' in rows
+    assert 'layer7 (SVM, no context)' not in rows and len(set(rows)) == len(rows) == 15
     deep = detecting.configs.network(detecting.configs.update(detecting.configs.default(), {'architecture': 'squeezenet'}))
     assert detecting.stands(deep) == {} and detecting.default_taps(deep) == ['layer16', 'layer17']
 
