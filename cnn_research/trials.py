@@ -41,7 +41,8 @@ class Trial(NamedTuple):
 
     part: of the experiment, '' for its main table; row: of that part's table; point: in the grid, '' without one; overrides: all that
     makes it differ from the command's config; protocol: what it is tested by, of tasks.protocol; start: where it begins, if not at its
-    initialization; task(devices, log): what it learns, if not the classification that its config describes.
+    initialization; task(devices, log): what it learns, if not the classification that its config describes; needs: the workdir of the
+    training that must be finished first, where `task` has one.
     """
 
     part: str
@@ -54,6 +55,7 @@ class Trial(NamedTuple):
     workdir: pathlib.Path
     start: tasks.Start | None = None
     task: Callable[..., tasks.Task] | None = None
+    needs: pathlib.Path | None = None
 
 
 class Record(NamedTuple):
@@ -195,6 +197,12 @@ def state(workdir: pathlib.Path, key: str, protocol: str | None = None, whole: b
     return 'begun' if checkpoints.steps(workdir) else 'missing'
 
 
+def lost(workdir: pathlib.Path, key: str) -> bool:
+    """Whether a trial ended without a network, so that what begins with it waits in vain: it failed, or is damaged and was tried again."""
+    now = state(workdir, key)
+    return now == 'failed' or now == 'damaged' and (workdir / 'error.json').is_file()
+
+
 def _put_aside(workdir: pathlib.Path, key: str) -> None:
     """A stale trial is renamed, never deleted; Busy where another process does so, or trains there already."""
     with runs.claimed(workdir):
@@ -208,6 +216,9 @@ def _attempt(trial: Trial, devices, watch, stop) -> str:
     try:
         if state(trial.workdir, trial.key) == 'stale':
             _put_aside(trial.workdir, trial.key)
+        if (trial.workdir / 'error.json').is_file():  # of an earlier attempt, by which others would call this one lost
+            with runs.claimed(trial.workdir):
+                (trial.workdir / 'error.json').unlink(missing_ok=True)
         task, make = None, trial.task
         if trial.start:
             make = functools.partial(tasks.classification, trial.config, start=trial.start)
@@ -262,7 +273,7 @@ def carry_out(
                 if not waiting:
                     return
                 trial = waiting.popleft()
-            hopeless = trial.start and trial.start.needs in failed
+            hopeless = (trial.start.needs if trial.start else trial.needs) in failed
             outcome = 'failed' if hopeless else _attempt(trial, own, lambda event, trial=trial: watch(trial, event), stop)
             if outcome != 'busy':
                 busy = 0

@@ -325,3 +325,31 @@ def test_a_trial_learns_its_own_task_once_that_can_be_had(tmp_path):
     result = json.loads((tmp_path / key / 'result.json').read_text())
     assert (result['key'], 'test' in result, result['data']) == (key, False, tasks.fingerprints(found))
     assert outcomes([made._replace(task=task)], devices=ONE) == [] and len(asked) == 2
+
+
+def test_what_begins_with_a_lost_trial_fails_with_it_and_an_earlier_failure_is_forgotten_while_it_is_tried_again(tmp_path, monkeypatch):
+    (base,) = planned(tmp_path, {'fast': ROWS['fast']})
+    base.workdir.mkdir(parents=True)
+    (base.workdir / 'metrics.jsonl').mkdir()
+    (base.workdir / 'error.json').mkdir()  # so that nobody can be told of the failure
+
+    def task(devices, log):
+        raise runs.Busy('what it begins with is not finished')
+
+    end = base._replace(row='end', key='0' * 12, workdir=tmp_path / 'end', task=task, needs=base.workdir)
+    assert [outcome for _, outcome in outcomes([base, end], devices=ONE)] == ['failed', 'failed']
+    shutil.rmtree(base.workdir)
+    files.write(base.workdir / 'error.json', '{}')
+    assert trials.lost(base.workdir, base.key)
+    seen, fit = [], train.fit
+
+    def watched(*arguments, **named):
+        seen.append(trials.lost(base.workdir, base.key))
+        return fit(*arguments, **named)
+
+    monkeypatch.setattr(train, 'fit', watched)
+    assert [outcome for _, outcome in outcomes([base], devices=ONE)] == ['finished'] and seen == [False]
+    changed(base.workdir / 'result.json')
+    assert trials.state(base.workdir, base.key) == 'damaged' and not trials.lost(base.workdir, base.key)
+    files.write(base.workdir / 'error.json', '{}')
+    assert trials.lost(base.workdir, base.key)

@@ -31,9 +31,9 @@ def begun_with(given: command.Command, base: trials.Trial, planned: Sequence[tri
     Busy while this process has yet to finish it; TrialError where it failed, or where it belongs to another's share and is not finished.
     """
     name = f'{base.row}, seed {base.config.seed}'
-    now = trials.state(base.workdir, base.key)
-    if now == 'failed' or now == 'damaged' and (base.workdir / 'error.json').is_file():
+    if trials.lost(base.workdir, base.key):
         raise TrialError(f'it begins with {name}, whose training failed.')
+    now = trials.state(base.workdir, base.key)
     if now != 'finished' and base in trials.share(planned, given.options.trials.shard):
         raise runs.Busy(f'{name} is not finished yet.')
     if now != 'finished':

@@ -216,10 +216,9 @@ def _siamese(given, training: Training) -> trials.Trial:
     told = {'train': siamese.fingerprint(name, training.learned)}
 
     def make(devices=None, log=None):
-        now = trials.state(base.workdir, base.key)
-        if now == 'failed':
+        if trials.lost(base.workdir, base.key):
             raise TrialError(f'it begins with {base.row}, {base.point}, seed {training.seed}, whose training failed.')
-        if now != 'finished':
+        if trials.state(base.workdir, base.key) != 'finished':
             raise runs.Busy(f'{base.row}, {base.point}, is not finished yet.')
         trained = checkpoints.load(base.workdir)
         inputs = base.task.args[1]['train']
@@ -229,7 +228,7 @@ def _siamese(given, training: Training) -> trials.Trial:
         return siamese.task(config, seen, inputs.labels(), start, layers(config), name, told)
 
     trial = _trial(given, f'{base.row}, Siamese', base.point, config, told, siamese.task_name(name))
-    return trial._replace(task=make)
+    return trial._replace(task=make, needs=base.workdir)
 
 
 def layers(config) -> list[str]:
