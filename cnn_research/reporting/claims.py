@@ -227,9 +227,12 @@ def table(judged: Sequence[Judged], caption: str = '') -> Table:
                 | {name: None if math.isnan(p) else p for name, p in (('p', measured.p), ('holm', measured.holm))}
                 | (words if place == 0 else dict.fromkeys(words, ''))
             )
-    unit = judged[0].unit if judged else 'seed'
-    words = _P.format(unit=unit, overlap=_OVERLAP * (unit == 'split'))
-    return Table(columns, rows, f'{caption} {words}'.strip())
+    return Table(columns, rows, f'{caption} {rule(judged[0].unit if judged else "seed")}'.strip())
+
+
+def rule(unit: str) -> str:
+    """How verdicts and p come about, as a sentence; unit: what differs between the numbers of a row, 'seed' or 'split'."""
+    return _P.format(unit=unit, overlap=_OVERLAP * (unit == 'split'))
 
 
 def count(judged: Sequence[Judged]) -> str:

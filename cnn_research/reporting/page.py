@@ -5,88 +5,14 @@ with config and command, by the address that `place` gives to both.
 """
 
 import collections
-import html
 import re
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from cnn_research.reporting import tables
+from cnn_research.reporting import tables, templates
 from cnn_research.reporting.drawing import Figure
 from cnn_research.reporting.figures import data_uri
-
-_STYLE = """
-:root { color-scheme: light dark; --text: #1c1c1a; --quiet: #5d5d58; --ground: #fdfdfb; --line: #d4d4cc; --strong: #55554f;
-  --panel: #f3f3ee; --link: #1a4f8b; }
-@media (prefers-color-scheme: dark) { :root { --text: #e2e1dc; --quiet: #a3a29b; --ground: #191a1b; --line: #3b3c3d; --strong: #8f8e88;
-  --panel: #242526; --link: #9cc3f0; } }
-* { box-sizing: border-box; }
-html { -webkit-text-size-adjust: 100%; text-size-adjust: 100%; }
-body { margin: 0 auto; padding: 3rem 1.25rem 4rem; max-width: 46rem; background: var(--ground); color: var(--text);
-  font: 1.0625rem/1.6 Charter, 'Bitstream Charter', 'Source Serif 4', Cambria, Georgia, 'DejaVu Serif', serif; overflow-wrap: break-word; }
-h1 { font-size: 1.9rem; line-height: 1.2; font-weight: 600; margin: 0 0 1rem; text-wrap: balance; }
-h2 { font-size: 1.25rem; line-height: 1.3; font-weight: 600; margin: 2.75rem 0 .75rem; }
-h3 { font-size: 1.0625rem; margin: 1.75rem 0 .5rem; }
-p { margin: 0 0 1rem; }
-a { color: var(--link); }
-.lead { font-size: 1.125rem; }
-nav { border-block: 1px solid var(--line); padding: .75rem 0; margin: 1.75rem 0; font-size: .9375rem; }
-nav ol { margin: 0; padding-left: 1.5rem; }
-.report { border-top: 3px solid var(--strong); margin-top: 3.5rem; }
-.report h2 { font-size: 1.5rem; margin-top: 1.25rem; }
-figure { margin: 1.75rem 0; }
-figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; background: #fff; padding: .5rem; border: 1px solid var(--line);
-  border-radius: 3px; }
-figcaption { color: var(--quiet); font-size: .9rem; line-height: 1.45; margin: .6rem 0; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; border-block: 1.5px solid var(--strong); font-size: .9rem; line-height: 1.4;
-  font-variant-numeric: tabular-nums lining-nums; }
-th, td { text-align: left; vertical-align: top; padding: .35rem 1rem .35rem 0; }
-th { font-weight: 600; border-bottom: 1px solid var(--strong); vertical-align: bottom; }
-td { white-space: nowrap; }
-td.long { white-space: normal; min-width: 12rem; }
-th:last-child, td:last-child { padding-right: 0; }
-tbody tr + tr td { border-top: 1px solid var(--line); }
-.number { text-align: right; }
-.note { display: inline-block; max-width: 13rem; white-space: normal; vertical-align: top; font-style: italic; }
-td a { color: inherit; text-decoration: underline dotted var(--quiet); text-underline-offset: .2em; }
-td a:hover { color: var(--link); }
-details { border-top: 1px solid var(--line); padding: .4rem 0; }
-details:last-of-type { border-bottom: 1px solid var(--line); }
-summary { cursor: pointer; padding: .15rem 0; }
-summary span { color: var(--quiet); font-size: .9rem; }
-:target { scroll-margin-top: 4rem; }
-details pre { white-space: pre-wrap; }
-details :target { border-left: 3px solid var(--link); padding-left: 1rem; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.25rem; margin: 1rem 0; font-size: .9375rem; }
-dt { color: var(--quiet); }
-dd { margin: 0; min-width: 0; font-variant-numeric: tabular-nums lining-nums; }
-pre { background: var(--panel); border: 1px solid var(--line); border-radius: 3px; padding: .8rem 1rem; overflow-x: auto;
-  font: .875rem/1.5 ui-monospace, 'SFMono-Regular', Menlo, Consolas, 'DejaVu Sans Mono', monospace;
-  user-select: all; -webkit-user-select: all; }
-@media (max-width: 34rem) {
-  body { padding-top: 1.5rem; font-size: 1rem; }
-  h1 { font-size: 1.55rem; }
-  dl { grid-template-columns: 1fr; gap: 0; }
-  dd { margin-bottom: .5rem; }
-  figure img { padding: .2rem; }
-}
-@media print {
-  :root { color-scheme: light; --text: #000; --quiet: #444; --ground: #fff; --line: #bbb; --strong: #444; --panel: #fff; --link: #000; }
-  @page { margin: 18mm; }
-  body { max-width: none; padding: 0; font-size: 10.5pt; }
-  nav { display: none; }
-  h2, h3 { break-after: avoid; }
-  figure:not(.table), tr, pre { break-inside: avoid; }
-  td a { text-decoration: none; }
-  figure.table figcaption { break-after: avoid; }
-  thead { display: table-header-group; }
-  .scroll { overflow: visible; }
-  td, td.long { white-space: normal; min-width: 0; }
-  td.number { white-space: nowrap; }
-  pre { white-space: pre-wrap; }
-}
-"""
 
 
 class Report(NamedTuple):
@@ -119,25 +45,17 @@ def page(title: str, lead: str, sections: Sequence[tuple[str, str]], command: st
     put in as it is, so it comes from `to_html`, `figure_html`, `facts_html`, `text_html` or `trials_html`. `command` makes the report
     again. ValueError for two places of one address and for a link to a place that is not there.
     """
-    contents = f'<ol>\n{_contents(sections, "")}</ol>' if len(sections) > 2 else ''
-    return _document(
-        title, lead, contents, f'{_sections(sections, "", 2)}<section>\n<h2>Made again by</h2>\n{_command(command)}</section>\n'
-    )
+    contents = templates.part('listed', _headings(sections), '') if len(sections) > 2 else ''
+    return _document(title, lead, contents, templates.part('alone', _marked(sections), command))
 
 
 def joined(title: str, lead: str, reports: Sequence[Report]) -> str:
     """Several reports as one HTML document, each under its own title and with its own command; as in `page` otherwise."""
-    contents = ''.join(
-        f'<li><a href="#{html.escape(report.name)}">{html.escape(report.title)}</a>\n'
-        f'<ol>\n{_contents(report.sections, report.name + "-")}</ol></li>\n'
-        for report in reports
-    )
-    body = ''.join(
-        f'<section class="report" id="{html.escape(report.name)}">\n<h2>{html.escape(report.title)}</h2>\n{text_html(report.lead)}'
-        f'{_sections(report.sections, report.name + "-", 3)}<h3>Made again by</h3>\n{_command(report.command)}</section>\n'
-        for report in reports
-    )
-    return _document(title, lead, f'<ol>\n{contents}</ol>', body)
+    told = [
+        one._asdict() | {'lead': _paragraphs(one.lead), 'headings': _headings(one.sections), 'sections': _marked(one.sections)}
+        for one in reports
+    ]
+    return _document(title, lead, templates.part('joined_contents', told), templates.part('joined', told))
 
 
 def place(report: str, label: str) -> str:
@@ -156,21 +74,18 @@ def trials_html(report: str, trials: Sequence[Trial]) -> str:
 
 def text_html(text: str) -> str:
     """Plain text as paragraphs, parted where it has empty lines."""
-    return ''.join(f'<p>{html.escape(part.strip())}</p>\n' for part in text.split('\n\n') if part.strip())
+    return templates.part('paragraphs', _paragraphs(text))
 
 
 def figure_html(figure: Figure, caption: str) -> str:
-    """The figure within the page itself, its caption (plain text) below it."""
-    text = html.escape(caption)
+    """The figure within the page itself, its caption (plain text) below it; a click shows it at its full size."""
     # A figure keeps the size at which its lettering was set: 96 pixels to the inch, plus the frame.
-    width = round(96 * figure.get_figwidth()) + 18
-    return f'<figure>\n<img src="{data_uri(figure)}" alt="{text}" style="width: {width}px">\n<figcaption>{text}</figcaption>\n</figure>\n'
+    return templates.part('figure', data_uri(figure), caption, round(96 * figure.get_figwidth()) + 18)
 
 
 def facts_html(facts: Sequence[tuple[str, object]]) -> str:
     """(label, value) pairs as a list; both are escaped."""
-    pairs = ''.join(f'<dt>{html.escape(label)}</dt><dd>{html.escape(str(value))}</dd>\n' for label, value in facts)
-    return f'<dl>\n{pairs}</dl>\n'
+    return templates.part('facts', [(label, str(value)) for label, value in facts])
 
 
 def _document(title: str, lead: str, contents: str, body: str) -> str:
@@ -179,44 +94,19 @@ def _document(title: str, lead: str, contents: str, body: str) -> str:
     dangling = sorted(set(re.findall(r'\shref="#([^"]*)"', contents + body)) - set(ids))
     if twice or dangling:
         raise ValueError(f'addresses within the page: {twice} are there twice, {dangling} are linked to and not there')
-    navigation = f'<nav aria-label="Contents">{contents}</nav>\n' if contents else ''
-    # The policy makes the browser refuse what this page must not do: load or run anything.
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<link rel="icon" href="data:,">
-<title>{html.escape(title)}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<main>
-<h1>{html.escape(title)}</h1>
-<div class="lead">{text_html(lead)}</div>
-{navigation}{body}</main>
-</body>
-</html>
-"""
+    return templates.document(title, text_html(lead), contents, body)
 
 
-def _contents(sections: Sequence[tuple[str, str]], prefix: str) -> str:
-    return ''.join(
-        f'<li><a href="#{html.escape(prefix)}section-{number}">{html.escape(heading)}</a></li>\n'
-        for number, (heading, _) in enumerate(sections, 1)
-    )
+def _paragraphs(text: str) -> list[str]:
+    return [part.strip() for part in text.split('\n\n') if part.strip()]
 
 
-def _sections(sections: Sequence[tuple[str, str]], prefix: str, level: int) -> str:
-    return ''.join(
-        f'<section id="{html.escape(prefix)}section-{number}">\n<h{level}>{html.escape(heading)}</h{level}>\n{markup}</section>\n'
-        for number, (heading, markup) in enumerate(sections, 1)
-    )
+def _headings(sections: Sequence[tuple[str, str]]) -> list[str]:
+    return [heading for heading, _ in sections]
 
 
-def _command(command: str) -> str:
-    return f'<pre>{html.escape(command)}</pre>\n'
+def _marked(sections: Sequence[tuple[str, str]]) -> list[tuple[str, templates.Markup]]:
+    return [(heading, templates.Markup(markup)) for heading, markup in sections]
 
 
 def _row_html(address: str, label: str, trials: Sequence[Trial]) -> str:
@@ -229,12 +119,9 @@ def _row_html(address: str, label: str, trials: Sequence[Trial]) -> str:
         {'seed': trial.seed, 'key': trial.key, 'state': trial.state} | {f'fact {name}': value for name, value in trial.facts.items()}
         for trial in trials
     ]
-    configs = ''.join(map(_command, dict.fromkeys(trial.config for trial in trials)))
-    commands = ''.join(map(_command, dict.fromkeys(trial.command for trial in trials)))
     states = collections.Counter(trial.state.partition(':')[0] for trial in trials)
     summary = ', '.join(f'{count} {state}' for state, count in states.items())
-    return (
-        f'<details>\n<summary>{html.escape(label)} <span>{html.escape(summary)}</span></summary>\n<div id="{html.escape(address)}">\n'
-        f'{tables.to_html(tables.Table(columns, rows))}{facts_html(shared)}<p>Command</p>\n{commands}<p>Config</p>\n{configs}'
-        f'</div>\n</details>\n'
-    )
+    commands, configs = (list(dict.fromkeys(each)) for each in ([t.command for t in trials], [t.config for t in trials]))
+    table = templates.Markup(tables.to_html(tables.Table(columns, rows)))
+    facts = [(name, str(value)) for name, value in shared]
+    return templates.part('trials', address, label, summary, table, facts, commands, configs)

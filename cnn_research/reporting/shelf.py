@@ -3,7 +3,7 @@
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
 
-from cnn_research.reporting import claims, figures, page, tables
+from cnn_research.reporting import cards, claims, figures, page, tables
 from cnn_research.reporting.drawing import Figure
 
 _COVERED = {
@@ -59,4 +59,7 @@ class Shelf:
         return page.figure_html(figure, caption)
 
     def claims(self, judged: Sequence[claims.Judged], caption: str = 'Each claim was written down before the run.') -> str:
-        return self.table('claims', claims.table(judged, caption), judged[0].unit if judged else 'seed')
+        """Cards in the page, a table in the files."""
+        unit = judged[0].unit if judged else 'seed'
+        self.table('claims', claims.table(judged, caption), unit)
+        return cards.to_html(judged, f'{caption} {_COVERED[unit]}')

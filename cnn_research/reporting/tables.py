@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cnn_research import files
+from cnn_research.reporting import templates
 
 MISSING = '–'
 # What LaTeX would interpret, or would not print as it stands; brackets and stars because they may follow the end of a row.
@@ -104,25 +105,14 @@ def to_markdown(table: Table) -> str:
 
 
 def to_html(table: Table) -> str:
-    """The table as a figure whose caption stays in view while a wide table scrolls beneath it; every text is escaped."""
-    classes = [_html_class(table, column) for column in table.columns]
-    head = ''.join(
-        f'<th scope="col"{kind}>{html.escape(_header(column))}</th>' for column, kind in zip(table.columns, classes, strict=True)
-    )
-    body = ''.join(
-        '<tr>'
-        + ''.join(
-            f'<td{kind}>{_html_cell(cell, column.format)}</td>'
-            for cell, column, kind in zip(_cells(row, table), table.columns, classes, strict=True)
-        )
-        + '</tr>\n'
+    """The table as a figure whose caption and first column stay in view while a wide one scrolls; every text is escaped."""
+    kinds = [_html_class(table, column) for column in table.columns]
+    heads = [(_header(column), kind) for column, kind in zip(table.columns, kinds, strict=True)]
+    rows = [
+        [_html_cell(cell, column.format, kind) for cell, column, kind in zip(_cells(row, table), table.columns, kinds, strict=True)]
         for row in table.rows
-    )
-    caption = f'<figcaption>{html.escape(table.caption)}</figcaption>\n' if table.caption else ''
-    return (
-        f'<figure class="table">\n{caption}<div class="scroll" tabindex="0">\n<table>\n'
-        f'<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n</div>\n</figure>\n'
-    )
+    ]
+    return templates.part('table', table.caption, heads, rows)
 
 
 def to_tex(table: Table) -> str:
@@ -191,8 +181,8 @@ def _numeric(table: Table, column: Column) -> bool:
 def _html_class(table: Table, column: Column) -> str:
     """Numbers stand right; of the text only what is long may be broken into lines, so that a phone scrolls rather than stacks words."""
     if _numeric(table, column):
-        return ' class="number"'
-    return ' class="long"' if any(len(_text(_cell(row, column), column.format)) > 28 for row in table.rows) else ''
+        return 'number'
+    return 'long' if any(len(_text(_cell(row, column), column.format)) > 28 for row in table.rows) else ''
 
 
 def _spread(values: Sequence[float], spec: str) -> str:
@@ -231,7 +221,8 @@ def _raw(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _shown(value: Any, spec: str) -> str:
+def shown(value: Any, spec: str) -> str:
+    """What a reader sees of a cell's value, by a format specification as columns have it."""
     value = _plain(value)
     if value is None:
         return MISSING
@@ -252,16 +243,22 @@ def _shown(value: Any, spec: str) -> str:
 def _text(cell: Cell, spec: str) -> str:
     """'3.20 ± 0.10 (5), reduced'; of a cell without a value its note alone."""
     if not cell.note:
-        return _shown(cell.value, spec)
-    return cell.note if cell.value is None else f'{_shown(cell.value, spec)}, {cell.note}'
+        return shown(cell.value, spec)
+    return cell.note if cell.value is None else f'{shown(cell.value, spec)}, {cell.note}'
 
 
-def _html_cell(cell: Cell, spec: str) -> str:
-    """As in `_text`, the note apart: only it may be broken into lines among numbers."""
-    shown = '' if cell.note and cell.value is None else html.escape(_shown(cell.value, spec))
-    note = f'<span class="note">{html.escape(cell.note)}</span>' if cell.note else ''
-    text = ', '.join(filter(None, (shown, note)))
-    return text if cell.href is None else f'<a href="{html.escape(cell.href)}">{text}</a>'
+def _html_cell(cell: Cell, spec: str, kind: str) -> dict[str, Any]:
+    """As in `_text`, the note apart: only it may be broken into lines among numbers. value: what a column of numbers is sorted by."""
+    text = '' if cell.note and cell.value is None else shown(cell.value, spec)
+    return {'text': text, 'note': cell.note, 'href': cell.href, 'kind': kind, 'value': _order(cell.value) if kind == 'number' else None}
+
+
+def _order(value: Any) -> str:
+    value = _plain(value)
+    if _is_seeds(value):
+        value = float(np.mean(value)) if len(value) else None
+    value = value.mean if isinstance(value, Interval) else value
+    return '' if value is None or math.isnan(value) else repr(float(value))
 
 
 def _markdown_cell(cell: Cell, spec: str) -> str:

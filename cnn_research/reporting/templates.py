@@ -1,0 +1,34 @@
+"""The templates of pages: one file of parts, one of the document, one stylesheet, one script that sorts tables."""
+
+import base64
+import functools
+import hashlib
+
+import jinja2
+from markupsafe import Markup as Markup  # what is put into a template as it is
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    loader = jinja2.PackageLoader('cnn_research.reporting')
+    return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+@functools.cache
+def _text(name: str) -> str:
+    environment = _environment()
+    return environment.loader.get_source(environment, name)[0]
+
+
+def part(name: str, *values) -> str:
+    """The markup that a macro of parts.html makes of its values: texts are escaped, what is `Markup` is put in as it is."""
+    return str(getattr(_environment().get_template('parts.html').module, name)(*values))
+
+
+def document(title: str, lead: str, contents: str, body: str) -> str:
+    """A complete page; title is text, the others are markup."""
+    script = _text('sort.js')
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    given = {name: Markup(markup) for name, markup in {'lead': lead, 'contents': contents, 'body': body}.items()}
+    given |= {'style': Markup(_text('style.css')), 'script': Markup(script), 'script_hash': f'sha256-{digest}'}
+    return _environment().get_template('document.html').render(title=title, **given)
