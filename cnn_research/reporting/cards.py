@@ -64,7 +64,7 @@ def _details(one: claims.Judged) -> tables.Table:
     if any(measured.images for measured in one.differences):
         columns.append(tables.Column('images', 'over test images (95 %)', '+'))
     rows = [
-        {'compared': measured.text, 'images': measured.images}
+        {'compared': signed(measured.text), 'images': measured.images}
         | {name: None if math.isnan(value) else value for name, value in (('p', measured.p), ('holm', measured.holm))}
         for measured in one.differences
     ]
