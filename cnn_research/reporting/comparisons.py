@@ -89,6 +89,75 @@ def bars(
     return figure
 
 
+def dots(
+    labels: Sequence[str],
+    differences: Sequence[Sequence[float]],
+    x_label: str,
+    references: Mapping[str, Sequence[float | None]] | None = None,
+    name: str = 'ours',
+) -> Figure:
+    """Differences to a base, one row for each label: the mean over seeds as a dot, with its 95 % interval from three seeds on.
+
+    `references`: {'paper': for each label a published difference or None}, hollow markers below the dots, on the same axis. The axis is
+    that of ours and of what lies near: a published one far beyond stands at the edge with its number, so that it does not flatten ours.
+    ValueError where a list has not one entry for each label.
+    """
+    references = references or {}
+    for of, column in {**references, 'differences': differences}.items():
+        if len(column) != len(labels):
+            raise ValueError(f'{of!r} has {len(column)} entries for {len(labels)} rows')
+    lanes = 1 + len(references)  # of a row, with a gap between rows
+    figure = Figure(figsize=(WIDTH, 0.95 + (0.14 + 0.19 * lanes) * max(len(labels), 1)), layout='constrained')
+    axes = figure.add_subplot()
+    summaries = [interval(values) for values in differences]
+    low, high = _reach([end for one in summaries for end in one], [value for column in references.values() for value in column])
+    rows, lane = np.arange(len(labels)), 1 / (lanes + 0.8)
+    heights = rows - lane * len(references) / 2
+    for height, (mean, least, most) in zip(heights, summaries, strict=True):
+        if math.isfinite(least):
+            axes.hlines(height, least, most, color=COLOURS[0], linewidth=2.2, zorder=3)
+        if math.isfinite(mean):
+            axes.plot(mean, height, 'o', color=COLOURS[0], markersize=6.5, zorder=4)
+            axes.text(1.09, height, _signed(mean, 2), transform=axes.get_yaxis_transform(), ha='right', va='center_baseline', fontsize=8)
+    handles = axes.plot([], [], 'o-', color=COLOURS[0], markersize=6.5, linewidth=2.2)
+    style = {'markersize': 5.5, 'markerfacecolor': 'white', 'markeredgecolor': _INK, 'markeredgewidth': 1.2, 'zorder': 5, 'clip_on': False}
+    for marker, values in zip(itertools.cycle(_REFERENCES), references.values(), strict=False):
+        heights = heights + lane
+        shown = [(min(max(x, low), high), y, x) for y, x in zip(heights, values, strict=True) if x is not None]
+        handles += axes.plot([x for x, _, _ in shown], [y for _, y, _ in shown], marker, **style)
+        for x, y, value in shown:
+            if x != value:
+                beside, side = (-6, 'right') if value > high else (6, 'left')
+                at = {'textcoords': 'offset points', 'ha': side, 'va': 'center', 'fontsize': 7.5, 'color': _INK}
+                axes.annotate(_signed(value, 1), (x, y), (beside, 0), **at)
+    axes.axvline(0, color=QUIET, linewidth=1)
+    axes.set_xlim(low, high)
+    short = ['\n'.join(textwrap.wrap(label, _LONGEST, max_lines=2, placeholder='…')) for label in labels]
+    axes.set_yticks(rows, short, fontsize=9, parse_math=False)
+    axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)
+    axes.tick_params(axis='y', length=0)
+    _quiet_axes(axes, 'x')
+    axes.spines['left'].set_visible(False)
+    axes.set_xlabel(x_label, parse_math=False)
+    legend_below(figure, handles, [name, *references])
+    return figure
+
+
+def _reach(ends: Sequence[float], published: Sequence[float | None]) -> tuple[float, float]:
+    """The ends of an axis of differences: all of ours, 0, and what was published within as much again on either side."""
+    ends = [end for end in ends if math.isfinite(end)]
+    low, high = min([0.0, *ends]), max([0.0, *ends])
+    span = high - low
+    near = [value for value in published if value is not None and (not span or low - span <= value <= high + span)]
+    low, high = min([low, *near]), max([high, *near])
+    air = 0.07 * (high - low) or 1.0
+    return low - air, high + air
+
+
+def _signed(value: float, digits: int) -> str:
+    return f'{value:+z.{digits}f}'.replace('-', '−')
+
+
 def scatter(points: Sequence[Point], x_label: str, y_label: str) -> Figure:
     """Means over seeds with their 95 % intervals against a logarithmic x; every point carries its label, and no label covers another
     label or a point as long as there is room. Points without values are left out. ValueError for an x that is not above 0."""

@@ -8,7 +8,7 @@ import pytest
 
 from cnn_research.reporting import figures
 from cnn_research.reporting.claims import interval
-from cnn_research.reporting.comparisons import Point, accuracy_curves, bars, interval_curves, scatter
+from cnn_research.reporting.comparisons import Point, accuracy_curves, bars, dots, interval_curves, scatter
 
 # As mathematics this is an error: a figure that draws it has not tried.
 NOT_MATHS = '$\\nope$'
@@ -141,3 +141,21 @@ def test_curves_over_a_logarithm_have_intervals_beside_each_other():
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ['1', '3', '30']
     with pytest.raises(ValueError, match='above 0'):
         interval_curves([('a', {0: [1.0]})], 'n', 'accuracy')
+
+
+def test_differences_stand_on_their_own_axis_and_a_far_published_one_at_its_edge():
+    ours = [[0.4, 0.6, 0.5], [2.0, 2.4, 2.2], []]
+    figure = dots(['a', 'b', 'c'], ours, 'points', {'paper': [3.0, 32.0, None], 'deck': [None, -40.0, 1.0]})
+    (axes,) = figure.axes
+    low, high = axes.get_xlim()
+    assert low < 0 < 3.0 < high < 10
+    points = {line.get_marker(): line.get_xydata() for line in axes.lines if line.get_marker() in 'Ds' and len(line.get_xydata())}
+    assert points['D'][:, 0].tolist() == [3.0, high] and points['s'][:, 0].tolist() == [low, 1.0]
+    heights = np.concatenate([of[:, 1] for of in points.values()])
+    assert len({round(float(height), 6) for height in heights}) == 4  # none covers another
+    told = {text.get_text() for text in axes.texts}
+    assert {'+32.0', '−40.0', '+0.50', '+2.20'} <= told
+    drawn = [line.get_xydata()[0].tolist() for line in axes.lines if line.get_marker() == 'o' and len(line.get_xydata())]
+    assert [x for x, _ in drawn] == [pytest.approx(0.5), pytest.approx(2.2)]
+    with pytest.raises(ValueError, match='entries for 1 rows'):
+        dots(['a'], [[1.0]], 'points', {'paper': []})

@@ -132,7 +132,7 @@ def test_the_report_says_rows_papers_claims_and_no_verdict(workdir):
     assert page.count('id="depth_ablation-removed_layer_7"') == 1 and 'href="#depth_ablation-removed_layer_7"' in page
     assert 'optimizer.learning_rate=0.03' in page  # each trial's config
     files = {p.name for p in workdir.iterdir()} | {p.name for p in (workdir / 'figures').iterdir()}
-    assert {'depth.csv', 'depth.md', 'depth.tex', 'lesions.csv', 'claims.csv', 'errors.png', 'parameters.pdf'} <= files
+    assert {'depth.csv', 'depth.md', 'depth.tex', 'lesions.csv', 'claims.csv', 'effects.png', 'parameters.pdf'} <= files
     with open(workdir / 'depth.csv') as file:
         lines = {line['row']: line for line in csv.DictReader(file)}
     for label in (depth.WITHOUT_34, depth.WITHOUT_7):  # the difference of one seed, and what drawing the test images anew makes of it
