@@ -1,16 +1,20 @@
 """Times one training step of a network here against the same network in PyTorch: same weights, shapes, inputs and threads.
 
 A step is forward, softmax loss, backward and SGD with momentum 0.9 and weight decay 5e-4. Both sides run in turns, each in a process of its
-own and idle while the other runs, so that what disturbs one disturbs the other;
-what counts is the ratio, PyTorch's time over ours (above 1: ours is faster).
+own and idle while the other runs, so that what disturbs one disturbs the other; what counts is the ratio, PyTorch's time over ours (above
+1: ours is faster). Either side's speed differs from one start of its process to the next, by where its memory comes to lie, say: so both
+are started anew several times, and the ratio is the median over these starts.
 
   python -m benchmarks.train_step
-  python -m benchmarks.train_step --networks='lenet5_modern@128; zfnet@16' --repeats=15 --out=results/train_step_cpu.md
+  python -m benchmarks.train_step --networks='lenet5_modern@128; zfnet@16' --starts=7 --out=results/train_step_cpu.md
   python -m benchmarks.train_step --device=gpu --out=results/train_step_gpu.md
 """
 
+import collections
+import concurrent.futures
 import dataclasses
 import math
+import multiprocessing
 import os
 import pathlib
 import platform
@@ -44,7 +48,8 @@ BATCHES = 4  # so many different ones take turns
 BLOCK = 0.6  # seconds that one side runs before the other has its turn
 
 _NETWORKS = flags.DEFINE_string('networks', NETWORKS, 'Architectures, each with @BATCH, separated by semicolons.')
-_REPEATS = flags.DEFINE_integer('repeats', 11, 'Turns of each side; the ratio is the median over them.', lower_bound=1)
+_STARTS = flags.DEFINE_integer('starts', 5, 'Times that both processes are started anew; the ratio is the median over them.', lower_bound=1)
+_REPEATS = flags.DEFINE_integer('repeats', 11, 'Turns of each side after a start, whose ratio is the median over them.', lower_bound=1)
 _OUT = flags.DEFINE_string('out', None, 'A Markdown file for the table and how it was made.')
 _DEVICE = flags.DEFINE_enum('device', 'cpu', ['cpu', 'gpu'], 'gpu: bfloat16 here, torch.compile and autocast to bfloat16 there.')
 
@@ -172,8 +177,24 @@ def agreement(net: Architecture, params, feed, preprocessing, device: str) -> tu
     return logits, max(map(difference, *changes))
 
 
-def row(text: str, batch_size: int, device: str, repeats: int) -> dict:
-    """One network's line of the table. Raises ResearchError for a network that is unknown or that the translator cannot write."""
+class Started(NamedTuple):
+    """What one start of both sides gave: seconds (turns, 2) of a step, ours and PyTorch's; the form of PyTorch that was the fastest; by how
+    much logits and a step differ; the cores that others used, and the load after it."""
+
+    seconds: np.ndarray
+    form: str
+    logits: float
+    step: float
+    others: float
+    load: float
+
+
+def started(text: str, batch_size: int, device: str, repeats: int) -> Started:
+    """One network, timed once. Raises ResearchError for a network that is unknown or that the translator cannot write."""
+    if device == 'cpu':
+        jax.config.update('jax_platforms', 'cpu')
+    elif jax.default_backend() != 'gpu' or not peer.has_gpu():
+        raise ConfigError('--device=gpu needs an NVIDIA GPU and builds of jax and torch that see it; choose --device=cpu.')
     net = zoo.architecture(text)
     feed, preprocessing = examples(net, batch_size)
     params = jax.jit(Network(net).init)(jax.random.key(0), jnp.zeros((1, *net.input_shape)))['params']
@@ -195,21 +216,34 @@ def row(text: str, batch_size: int, device: str, repeats: int) -> dict:
     start, before = time.perf_counter(), others(sides)
     times = np.array([[seconds(side, count) for side, count in zip(sides, counts, strict=True)] for _ in range(repeats)])
     elsewhere = (others(sides) - before) / (time.perf_counter() - start)
-    ratios = times[:, 1] / times[:, 0]
-    low, middle, high = np.percentile(ratios, (25, 50, 75))
+    return Started(times, options.name, logits, step, elsewhere, os.getloadavg()[0])
+
+
+def in_process(text: str, batch_size: int, device: str, repeats: int) -> Started:
+    """`started`, in a process of its own, which no earlier start has left its mark on."""
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
+        return pool.submit(started, text, batch_size, device, repeats).result()
+
+
+def row(text: str, batch_size: int, told: Sequence[Started]) -> dict:
+    """One network's line of the table, from several starts."""
+    ratios = [float(np.median(one.seconds[:, 1] / one.seconds[:, 0])) for one in told]
+    ours, theirs = (float(1e3 * np.median([np.median(one.seconds[:, side]) for one in told])) for side in (0, 1))
+    turns = np.concatenate([one.seconds[:, 1] / one.seconds[:, 0] for one in told])
+    forms = collections.Counter(one.form for one in told)
     return {
         'network': text,
         'batch': batch_size,
-        'ratio': float(middle),
-        'quartiles': f'{low:.2f} to {high:.2f}',
-        'range': f'{ratios.min():.2f} to {ratios.max():.2f}',
-        'ours_ms': float(1e3 * np.median(times[:, 0])),
-        'torch_ms': float(1e3 * np.median(times[:, 1])),
-        'torch_form': options.name,
-        'logits': logits,
-        'step': step,
-        'others': elsewhere,
-        'load': os.getloadavg()[0],
+        'ratio': float(np.median(ratios)),
+        'starts': f'{min(ratios):.2f} to {max(ratios):.2f} ({len(ratios)})',
+        'range': f'{turns.min():.2f} to {turns.max():.2f}',
+        'ours_ms': ours,
+        'torch_ms': theirs,
+        'torch_form': '; '.join(f'{form} ({count})' if len(forms) > 1 else form for form, count in forms.most_common()),
+        'logits': max(one.logits for one in told),
+        'step': max(one.step for one in told),
+        'others': max(one.others for one in told),
+        'load': max(one.load for one in told),
     }
 
 
@@ -217,8 +251,8 @@ COLUMNS = (
     tables.Column('network'),
     tables.Column('batch'),
     tables.Column('ratio', 'PyTorch / ours', '.2f'),
-    tables.Column('quartiles'),
-    tables.Column('range'),
+    tables.Column('starts', 'lowest to highest start'),
+    tables.Column('range', 'of all turns'),
     tables.Column('ours_ms', 'ours, ms', '.1f'),
     tables.Column('torch_ms', 'PyTorch, ms', '.1f'),
     tables.Column('torch_form', "PyTorch's fastest"),
@@ -234,7 +268,7 @@ def _processor() -> str:
     return next((line.partition(': ')[2] for line in lines if line.startswith('model name')), platform.processor() or platform.machine())
 
 
-def circumstances(device: str, repeats: int) -> str:
+def circumstances(device: str, starts: int, repeats: int) -> str:
     """Where, when, with what and by which command, as Markdown."""
     where = f'{_processor()}, {os.cpu_count()} logical cores' if device == 'cpu' else f'{jax.devices()[0].device_kind}'
     threads = f'{peer.threads()} threads in PyTorch, {os.cpu_count()} in XLA' if device == 'cpu' else 'bfloat16 on both sides'
@@ -242,7 +276,7 @@ def circumstances(device: str, repeats: int) -> str:
     lines = (
         f'- machine: {where}; {threads}',
         f'- versions: Python {platform.python_version()}, jax {jax.__version__}, PyTorch {peer.version()}',
-        f'- {time.strftime("%Y-%m-%d %H:%M %Z")}, {repeats} turns of each side, each about {BLOCK} s long',
+        f'- {time.strftime("%Y-%m-%d %H:%M %Z")}, {starts} starts, after each {repeats} turns of each side, each about {BLOCK} s long',
         f'- command: `{shlex.join([*memory, "python", "-m", "benchmarks.train_step", *sys.argv[1:]])}`',
         '- load: the one-minute load average after the network. Where others used cores, the ratio flatters us: PyTorch suffers more.',
     )
@@ -258,22 +292,18 @@ def requested(text: str) -> list[tuple[str, int]]:
 
 
 def main(argv):
-    device, repeats = _DEVICE.value, _REPEATS.value
+    device, starts, repeats = _DEVICE.value, _STARTS.value, _REPEATS.value
     os.environ.setdefault('XLA_PYTHON_CLIENT_MEM_FRACTION', '0.45')  # by itself, JAX takes most of a GPU and leaves PyTorch too little
     try:
-        if device == 'cpu':
-            jax.config.update('jax_platforms', 'cpu')
-        elif jax.default_backend() != 'gpu' or not peer.has_gpu():
-            raise ConfigError('--device=gpu needs an NVIDIA GPU and builds of jax and torch that see it; choose --device=cpu.')
         rows = []
         for name, batch_size in requested(_NETWORKS.value):
-            rows.append(row(name, batch_size, device, repeats))
-            print(f'{name}: {rows[-1]["ratio"]:.2f} ({rows[-1]["quartiles"]})', file=sys.stderr, flush=True)
+            rows.append(row(name, batch_size, [in_process(name, batch_size, device, repeats) for _ in range(starts)]))
+            print(f'{name}: {rows[-1]["ratio"]:.2f} ({rows[-1]["starts"]})', file=sys.stderr, flush=True)
     except ResearchError as error:
         print(f'train_step: {error}', file=sys.stderr)
         return 2
-    caption = "A training step: PyTorch's time over ours (median over turns; above 1: ours is faster)."
-    text = tables.to_markdown(tables.Table(COLUMNS, rows, caption)) + '\n' + circumstances(device, repeats)
+    caption = "A training step: PyTorch's time over ours (median over starts of the median over turns; above 1: ours is faster)."
+    text = tables.to_markdown(tables.Table(COLUMNS, rows, caption)) + '\n' + circumstances(device, starts, repeats)
     print(text)
     if _OUT.value:
         path = pathlib.Path(_OUT.value)

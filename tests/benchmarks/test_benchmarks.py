@@ -105,3 +105,14 @@ def test_dropout_alone_is_left_out():
     bare = train_step.without_dropout(net)
     assert [row.stage for row in bare.rows] == [row.stage for row in net.rows if row.stage != 'dropout']
     assert bare.parameters == net.parameters
+
+
+def test_a_line_is_the_median_over_starts_and_says_how_far_they_lie_apart():
+    told = [
+        train_step.Started(np.array([[1e-3, one * 1e-3], [2e-3, one * 2e-3]]), form, 1e-6, 1e-5, 0.0, 0.5)
+        for one, form in ((0.9, 'fused'), (1.2, 'foreach'), (1.0, 'fused'))
+    ]
+    row = train_step.row('lenet5_modern', 8, told)
+    assert (row['ratio'], row['starts'], row['range']) == (pytest.approx(1.0), '0.90 to 1.20 (3)', '0.90 to 1.20')
+    assert row['ours_ms'] == pytest.approx(1.5) and row['torch_form'] == 'fused (2); foreach (1)'
+    assert {column.key for column in train_step.COLUMNS} == set(row)
