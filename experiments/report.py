@@ -3,11 +3,13 @@
     python -m experiments.report --workdir=runs/depth_ablation/depth_ablation-clutter
     python -m experiments.report --workdir=runs/depth_ablation/depth_ablation-cifar10,runs/layer_probing/layer_probing-cifar10
     python -m experiments.report --workdir=DIR --results=results/depth_cifar10
+    python -m experiments.report --index=runs
 
 Several workdirs, separated by commas, are joined into one page. --out=FILE says where it goes; default: report.html in the first workdir.
 Tables and figures are written anew in their workdirs or, with --out, beside the page, those of several workdirs in folders by their
 number. --results=FOLDER writes them there instead, with a README.md that shows them and says command, seeds, time, machine and versions;
-of what a command that looks into a network has left, it keeps the same.
+of what a command that looks into a network has left, it keeps the same. --index=FOLDER writes index.html there, which shows every run below
+it with its state, its first picture and what came out.
 """
 
 import pathlib
@@ -17,15 +19,21 @@ from absl import flags
 
 from cnn_research import files
 from cnn_research.errors import ConfigError
-from experiments.launch import command, pages
+from experiments.launch import command, overview, pages
 
 FLAGS = flags.FlagValues()  # of this command alone, so that commands can be imported together
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/depth_ablation/depth_ablation-clutter', 'Workdirs, separated by commas.', flag_values=FLAGS)
 _OUT = flags.DEFINE_string('out', '', 'The page to write.', flag_values=FLAGS)
+_INDEX = flags.DEFINE_string('index', '', 'A folder of runs, of which to write index.html.', flag_values=FLAGS)
 _RESULTS = flags.DEFINE_string('results', '', 'A folder for the tables and figures of one workdir.', flag_values=FLAGS)
 
 
 def main() -> None:
+    if _INDEX.value:
+        if _OUT.value or _RESULTS.value:
+            raise ConfigError('--index takes no --out and no --results.')
+        print(f'index: {overview.write(pathlib.Path(_INDEX.value))}')
+        return
     workdirs = [pathlib.Path(part.strip()) for part in _WORKDIR.value.split(',') if part.strip()]
     if not workdirs:
         raise ConfigError(f'--workdir={_WORKDIR.value!r} names no workdir; name one or several, separated by commas.')
