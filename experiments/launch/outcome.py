@@ -46,6 +46,7 @@ def made(home: pathlib.Path) -> dict:
     try:
         found = files.read_json(home / 'run.json', RUN)
         files.check(home / 'run.json', found.get('notes', []), [str], 'notes')
+        files.check(home / 'run.json', found.get('code', ''), str, 'code')
         return found
     except CheckpointError:
         return dict.fromkeys(RUN, 'unknown, run.json is missing or damaged')

@@ -83,7 +83,7 @@ def _details(book: Book) -> str:
         label = f'{record.row} ({record.point}), not chosen' if record in book.losers else book.row_of(record)
         label = f'{record.part}: {label}' if record.part else label
         state = f'{record.state}: {record.error}' if record.error else record.state
-        facts = {name: record.run[name] for name in ('machine', 'versions', 'date') if name in record.run}
+        facts = {name: record.run[name] for name in ('machine', 'versions', 'date', 'code') if name in record.run}
         facts |= {'run.json': 'missing or damaged'} if record.result and not record.run else {}
         facts |= {'time in steps': progress.duration(record.seconds)} if record.seconds else {}
         config = '\n'.join(f'{name}={value}' for name, value in record.config.items() if name not in ('architecture_json', 'data.dir'))
@@ -253,7 +253,13 @@ def results(workdir: pathlib.Path, folder: pathlib.Path) -> None:
         f'- {len(finished)} of {len(every)} trainings finished, seeds {seeds}, '
         f'{progress.duration(sum(record.seconds for record in finished))} in their steps',
     ]
-    lines += sorted({tables.escaped(f'- {r.run["machine"]}; {r.run["versions"]}; {r.run["date"]}') for r in finished if r.run})
+    lines += sorted(
+        {
+            tables.escaped('- ' + '; '.join(r.run[name] for name in ('machine', 'versions', 'date', 'code') if name in r.run))
+            for r in finished
+            if r.run
+        }
+    )
     trained = {progress.elsewhere(r.run['command'], 'config.seed') for r in finished if r.part == 'adopted' and r.run}
     lines += [f'- its networks: {tables.code(line)}' for line in sorted(trained)]
     parts = [

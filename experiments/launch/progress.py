@@ -1,11 +1,14 @@
 """What a command shows while a training runs, and what it notes about the machine."""
 
+import contextlib
+import functools
 import importlib.metadata
 import json
 import os
 import pathlib
 import platform
 import shlex
+import subprocess
 import sys
 import time
 
@@ -88,8 +91,23 @@ def machine() -> str:
     return f'{os.cpu_count()} cores of {model}, {len(devices)} {devices[0].device_kind} device{"s" if len(devices) > 1 else ""}'
 
 
+@functools.cache
+def code() -> str:
+    """The commit of this checkout, 'and changes' where its files differ from it; '' where the code is no checkout, or git is not there."""
+    root = pathlib.Path(__file__).resolve().parents[2]
+    if not (root / '.git').exists():  # an installed package may lie within somebody else's checkout
+        return ''
+
+    def git(*words):
+        return subprocess.run(['git', '-C', str(root), *words], capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        return git('rev-parse', '--short=12', 'HEAD') + ' and changes' * bool(git('status', '--porcelain', '--untracked-files=no'))
+    return ''
+
+
 def facts(line: str) -> dict[str, str]:
-    """What numbers are quoted with: command, date, machine and versions."""
+    """What numbers are quoted with: command, date, machine, versions and, from a checkout, its commit."""
     packages = ('jax', 'flax', 'optax', 'numpy')
     versions = ', '.join(f'{name} {importlib.metadata.version(name)}' for name in packages)
     return {
@@ -97,6 +115,7 @@ def facts(line: str) -> dict[str, str]:
         'date': time.strftime('%Y-%m-%d'),
         'machine': machine(),
         'versions': f'Python {platform.python_version()}, {versions}',
+        **({'code': code()} if code() else {}),
     }
 
 

@@ -16,7 +16,7 @@ from cnn_research import config as configs
 from cnn_research import trials
 from experiments import occlusion, stages
 from experiments import train as training
-from experiments.launch import command
+from experiments.launch import command, progress
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # A minute's recipe made a few seconds' one.
@@ -246,3 +246,25 @@ def test_a_second_run_finds_the_programs_that_the_first_compiled(environment, tm
     assert kept[0] and kept[1] == kept[0]
     last = [(tmp_path / str(number) / 'metrics.jsonl').read_text() for number in range(2)]
     assert last[0] == last[1]
+
+
+def test_the_commit_is_recorded_and_whether_files_differ_from_it(tmp_path, monkeypatch):
+    def git(*words):
+        subprocess.run(['git', '-C', str(tmp_path), '-c', 'user.name=a', '-c', 'user.email=a@b', *words], check=True, capture_output=True)
+
+    place = tmp_path / 'experiments' / 'launch' / 'progress.py'
+    place.parent.mkdir(parents=True)
+    place.write_text('one')
+    monkeypatch.setattr(progress, '__file__', str(place))
+    told = progress.code.__wrapped__
+    assert told() == ''  # no checkout
+    git('init', '-q')
+    git('add', '.')
+    git('commit', '-qm', 'first')
+    assert re.fullmatch('[0-9a-f]{12}', told())
+    (tmp_path / 'runs').write_text('not followed by git')
+    assert re.fullmatch('[0-9a-f]{12}', told())
+    place.write_text('two')
+    assert re.fullmatch('[0-9a-f]{12} and changes', told())
+    monkeypatch.setenv('PATH', '')
+    assert told() == ''
