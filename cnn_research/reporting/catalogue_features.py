@@ -1,4 +1,4 @@
-"""The claims of the papers that took a network's features to other data, of hand-made systems, of the deck, and questions of this project."""
+"""The claims of the papers that took features to other data, of hand-made systems, of the deck, and questions of this project."""
 
 from cnn_research.reporting.catalogue import Entry, number
 from cnn_research.reporting.published import published
