@@ -40,7 +40,7 @@ _KSH = (
                 'epochs',
                 ({'nonlinearity': 'relu'}, 'epochs'),
                 'epochs to 25 % training error: tanh beside ReLU',
-                'one seed, 20,000 training images',
+                'one seed, 20,000 training images, each stopped at that error',
             ),
         ),
         also=('deck',),

@@ -27,10 +27,10 @@ NOT_RECORDED = 'not recorded'
 
 
 class Scale(NamedTuple):
-    """What evidence was measured on, in words; '' where the records do not say."""
+    """What evidence was measured on, in words; '' where the records do not say. networks: of which one, several or all are meant."""
 
     data: str = ''
-    network: str = ''
+    networks: tuple[str, ...] = ()
     examples: str = ''
     epochs: str = ''
 
@@ -54,6 +54,14 @@ class Evidence(NamedTuple):
     @property
     def counts(self) -> bool:
         return not self.told.demonstration
+
+    @property
+    def network(self) -> str:
+        """The subject where it is one of several networks, else the only network, with what the sentence names of it."""
+        networks = self.place.scale.networks
+        if len(networks) == 1:
+            return f'{networks[0]}: {self.subject}' if self.subject else networks[0]
+        return self.subject or ('several, or none of them' if networks else '')
 
     @property
     def deciding(self) -> Difference:

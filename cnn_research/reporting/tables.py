@@ -231,7 +231,8 @@ def _raw(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _shown(value: Any, spec: str) -> str:
+def shown(value: Any, spec: str) -> str:
+    """What a cell says to a reader, before anything is escaped."""
     value = _plain(value)
     if value is None:
         return MISSING
@@ -252,15 +253,15 @@ def _shown(value: Any, spec: str) -> str:
 def _text(cell: Cell, spec: str) -> str:
     """'3.20 ± 0.10 (5), reduced'; of a cell without a value its note alone."""
     if not cell.note:
-        return _shown(cell.value, spec)
-    return cell.note if cell.value is None else f'{_shown(cell.value, spec)}, {cell.note}'
+        return shown(cell.value, spec)
+    return cell.note if cell.value is None else f'{shown(cell.value, spec)}, {cell.note}'
 
 
 def _html_cell(cell: Cell, spec: str) -> str:
     """As in `_text`, the note apart: only it may be broken into lines among numbers."""
-    shown = '' if cell.note and cell.value is None else html.escape(_shown(cell.value, spec))
+    value = '' if cell.note and cell.value is None else html.escape(shown(cell.value, spec))
     note = f'<span class="note">{html.escape(cell.note)}</span>' if cell.note else ''
-    text = ', '.join(filter(None, (shown, note)))
+    text = ', '.join(filter(None, (value, note)))
     return text if cell.href is None else f'<a href="{html.escape(cell.href)}">{text}</a>'
 
 

@@ -1,9 +1,10 @@
 """What results and workdirs hold for the ledger: judged claims and measured numbers, each with its table, its command and its scale.
 
-A scale is read from records alone: from the heading of a README.md, and from the commands that it or plan.json names, completed by the recipe
-that such a command names, where that is one of the shipped ones.
+A scale is read from records alone: from the heading of a README.md, and from the commands that it or plan.json names, completed by the
+recipe that such a command names, where that is one of the shipped ones.
 """
 
+import contextlib
 import pathlib
 import re
 import shlex
@@ -14,11 +15,12 @@ from cnn_research import files
 from cnn_research.errors import CheckpointError, ConfigError, ResearchError, nearest
 from cnn_research.reporting import catalogue, claims_file, ledger, measured
 from cnn_research.reporting.ledger import Place, Scale
-from experiments.launch import recipes
+from experiments.launch import command, progress, recipes
 
 _LINE = re.compile(r'- (?P<name>[^:`]+): `*(?P<text>.*)')
 _CODE = re.compile(r'`([^`]+)`')
-_ON = re.compile(r' (?:on|to|of) (\S+?)[.,]?(?=\s|$)')
+_ON = re.compile(r' (?:on|to) (\S+?)[.,]?(?=\s|$)')
+_LENGTHS = {'schedule.epochs': 'epochs', 'schedule.steps': 'steps'}
 _OWN_RESULTS = 'ledger.csv'  # the ledger's own folder is no result
 
 
@@ -42,7 +44,7 @@ def gather(results: pathlib.Path | None, workdirs: Sequence[pathlib.Path]) -> le
 
 
 def _homes(results, workdirs) -> tuple[list[pathlib.Path], list[str]]:
-    """(folders with claims, names of those without), each once, as their real paths are; of a workdir that has none, those just below it."""
+    """(folders with claims, names of those without), each once, by their real paths; of a workdir that has none, those just below it."""
     found, without = {}, []
     below = sorted(one for one in results.iterdir() if one.is_dir() and not (one / _OWN_RESULTS).is_file()) if results else []
     for folder in below:
@@ -65,14 +67,15 @@ def _place(home: pathlib.Path) -> Place:
     name = home.name or str(home.resolve())
     if (home / 'plan.json').is_file():
         told = files.read_json(home / 'plan.json', {'line': str, 'options': dict})
-        return Place(name, _shown(home), told['line'], _scale(told['line'], _named(told['options'].get('network', '')), ''))
+        line = progress.elsewhere(told['line'], 'config.network', 'config.trials.shard')
+        return Place(name, _shown(home), line, _scale(told['line'], _named(told['options'].get('network', '')), ''))
     if not (home / 'README.md').is_file():
         return Place(name, home / claims_file.NAME, '', Scale())
-    title, lead, lines = _readme(home / 'README.md')
+    title, lines = _readme(home / 'README.md')
     networks = [text for label, text in lines if label.startswith('network') or label == 'its networks']
-    command = next((text for label, text in lines if label == 'command'), '')
-    data = _ON.search(title) or _ON.search(lead)
-    return Place(name, _shown(home), command, _scale(command, networks, data[1] if data else ''))
+    line = next((text for label, text in lines if label == 'command'), '')
+    data = _ON.search(title)
+    return Place(name, _shown(home), line, _scale(line, networks, data[1] if data else ''))
 
 
 def _shown(home: pathlib.Path) -> pathlib.Path:
@@ -80,20 +83,18 @@ def _shown(home: pathlib.Path) -> pathlib.Path:
     return next((home / name for name in ('README.md', 'report.html') if (home / name).is_file()), home / claims_file.NAME)
 
 
-def _readme(path: pathlib.Path) -> tuple[str, str, list[tuple[str, str]]]:
-    """(title, lead, [(label, text)] of its list), texts without what follows a command: '; test error 20 %'."""
+def _readme(path: pathlib.Path) -> tuple[str, list[tuple[str, str]]]:
+    """(title, [(label, text)] of its list), texts without what follows a command: '; test error 20 %'."""
     try:
         text = path.read_bytes().decode()
     except (OSError, ValueError):
         raise CheckpointError(f'{path} cannot be read as text in UTF-8.') from None
-    title, _, rest = text.partition('\n')
-    lead = next((line for line in rest.splitlines() if line.strip()), '')
     found = []
     for line in text.splitlines():
         if matched := _LINE.fullmatch(line):
             code = _CODE.search(line)
             found.append((matched['name'].strip(), code[1] if code else matched['text'].partition('; ')[0]))
-    return title, lead, found
+    return text.partition('\n')[0], found
 
 
 def _named(networks: Any) -> list[str]:
@@ -113,64 +114,63 @@ def _measured_place(path: pathlib.Path, results: pathlib.Path, row) -> Place:
     if path.parent != results:
         return _place(path.parent)
     beside = path.with_suffix('.md')
-    lines = _readme(beside)[2] if beside.is_file() else []
-    command = next((text for label, text in lines if label in row.values() or label == 'command'), '')
-    return Place(path.stem, beside if beside.is_file() else path, command, _scale(command, [], ''))
+    lines = _readme(beside)[1] if beside.is_file() else []
+    line = next((text for label, text in lines if label in row.values() or label == 'command'), '')
+    return Place(path.stem, beside if beside.is_file() else path, line, _scale(line, [], ''))
 
 
-def settings(command: str) -> dict[str, Any]:
-    """{dotted name: value} of a command line and of the shipped recipe that it names, as the recipe is today; {} where it names none."""
+def settings(line: str, alone: bool = False) -> dict[str, Any]:
+    """{dotted name: value} of a command line and of the shipped recipe that it names, as the recipe is today; {} where it names none.
+    alone: where it names none, those of the command's default recipe."""
     try:
-        words = shlex.split(command)
+        words = shlex.split(line)
     except ValueError:
         return {}
     given = dict(word.removeprefix('--').partition('=')[::2] for word in words if word.startswith('--config'))
-    recipe = given.pop('config', '')
+    recipe = given.pop('config', '') or (_default(words) if alone else '')
     told: dict[str, Any] = {}
     if recipe.partition(':')[0] in recipes.shipped():
-        try:
+        with contextlib.suppress(ResearchError):  # a scale that is no more
             loaded = recipes.load(recipe)
             told = {**loaded.config, **loaded.options}
-        except ResearchError:
-            told = {}
     return told | {name.removeprefix('config.'): value for name, value in given.items()}
 
 
-def _scale(command: str, networks: Sequence[str], data: str) -> Scale:
-    """networks: the commands that trained what was looked into, or the names of files."""
-    own, trained = settings(command), [settings(one) for one in networks]
-    learned = [_first(one, 'data.name') for one in trained]
+def _default(words: Sequence[str]) -> str:
+    """The recipe that a command takes where none is named, as it stands in its file, which is not run."""
+    name = next((word.removeprefix('experiments.') for word in words if word.startswith('experiments.')), '')
+    source = command.names()[name].read_text() if name in command.names() else ''
+    found = re.search(rf"command\.run\('{re.escape(name)}', main, __doc__, '([^']+)'", source)
+    return found[1] if found else ''
+
+
+def _scale(line: str, networks: Sequence[str], data: str) -> Scale:
+    """networks: the commands that trained what was looked into, or the names of files; data: of the heading, ''."""
+    own, trained = settings(line, alone=not networks), [settings(one) for one in networks]
     data = data or next((str(value) for name, value in own.items() if name.endswith('.data') and value), '')
-    data = data or next(filter(None, learned), '') or _first(own, 'data.name')
-    nets = [_network(one, text) for one, text in zip(trained, networks, strict=True)] or [_first(own, 'architecture')]
+    data = data or next((one['data.name'] for one in trained if 'data.name' in one), '') or str(own.get('data.name', ''))
+    told = [_network(one, text) for one, text in zip(trained, networks, strict=True)] or [str(own.get('architecture', ''))]
     per_class = next((str(value) for name, value in own.items() if name.endswith(('.per_class', '.sizes')) and value), '')
-    examples = f'{per_class.replace(",", ", ")} of each class' if per_class else _examples(trained[0] if trained else own)
-    lengths = [_length(one) for one in ([*trained] if trained else [own])]
-    length = '; '.join(dict.fromkeys(filter(None, lengths)))
-    if trained and _first(own, 'schedule.steps'):
-        length = f'{own["schedule.steps"]} steps; its networks: {length}' if length else f'{own["schedule.steps"]} steps'
-    return Scale(data, '; '.join(dict.fromkeys(filter(None, nets))), examples, length)
+    examples = f'{per_class.replace(",", ", ")} of each class' if per_class else '' if trained else _examples(own)
+    lengths = list(dict.fromkeys(map(_length, trained or [own])))
+    length = lengths[0] if len(lengths) == 1 else 'each network its own'
+    if trained:
+        length = '; '.join(filter(None, (own.get('schedule.steps') and _length(own), length and f'of its networks: {length}')))
+    return Scale(data, tuple(dict.fromkeys(filter(None, told))), examples, length)
 
 
-def _network(told: dict, text: str) -> str:
-    if not told:
-        return text if text.endswith('.npz') else ''
-    return f'{_first(told, "architecture")} of {_first(told, "data.name")}'
+def _network(told: dict[str, Any], text: str) -> str:
+    return f'{told.get("architecture")} of {told.get("data.name")}' if told else text if text.endswith('.npz') else ''
 
 
-def _examples(told: dict) -> str:
+def _examples(told: dict[str, Any]) -> str:
     if not told:
         return ''
-    if int(_first(told, 'data.examples') or 0):
-        return f'{int(told["data.examples"]):,}'
-    return f'all of its training split but {100 * float(told.get("data.holdout", 0)):g} %' if float(told.get('data.holdout', 0)) else 'all'
+    if str(told.get('data.examples', '0')) != '0':
+        return f'{told["data.examples"]}'
+    held = str(told.get('data.holdout', '0'))
+    return 'all for training' if held == '0' else f'all for training but a share of {held}'
 
 
-def _length(told: dict) -> str:
-    if _first(told, 'schedule.epochs'):
-        return f'{float(told["schedule.epochs"]):g} epochs'
-    return f'{told["schedule.steps"]} steps' if _first(told, 'schedule.steps') else ''
-
-
-def _first(told: dict, name: str) -> str:
-    return str(told.get(name) or '')
+def _length(told: dict[str, Any]) -> str:
+    return next((f'{float(told[name]):g} {unit}' for name, unit in _LENGTHS.items() if told.get(name)), '')
