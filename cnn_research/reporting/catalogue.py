@@ -13,7 +13,6 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from cnn_research.errors import ResearchError, nearest
 from cnn_research.reporting.publication import Published
 
 
@@ -113,14 +112,6 @@ def matching(entries: Mapping[str, Entry], sentence: str, key: str = '') -> list
 
 def _subject(found: re.Match) -> str:
     return found.groupdict().get('subject') or ''
-
-
-def by_key(key: str) -> Entry:
-    """ResearchError, naming the nearest, for a key of no entry."""
-    have = entries()
-    if key not in have:
-        raise ResearchError(f'the catalogue has no claim {key!r}; it has {len(have)}.{nearest(key, have)}')
-    return have[key]
 
 
 def entries() -> dict[str, Entry]:

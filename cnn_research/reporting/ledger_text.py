@@ -24,6 +24,15 @@ _DATA = {
     'clutter': 'clutter, a demonstration',
     'scenes': 'scenes of digits, a demonstration',
 }
+# The words over claims, short enough for the head of a narrow column.
+_HEADS = {
+    ledger.REPRODUCED: 'Reproduced',
+    ledger.CONTRADICTED: 'Contradicted',
+    measured.VERDICT: 'Measured',
+    ledger.NO_DIRECTION: 'No direction',
+    ledger.OPEN: 'Not tested',
+    ledger.CLOSED: 'Not here',
+}
 _READ = {'verified': '', 'verified-2nd': ', second hand', 'memory': ', from memory'}
 RULES = (
     'The word over a claim follows from its evidence alone, demonstrations left out. Reproduced, or contradicted, wherever decided: '
@@ -119,7 +128,7 @@ def claims_counted(found: Ledger) -> list[Line]:
 def counts(found: Ledger) -> str:
     """'137 claims of 14 sources. 10 reproduced wherever decided, ...'"""
     lines = claims_counted(found)
-    words = ', '.join(f'{many} {said}' for said, many in ledger.count(lines).items())
+    words = '; '.join(f'{many} {said}' for said, many in ledger.count(lines).items())
     return f'{len(lines)} claims of {len({line.entry.source for line in lines})} sources: {words}.'
 
 
@@ -131,8 +140,8 @@ def counts_table(found: Ledger) -> Table:
         lines = found.of(key)
         if lines:
             rows.append({'source': tables.Cell(source_name(key), f'#{key}'), 'claims': len(lines), **ledger.count(lines)})
-    columns = [Column('source', 'Source'), Column('claims', 'Claims'), *(Column(said, said.capitalize()) for said in words)]
-    return Table(columns, rows)
+    columns = [Column('source', 'Source'), Column('claims', 'Claims')]
+    return Table([*columns, *(Column(said, _HEADS.get(said, said.capitalize())) for said in words)], rows)
 
 
 def surprises(found: Ledger) -> list[tuple[str, str]]:
@@ -182,9 +191,9 @@ def evidence_table(line: Line, folder: pathlib.Path) -> Table:
         )
     columns = [
         *(Column('verdict', 'Verdict'), Column('data', 'Data'), Column('effect', 'Difference (95 %)', '+'), Column('n', 'Over')),
-        *(Column('network', 'Network'), Column('table', 'Table')),
         *([Column('needs', 'Would decide')] if any(row['needs'] for row in rows) else []),
-        *(Column('compared', 'Compared'), Column('of', 'Of'), Column('examples', 'Examples'), Column('epochs', 'Trained for')),
+        *(Column('table', 'Table'), Column('network', 'Network'), Column('compared', 'Compared'), Column('of', 'Of')),
+        *(Column('examples', 'Examples'), Column('epochs', 'Trained for')),
         Column('reason', 'Why'),
     ]
     return Table(columns, rows)
