@@ -41,7 +41,7 @@ _RCNN = (
     ),
     Entry(
         'rcnn.tuned dense',
-        'Fine-tuning gains far more at the dense layers than at pool5.',
+        'Fine-tuning gains more at the dense layers than at pool5.',
         'section 3.2, Table 2',
         f'{_DETECTION} with the fine-tuned rows',
         printed=tuple(map(_rcnn, ('fc7', 'ft fc7', 'pool5', 'ft pool5'))),

@@ -106,7 +106,7 @@ ENTRIES = (
     ),
     Entry(
         'zf.stride.mid',
-        'Large filters cover high and low frequencies and little of the middle; smaller ones cover it.',
+        'Large filters cover little of the mid frequencies; smaller ones with a smaller stride cover more.',
         _SECTION_4_1,
         _STRIDE,
         patterns=('They cover more of the mid frequencies, [^:]*: (?P<subject>.*)\\.',),
@@ -137,7 +137,7 @@ ENTRIES = (
     ),
     Entry(
         'zf.evolution',
-        'Lower layers settle within a few epochs, upper ones late.',
+        'Lower layers settle before upper ones.',
         'section 4.1 and Fig. 4',
         'experiments.evolution, networks of configs/looking.py',
         patterns=('Lower layers settle first: .*',),
@@ -284,7 +284,7 @@ ENTRIES = (
     ),
     Entry(
         'zf.transfer.scratch',
-        'A new classifier on pretrained features is far above the same network from scratch, with few images and with many.',
+        'A new classifier on pretrained features is above the same network from scratch, with few images and with many.',
         'section 5.3, Tables 4 and 5, Fig. 9',
         'experiments.finetune, configs/finetune.py:caltech101 (cifar10, gtsrb, tiny_imagenet)',
         printed=tuple(

@@ -67,7 +67,8 @@ def data(name: str) -> str:
 
 def printed(one: Published) -> str:
     """'removed layer 7, val top-5: 18.4 %'."""
-    row = one.key.partition('/')[2]
+    table, _, row = one.key.partition('/')
+    row = f'the deck, {row}' if table == 'deck' else row
     spread = f' ± {one.spread:g}' if one.spread is not None else ''
     unit = '' if one.unit == 'share' else f' {one.unit}'
     return f'{", ".join(filter(None, (row, one.quantity)))}: {one.value:g}{spread}{unit}{_READ[one.confidence]}'

@@ -169,7 +169,7 @@ def _examples(told: dict[str, Any]) -> str:
     if str(told.get('data.examples', '0')) != '0':
         return f'{told["data.examples"]}'
     held = str(told.get('data.holdout', '0'))
-    return 'all for training' if held == '0' else f'all for training but a share of {held}'
+    return 'all training images' + (f' but a holdout of {100 * float(held):g} %' if re.fullmatch(r'0\.\d+', held) else '')
 
 
 def _length(told: dict[str, Any]) -> str:
