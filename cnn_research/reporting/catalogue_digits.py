@@ -5,7 +5,10 @@ from cnn_research.reporting.published import published
 
 _COMPARE = 'experiments.compare on trainings of {}; no claim of it was written down before they were run'
 _MLP, _LENET = _COMPARE.format('configs/mlp.py:mnist'), _COMPARE.format('configs/lenet5.py:mnist')
-_COMMITTEE, _INGREDIENTS = 'a table of committees', 'a table of ingredients'
+_COMMITTEE = 'experiments.committee, configs/committee.py'
+_INGREDIENTS = (
+    'experiments.train, configs/mlp.py:mnist and configs/lenet5.py:mnist, with and without it; no claim of it is written down yet'
+)
 _SMALL_OPTIMIZER = 'batches, momentum and a falling rate differ from those of 1998'
 
 
@@ -80,14 +83,14 @@ _LECUN = (
         'lecun.distortions',
         'Distorted digits among the training images lower the error of LeNet-5 from 0.95 to 0.8 %.',
         'section III.B and Fig. 9',
-        f'{_INGREDIENTS}: LeNet-5 with and without distortions',
+        _INGREDIENTS,
         printed=(_mnist('lenet5'), _mnist('lenet5, distortions')),
     ),
     Entry(
         'lecun.deskewing',
         'Deskewing the digits lowers the error of a linear classifier from 12.0 to 8.4 %, and of 300 hidden units from 4.7 to 1.6 %.',
         'Fig. 9',
-        f'{_INGREDIENTS}: configs/mlp.py:mnist --config.data.preprocessing=deskewed',
+        f'{_INGREDIENTS} (data.preprocessing=deskewed)',
         printed=(_mnist('linear'), _mnist('linear, deskewed'), _mnist('300'), _mnist('300, deskewed')),
     ),
     Entry(
@@ -124,7 +127,7 @@ _SIMARD = (
         'simard.distortions',
         'Elastic distortions of the digits gain more than affine ones, and those more than none (800 hidden units).',
         'Table 1',
-        f'{_INGREDIENTS}: distortions',
+        _INGREDIENTS,
         printed=tuple(
             map(_mnist, ('800, cross-entropy', '800, cross-entropy, affine distortions', '800, cross-entropy, elastic distortions'))
         ),
@@ -133,7 +136,7 @@ _SIMARD = (
         'simard.convnet',
         'A convolutional net with elastic distortions errs on 0.4 %.',
         'Table 1',
-        f'{_INGREDIENTS}: distortions',
+        _INGREDIENTS,
         printed=(_mnist('simard convnet, elastic distortions'),),
     ),
 )
@@ -163,16 +166,32 @@ _CIRESAN = (
     ),
     Entry(
         'ciresan.committee',
-        'A committee errs 30 to 40 % less than its columns do.',
+        'A committee errs less than its columns do on average.',
         'CVPR 2012, section 3',
         _COMMITTEE,
         printed=(number('fewer errors than the columns, at least', 30.0, 'verified-2nd'),),
+        patterns=('A committee of all preprocessings errs less than its columns do on average\\.',),
+    ),
+    Entry(
+        'ciresan.best',
+        'A committee errs less than the best of its columns.',
+        'CVPR 2012, section 3',
+        _COMMITTEE,
+        patterns=('A committee of all preprocessings errs less than the one of its columns that is best on the holdout\\.',),
     ),
     Entry(
         'ciresan.preprocessing',
         'Columns that see differently preprocessed images make a better committee than columns that differ in their seed alone.',
         'CVPR 2012, section 2; ICDAR 2011',
         _COMMITTEE,
+        patterns=('Of as many columns, a committee of other preprocessings errs less than one of other seeds of one preprocessing\\.',),
+    ),
+    Entry(
+        'ciresan.widths',
+        'Digits brought to several widths make a better committee than digits as they are.',
+        'ICDAR 2011; CVPR 2012, section 3.1',
+        f'{_COMMITTEE}, on digits',
+        patterns=('Of as many columns, a committee of width-normalised digits errs less than one of digits as they are\\.',),
     ),
     Entry(
         'ciresan.signs',

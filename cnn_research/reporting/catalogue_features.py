@@ -217,6 +217,13 @@ _OWN = (
         patterns=('(?P<subject>.* against .*), each at its highest layer\\.',),
     ),
     Entry(
+        'own.dropout',
+        'What dropout gains beside crops and mirroring, of which the paper gives no number.',
+        'Krizhevsky et al. 2012, sections 4.1 and 4.2',
+        'experiments.ingredients, configs/ingredients.py',
+        patterns=('What dropout gains beside crops and mirroring; the paper gives no number for these\\.',),
+    ),
+    Entry(
         'own.frozen fewest',
         'Frozen features against the network fine-tuned whole, with the fewest images.',
         '-',

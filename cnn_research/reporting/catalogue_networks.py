@@ -3,7 +3,8 @@
 from cnn_research.reporting.catalogue import Entry, Measured, number
 from cnn_research.reporting.published import published
 
-_COMMITTEE, _INGREDIENTS, _DROPCONNECT = 'a table of committees', 'a table of ingredients', 'a table of DropConnect, dropout and neither'
+_COMMITTEE, _INGREDIENTS, _DROPCONNECT = (f'experiments.{name}, configs/{name}.py' for name in ('committee', 'ingredients', 'dropconnect'))
+_TRAIN = 'experiments.train, configs/cifar.py; no claim of it is written down yet'
 _IMAGENET = 'ImageNet (ILSVRC 2010 and 2012, 1.2 million images) is not here, nor the weeks of GPU time'
 
 
@@ -31,7 +32,7 @@ _KSH = (
         'ksh.relu',
         'With rectifiers a net reaches 25 % training error on CIFAR-10 six times as fast as with tanh.',
         'section 3.1 and Fig. 1',
-        f'{_INGREDIENTS}, or experiments.nonlinearity with several seeds; the paper does not say which net it is',
+        'experiments.nonlinearity with several seeds; the paper does not say which net it is',
         printed=(published('krizhevsky effects', 'relu'),),
         measured=(
             Measured(
@@ -49,38 +50,78 @@ _KSH = (
         'ksh.normalization',
         'Response normalization gains: 1.4 % of top-1 error on ImageNet, and from 13 to 11 % on CIFAR-10.',
         'section 3.3',
-        f'{_INGREDIENTS}; configs/cifar.py with and without it',
+        _INGREDIENTS,
         printed=(
             *_gain('local response normalization'),
             *(published('cifar10', f'four layers {how} lrn', 'test error') for how in ('without', 'with')),
         ),
+        patterns=('Response normalization lowers the test error\\.',),
         also=('deck', 'ccn'),
     ),
     Entry(
         'ksh.pooling',
-        'Overlapping pooling gains 0.4 % of top-1 error, and such nets overfit a little less.',
+        'Overlapping pooling gains 0.4 % of top-1 error.',
         'section 3.4',
         _INGREDIENTS,
         printed=_gain('overlapping pooling'),
+        patterns=('Overlapping pooling lowers the test error\\.',),
         also=('deck',),
     ),
     Entry(
         'ksh.towers',
         'Two towers on two GPUs gain 1.7 % of top-1 error over one GPU with half the kernels.',
         'section 3.2',
-        closed=f'{_IMAGENET}; the net of half width is in no table of small scale',
+        f'{_INGREDIENTS}, at small scale',
         printed=_gain('two towers'),
+        patterns=('Two towers lower the test error\\.',),
     ),
-    Entry('ksh.crops', 'Without crops and mirror images the net overfits badly.', 'section 4.1', _INGREDIENTS, also=('deck',)),
+    Entry(
+        'ksh.order',
+        'Two towers gain more than response normalization, and that gains more than overlapping pooling.',
+        'sections 3.2 to 3.4',
+        _INGREDIENTS,
+        printed=(_gain('two towers')[0], _gain('local response normalization')[0], _gain('overlapping pooling')[0]),
+        patterns=('Two towers gain more than response normalization, and that gains more than overlapping pooling\\.',),
+    ),
+    Entry(
+        'ksh.relu.error',
+        'Rectifiers lower the error, too; the section speaks of speed.',
+        'section 3.1',
+        _INGREDIENTS,
+        patterns=('Rectified units lower the test error\\.',),
+    ),
+    Entry(
+        'ksh.crops',
+        'Random crops of the training images lower the error: without crops and mirroring the net overfits.',
+        'section 4.1',
+        _INGREDIENTS,
+        patterns=('Random crops lower the test error\\.',),
+        also=('deck',),
+    ),
+    Entry(
+        'ksh.mirroring',
+        'Mirroring the training images lowers the error.',
+        'section 4.1',
+        _INGREDIENTS,
+        patterns=('Mirroring training images lowers the test error\\.',),
+    ),
     Entry(
         'ksh.colour',
         'Noise along the principal components of colour gains more than 1 % of top-1 error.',
         'section 4.1',
         _INGREDIENTS,
         printed=(number('top-1 gain, at least', 1.0, 'verified', 'percentage points'),),
+        patterns=('Colour noise lowers the test error\\.',),
     ),
-    Entry('ksh.dropout', 'Without dropout the net overfits badly.', 'section 4.2', _INGREDIENTS, also=('deck',)),
-    Entry('ksh.dropout.slow', 'Dropout about doubles the passes that training takes.', 'section 4.2', _INGREDIENTS),
+    Entry(
+        'ksh.dropout',
+        'Dropout in the dense layers lowers the error: without it the net overfits.',
+        'section 4.2',
+        _INGREDIENTS,
+        patterns=('Dropout lowers the test error\\.',),
+        also=('deck',),
+    ),
+    Entry('ksh.dropout.slow', 'Dropout about doubles the passes that training takes.', 'section 4.2', _TRAIN),
     Entry(
         'ksh.decay',
         'Weight decay of 0.0005 lowers the training error too: it is no mere regularizer.',
@@ -91,8 +132,9 @@ _KSH = (
         'ksh.views',
         'Averaging over ten views of a test image lowers the top-5 error from 18.3 to 17.0 %.',
         'sections 4.1 and 6, Table 1',
-        'experiments.evaluate with one view and with ten; no claim of it is written down yet',
+        _INGREDIENTS,
         printed=(published('krizhevsky table 1', 'cnn, one centre crop', 'top-5'), published('krizhevsky table 1', 'cnn', 'top-5')),
+        patterns=('Averaging ten views at test lowers the test error\\.',),
     ),
     Entry(
         'ksh.several',
@@ -105,8 +147,9 @@ _KSH = (
         'ksh.middle',
         'Removing any middle layer costs about 2 % of top-1 error.',
         'section 7',
-        'experiments.depth_ablation with rows of one layer each; the table removes layers 3 and 4 together',
+        _INGREDIENTS,
         printed=(number('top-1 loss', 2.0, 'verified', 'percentage points'),),
+        patterns=('A middle layer lowers the test error\\.',),
     ),
     Entry(
         'ksh.learned',
@@ -138,14 +181,14 @@ _CCN = (
         'ccn.80sec',
         'The net of 80 seconds errs on 26 % of CIFAR-10.',
         'its wiki',
-        f'{_INGREDIENTS}; the net is not in configs/cifar.py yet',
+        _TRAIN,
         printed=(published('cifar10', 'layers-80sec', 'test error'),),
     ),
     Entry(
         'ccn.18pct',
         'The net without augmentation errs on 18 %.',
         'its wiki',
-        f'{_INGREDIENTS}: configs/cifar.py:cifar10 with the whole schedule',
+        f'{_TRAIN}, and the whole schedule is to be run',
         printed=(published('cifar10', 'layers-18pct', 'test error'),),
         measured=(
             Measured(
@@ -158,25 +201,58 @@ _CCN = (
         'ccn.13pct',
         'The net on crops, without response normalization, errs on 13 %.',
         'its wiki',
-        f'{_INGREDIENTS}: the 13 % net with crops and ten views',
+        f'{_TRAIN}, with crops and ten views',
         printed=(published('cifar10', 'layers-13pct', 'test error, augmented'),),
     ),
     Entry(
         'ccn.11pct',
         'The same with response normalization errs on 11 %.',
         'its wiki',
-        f'{_INGREDIENTS}: the 11 % net with crops and ten views',
+        f'{_TRAIN}, with crops and ten views',
         printed=(published('cifar10', 'layers-11pct', 'test error, augmented'),),
     ),
 )
 
 _WAN = (
     Entry(
-        'wan.mnist.order',
-        'On MNIST (800-800 units) DropConnect errs least, then dropout, then neither.',
-        'section 6.1, Table 2',
+        'wan.order',
+        'DropConnect errs less than dropout, and that less than neither.',
+        'sections 6.1 and 6.2, Tables 2 and 4',
+        f'{_DROPCONNECT}:mnist (cifar10)',
+        printed=tuple(
+            number(f'{data}, {way}', error, 'memory')
+            for data, errors in (('MNIST', (1.2, 1.28, 1.62)), ('CIFAR-10', (18.7, 19.7, 23.5)))
+            for way, error in zip(('DropConnect', 'dropout', 'neither'), errors, strict=True)
+        ),
+        patterns=(
+            'The test error rises from DropConnect (?P<subject>\\S+) to dropout \\S+ to neither\\.',
+            'The same where each way drops at the rate that is best on the holdout: (?P<subject>.*)\\.',
+        ),
+    ),
+    Entry(
+        'wan.large',
+        'In the large net of CIFAR-10 DropConnect errs less than neither, and dropout the most.',
+        'section 6.2, Table 5',
+        f'{_DROPCONNECT}, its large net',
+        printed=tuple(
+            number(way, error, 'memory', spread=spread)
+            for way, error, spread in (('DropConnect', 11.10, 0.13), ('neither', 11.18, 0.13), ('dropout', 11.52, 0.18))
+        ),
+        patterns=('The test error rises from DropConnect (?P<subject>\\S+) to neither to dropout \\S+\\.',),
+    ),
+    Entry(
+        'wan.fit',
+        'Without dropping, the training images are fitted more closely than with either.',
+        'section 6.1, Fig. 4',
         _DROPCONNECT,
-        printed=tuple(number(name, error, 'memory') for name, error in (('DropConnect', 1.2), ('dropout', 1.28), ('neither', 1.62))),
+        patterns=('Without dropping, the training images are fitted more closely than with either\\.',),
+    ),
+    Entry(
+        'wan.overfit',
+        'Without dropping, the net overfits more than with either.',
+        'section 6.1, Fig. 4',
+        _DROPCONNECT,
+        patterns=('Without dropping, more is lost from the training to the test images than with either\\.',),
     ),
     Entry(
         'wan.mnist.vote',
@@ -184,13 +260,6 @@ _WAN = (
         'section 6.1, Table 3',
         f'{_DROPCONNECT}, with distortions and a vote',
         printed=(published('mnist', 'dropconnect vote'), number('dropout', 0.27, 'verified-2nd')),
-    ),
-    Entry(
-        'wan.cifar10.order',
-        "On CIFAR-10 (cuda-convnet's three layers) DropConnect errs least, then dropout, then neither.",
-        'section 6.2, Table 4',
-        _DROPCONNECT,
-        printed=tuple(number(name, error, 'memory') for name, error in (('DropConnect', 18.7), ('dropout', 19.7), ('neither', 23.5))),
     ),
     Entry(
         'wan.cifar10.vote',
@@ -204,12 +273,21 @@ _WAN = (
     Entry(
         'wan.units', 'DropConnect keeps gaining as units are added, where the net without it overfits.', 'section 6.1, Fig. 3', _DROPCONNECT
     ),
-    Entry('wan.slow', 'DropConnect converges slower than dropout, and that slower than neither.', 'section 6.1, Fig. 4', _DROPCONNECT),
+    Entry(
+        'wan.slow',
+        'DropConnect converges more slowly than dropout.',
+        'section 6.1, Fig. 4',
+        _DROPCONNECT,
+        patterns=('DropConnect converges more slowly than dropout\\.',),
+    ),
     Entry(
         'wan.inference',
         'Samples of a Gaussian of the same moments come nearer to the average over masks than the mean network does.',
         'section 3.2',
         _DROPCONNECT,
+        patterns=(
+            'Moment matching, with the most samples and in its limit, is nearer to the average over masks than the mean network is\\.',
+        ),
     ),
     Entry(
         'wan.svhn',

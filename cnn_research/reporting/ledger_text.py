@@ -41,10 +41,12 @@ RULES = (
     'written down before they were seen. No verdict: there is evidence, and none of it can be judged (demonstrations, too few seeds, '
     'no spread). Not tested here: no evidence yet. Cannot be decided here: the entry says why.\n\n'
     'A verdict is that of the table it comes from, by intervals over seeds or splits (95 %, Student; over splits that share examples, '
-    'Nadeau & Bengio). Of a claim of several differences the one shown is that furthest against it, in half widths of its interval. '
-    'Printed numbers were read in the source unless marked second hand or from memory. The same evidence in two places counts once: '
-    'it is recognised by its sentence, what was compared and every number; a table that was rendered again with more seeds is other '
-    'evidence. Scales are as the records have them, a recipe that a command names being read as it is today.'
+    'Nadeau & Bengio). Of a claim of several differences the one shown is that furthest against it, in half widths of its interval. A '
+    'difference is above 0 on the side of its claim, and one with a margin is to lie within it; what is measured and not judged is '
+    'ours less what stands beside it. Printed numbers were read in the source unless marked second hand or from memory. The same '
+    'evidence in two places counts once: it is recognised by its sentence, what was compared and every number; a table that was '
+    'rendered again with more seeds is other evidence. Scales are as the records have them, a recipe that a command names being read '
+    'as it is today.'
 )
 PLANNING = (
     'A planning figure, no result: how many seeds or splits, those that are there included, would decide the claim if mean and spread '
