@@ -180,6 +180,7 @@ def evidence_table(line: Line, folder: pathlib.Path) -> Table:
             {
                 'verdict': verdict(one),
                 'data': data(scale.data),
+                'subject': one.subject,
                 'network': one.network or NOT_RECORDED,
                 'effect': Interval(*one.deciding[1:4]),
                 'n': number(one),
@@ -193,9 +194,11 @@ def evidence_table(line: Line, folder: pathlib.Path) -> Table:
             }
         )
     columns = [
-        *(Column('verdict', 'Verdict'), Column('data', 'Data'), Column('effect', 'Difference (95 %)', '+'), Column('n', 'Over')),
+        *(Column('verdict', 'Verdict'), Column('data', 'Data')),
+        *([Column('subject', 'Of')] if any(row['subject'] for row in rows) else []),
+        *(Column('effect', 'Difference (95 %)', '+'), Column('n', 'Over')),
         *([Column('needs', 'Would decide')] if any(row['needs'] for row in rows) else []),
-        *(Column('table', 'Table'), Column('network', 'Network'), Column('compared', 'Compared'), Column('of', 'Of')),
+        *(Column('table', 'Table'), Column('network', 'Network'), Column('compared', 'Compared'), Column('of', 'Quantity')),
         *(Column('examples', 'Examples'), Column('epochs', 'Trained for')),
         Column('reason', 'Why'),
     ]
