@@ -41,6 +41,7 @@ class Claim(NamedTuple):
     which quantity the source speaks of, and why another stands in, '' where none does. `top`: of an error, among how many of the first
     classes the true one has to be; 0 for what is not judged image by image.
     Where `directed` is False the differences are reported and nothing is claimed of them. `note`: 'sources disagree', say.
+    `key`: of the catalogue's entry that the sentence is, by which a ledger finds it ('' : by the sentence itself).
     """
 
     sentence: str
@@ -52,6 +53,7 @@ class Claim(NamedTuple):
     note: str = ''
     instead: str = ''
     top: int = 0
+    key: str = ''
 
 
 class Within(NamedTuple):
@@ -81,13 +83,15 @@ class Difference(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """`verdict` is one of VERDICTS, `reason` a readable line that says what it rests on; one Difference for each contrast."""
+    """`verdict` is one of VERDICTS, `reason` a readable line that says what it rests on; one Difference for each contrast; overlap: as of
+    `judge`, 0 for seeds."""
 
     claim: Claim
     verdict: str
     reason: str
     differences: list[Difference]
     unit: str = 'seed'
+    overlap: float = 0.0
 
 
 def difference(row: str, base: str) -> dict[str, float]:
@@ -178,9 +182,9 @@ def judge(
         differences = [measured._replace(images=one) for measured, one in zip(differences, shown, strict=True)]
     obstacle = _obstacle(claim, values, problems, differences, demonstration, unit)
     if not claim.directed:
-        return Judged(claim, 'no direction claimed', obstacle or _seeds(differences, unit), differences, unit)
+        return Judged(claim, 'no direction claimed', obstacle or _seeds(differences, unit), differences, unit, overlap)
     if obstacle:
-        return Judged(claim, 'no verdict', obstacle, differences, unit)
+        return Judged(claim, 'no verdict', obstacle, differences, unit, overlap)
     verdicts = [_verdict(measured, claim.margin) for measured in differences]
     verdict = min(verdicts, key=_ORDER.index)
     reason = _seeds(differences, unit)
@@ -191,7 +195,7 @@ def judge(
         reason += '; some values are known within bounds only'
     if weak:
         reason += f"; not after Holm's correction: {', '.join(weak)}"
-    return Judged(claim, verdict, reason, differences, unit)
+    return Judged(claim, verdict, reason, differences, unit, overlap)
 
 
 def table(judged: Sequence[Judged], caption: str = '') -> Table:
@@ -209,6 +213,8 @@ def table(judged: Sequence[Judged], caption: str = '') -> Table:
         Column('quantity', 'Of'),
         Column('reason', 'Why'),
         Column('source', 'Source'),
+        *([Column('overlap', 'Test examples a training example', '.3g')] if any(one.overlap for one in judged) else []),
+        *([Column('key', 'Key')] if any(one.claim.key for one in judged) else []),
     )
     rows = []
     for number, one in enumerate(judged, 1):
@@ -223,6 +229,7 @@ def table(judged: Sequence[Judged], caption: str = '') -> Table:
         for place, measured in enumerate(one.differences):
             rows.append(
                 {'claim': number, 'compared': measured.text, 'n': measured.n, 'quantity': quantity, 'images': measured.images}
+                | {'overlap': one.overlap or None, 'key': one.claim.key}
                 | {'difference': Interval(measured.mean, measured.low, measured.high)}
                 | {name: None if math.isnan(p) else p for name, p in (('p', measured.p), ('holm', measured.holm))}
                 | (words if place == 0 else dict.fromkeys(words, ''))

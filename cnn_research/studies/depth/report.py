@@ -41,23 +41,33 @@ CLAIMS = (
             {WITHOUT_3467: 1, WITHOUT_34: -1},
             {WITHOUT_3467: 1, WITHOUT_67: -1},
         ),
+        key='zf.depth.order',
     ),
     claims.Claim(
         'Depth itself matters: removing all four layers costs more than removing 3,4 and removing 6,7 cost together.',
         _TABLE3,
         ({WITHOUT_3467: 1, WITHOUT_34: -1, WITHOUT_67: -1, BASE: 1},),
+        key='zf.depth.together',
     ),
-    claims.Claim('Removing layer 7 costs little, at most the 1.1 points of the deck.', _SAID, ({WITHOUT_7: 1, BASE: -1},), margin=1.1),
+    claims.Claim(
+        'Removing layer 7 costs little, at most the 1.1 points of the deck.',
+        _SAID,
+        ({WITHOUT_7: 1, BASE: -1},),
+        margin=1.1,
+        key='zf.depth.seven',
+    ),
     claims.Claim(
         'Removing all four layers is catastrophic: half as much error again as the whole net, or more.',
         _TABLE3,
         ({WITHOUT_3467: 1, BASE: -1.5},),
+        key='zf.depth.catastrophic',
     ),
     claims.Claim(
         'Removing the dense layers 6,7 costs more than removing the convolutions 3,4.',
         "the deck's drops, and the top-5 errors of Zeiler & Fergus 2013, Table 3; its top-1 errors say the opposite",
         ({WITHOUT_67: 1, WITHOUT_34: -1},),
         note='sources disagree',
+        key='zf.depth.dense',
     ),
 )
 

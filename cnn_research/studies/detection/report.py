@@ -208,10 +208,10 @@ def stated(keys: Sequence[Key], about: About) -> list[claims.Claim]:
     dense = [tap for tap in taps if about.stands.get(tap) in ('fc6', 'fc7')]
     instead = '' if about.way == 'eleven' else 'the source: of 11 points'
 
-    def claim(sentence, source, contrasts, instead=instead, **more):
+    def claim(key, sentence, source, contrasts, instead=instead, **more):
         if contrasts:
             quantity = f'mean average precision, {WAYS[about.way]}'
-            said.append(claims.Claim(sentence, source, tuple(contrasts), quantity=quantity, instead=instead, **more))
+            said.append(claims.Claim(sentence, source, tuple(contrasts), quantity=quantity, instead=instead, key=key, **more))
 
     def pairs(among=None, **change):
         """The contrast of every row with the same row after the change, where both are there."""
@@ -222,40 +222,45 @@ def stated(keys: Sequence[Key], about: About) -> list[claims.Claim]:
     fc6 = [key for key in plain if about.stands.get(key.features) == 'fc6']
     source = _RCNN + 'Table 2 (fc6 46.2, pool5 44.2)'
     if fc6:
-        claim('Without fine-tuning, fc6 is worth more than pool5.', source, pairs(fc6, features=maps[0]) if maps else [])
+        sentence = 'Without fine-tuning, fc6 is worth more than pool5.'
+        claim('rcnn.fc6', sentence, source, pairs(fc6, features=maps[0]) if maps else [])
     elif len(plain) > 1:
         sentence = f'Without fine-tuning, the highest features against the lowest; {about.network} has no dense layer among them.'
-        claim(sentence, source, [claims.difference(plain[-1].label, plain[0].label)], directed=False)
+        claim('rcnn.highest', sentence, source, [claims.difference(plain[-1].label, plain[0].label)], directed=False)
     refined = [key for key in learned if key.refined]
-    claim('Refining the boxes by regression gains.', _RCNN + 'Table 2 (58.5 against 54.2)', pairs(refined, refined=False))
+    printed_at = _RCNN + 'Table 2 (58.5 against 54.2)'
+    claim('rcnn.refined', 'Refining the boxes by regression gains.', printed_at, pairs(refined, refined=False))
     svm = [key for key in learned if key.classifier == 'svm']
     source = _RCNN + 'appendix B (54.2 against 50.9)'
     highest = [key for key in svm if key.tuned and not key.refined][-1:]
     over = [claims.difference(key.label, other.label) for key in highest for other in own]
-    claim("SVMs are worth more than the fine-tuned network's own softmax.", source, over)
+    claim('rcnn.own', "SVMs are worth more than the fine-tuned network's own softmax.", source, over)
     words = 'a softmax learned anew on the features; the source: the last layer of the fine-tuned network'
-    claim('SVMs are worth more than a softmax on the same features.', source, pairs(svm, classifier='softmax'), words)
+    claim('rcnn.svm', 'SVMs are worth more than a softmax on the same features.', source, pairs(svm, classifier='softmax'), words)
     words = _RCNN + 'appendix A (3 to 5 points, with the warp)'
     normal = [key for key in learned if not key.crop]
-    claim('Context about the window gains.', words, pairs(normal, crop='no context'))
+    claim('rcnn.context', 'Context about the window gains.', words, pairs(normal, crop='no context'))
     words = _RCNN + 'appendix A (3 to 5 points, with the context)'
-    claim('Warping the window is worth more than keeping its proportions.', words, pairs(normal, crop='isotropic'))
+    claim('rcnn.warp', 'Warping the window is worth more than keeping its proportions.', words, pairs(normal, crop='isotropic'))
     gains = []
     for tap in dense:
         rows = [Key(one, tuned=tuned) for one in (tap, *maps[:1]) for tuned in (True, False)]
         if maps and all(row in there for row in rows):
             gains.append(dict(zip((row.label for row in rows), (1, -1, -1, 1), strict=True)))
-    claim('Fine-tuning gains more at dense layers than at pool5.', _RCNN + 'Table 2 (6.9 and 9.5 against 3.1 points)', gains)
+    printed_at = _RCNN + 'Table 2 (6.9 and 9.5 against 3.1 points)'
+    claim('rcnn.tuned dense', 'Fine-tuning gains more at dense layers than at pool5.', printed_at, gains)
     tuned = [key for key in learned if key.tuned]
     if not gains and tuned:
         words = f'Fine-tuning gains; {about.network} has no dense layers and pool5 among its rows, between which to tell.'
-        claim(words, _RCNN + 'Table 2', pairs(tuned, tuned=False))
+        claim('rcnn.tuned', words, _RCNN + 'Table 2', pairs(tuned, tuned=False))
     best = (fc6 or plain)[-1:]
     words = 'The network, not fine-tuned, is worth more than {} on the same proposals.'
     source = _RCNN + 'Table 2 (fc6 46.2, DPM 33.7); the deck'
-    claim(words.format('HOG'), source, pairs(best, features='hog'), instead='the source: HOG within deformable part models')
+    instead = 'the source: HOG within deformable part models'
+    claim('rcnn.hog', words.format('HOG'), source, pairs(best, features='hog'), instead=instead)
     source = _RCNN + 'Table 1 (53.7 or 50.2 against 35.1, on VOC 2010); the deck'
-    claim(words.format('the pyramid of visual words'), source, pairs(best, features='pyramid'), instead='the source: VOC 2010, fine-tuned')
+    instead = 'the source: VOC 2010, fine-tuned'
+    claim('rcnn.pyramid', words.format('the pyramid of visual words'), source, pairs(best, features='pyramid'), instead=instead)
     return said
 
 

@@ -88,12 +88,12 @@ def stated(rows: Sequence[Row]) -> list[claims.Claim]:
     if both:
         contrasts = tuple(claims.difference(name(FROZEN, size), name(SCRATCH, size)) for size in both)
         sentence = 'A new classifier on pretrained features is above the same network from scratch, however few or many the images.'
-        said.append(claims.Claim(sentence, _TABLES, contrasts, quantity=_QUANTITY))
+        said.append(claims.Claim(sentence, _TABLES, contrasts, quantity=_QUANTITY, key='zf.transfer.scratch'))
     if len(both) > 1:
         few, many = both[0], both[-1]
         gap = {name(FROZEN, few): 1, name(SCRATCH, few): -1, name(FROZEN, many): -1, name(SCRATCH, many): 1}
         sentence = 'What pretraining is worth is more with the fewest images than with the most.'
-        said.append(claims.Claim(sentence, _TABLES, (gap,), quantity=_QUANTITY))
+        said.append(claims.Claim(sentence, _TABLES, (gap,), quantity=_QUANTITY, key='zf.transfer.fewest'))
     tuned = [size for size in sizes(rows) if there(FROZEN, size) and there(WHOLE, size)]
     if tuned:
         few, many = tuned[0], tuned[-1]
@@ -105,12 +105,13 @@ def stated(rows: Sequence[Row]) -> list[claims.Claim]:
                 quantity=_QUANTITY,
                 instead='the source: mean average precision of detection',
                 note='the deck calls fine-tuning optional and gives no number',
+                key='rcnn.tuned whole',
             )
         )
     if len(tuned) > 1:
         sentence = 'Frozen features against the network fine-tuned whole, with the fewest images.'
         contrast = (claims.difference(name(FROZEN, few), name(WHOLE, few)),)
-        said.append(claims.Claim(sentence, 'none of the papers', contrast, quantity=_QUANTITY, directed=False))
+        said.append(claims.Claim(sentence, 'none of the papers', contrast, quantity=_QUANTITY, directed=False, key='own.frozen fewest'))
     return said
 
 

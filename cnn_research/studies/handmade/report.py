@@ -79,18 +79,18 @@ def _stated(network, labels):
 
     if found := both(CONTINUED, FIXED):
         sentence = f'{network}: with the most images, features that learn on from hand-made ones are above hand-made ones that stay.'
-        yield claims.Claim(sentence, _DECK, (found[-1],), quantity=_QUANTITY, note='the deck asks and gives no number')
+        yield claims.Claim(sentence, _DECK, (found[-1],), quantity=_QUANTITY, note='the deck asks and gives no number', key='deck.learn on')
     if found := both(FIXED, LEARNED):
         sentence = f'{network}: hand-made features against learned ones, with the fewest images.'
-        yield claims.Claim(sentence, 'none of the sources', (found[0],), quantity=_QUANTITY, directed=False)
+        yield claims.Claim(sentence, 'none of the sources', (found[0],), quantity=_QUANTITY, directed=False, key='own.handmade fewest')
     if found := both(CONTINUED, LEARNED):
         sentence = f'{network}: hand-made weights against random ones as what learning begins with.'
-        yield claims.Claim(sentence, 'none of the sources', tuple(found), quantity=_QUANTITY, directed=False)
+        yield claims.Claim(sentence, 'none of the sources', tuple(found), quantity=_QUANTITY, directed=False, key='own.handmade beginning')
     if found := both(LEARNED, FIXED):
         sentence = f'{network}: with the most images, features learned from random weights are above hand-made ones.'
         source = 'the deck; Krizhevsky et al. 2012, Tables 1 and 2 (top-5 error 16.4 learned, 26.2 with SIFT and Fisher vectors)'
         instead = 'the source: top-5 error, of networks made for learning; here the architecture is that of the hand-made features'
-        yield claims.Claim(sentence, source, (found[-1],), quantity=_QUANTITY, instead=instead)
+        yield claims.Claim(sentence, source, (found[-1],), quantity=_QUANTITY, instead=instead, key='ksh.learned')
 
 
 def judged(rows: Sequence[Row], data: str) -> list[claims.Judged]:

@@ -178,9 +178,10 @@ def stated(taps: Sequence[str]) -> list[claims.Claim]:
     quantity = 'mean accuracy per class (SVM)'
     if {'layer1', 'layer5'} <= set(taps):
         contrast = (claims.difference('layer5', 'layer1'),)
-        said.append(claims.Claim('Layer 5 is worth more than layer 1.', _TABLE7, contrast, quantity=quantity))
+        said.append(claims.Claim('Layer 5 is worth more than layer 1.', _TABLE7, contrast, quantity=quantity, key='zf.layers.five'))
     if len(low) == 5:
-        said.append(claims.Claim('From layer 1 to layer 5 every layer is worth more.', _TABLE7, claims.rising(*low), quantity=quantity))
+        sentence = 'From layer 1 to layer 5 every layer is worth more.'
+        said.append(claims.Claim(sentence, _TABLE7, claims.rising(*low), quantity=quantity, key='zf.layers.every'))
     if {'layer5', 'layer7'} <= set(taps):
         said.append(
             claims.Claim(
@@ -190,6 +191,7 @@ def stated(taps: Sequence[str]) -> list[claims.Claim]:
                 quantity=quantity,
                 directed=False,
                 note="the paper's SVM falls on Caltech-101 and rises on Caltech-256",
+                key='zf.layers.seven',
             )
         )
     return said

@@ -149,16 +149,16 @@ def stated(rows: Sequence[Row]) -> list[claims.Claim]:
     if coarse == fine:
         return []
     there, less, more = f'{fine.cell.name} than {coarse.cell.name}', {coarse.label: 1, fine.label: -1}, {fine.label: 1, coarse.label: -1}
+    dead = f'Smaller filters and stride leave fewer dead filters in layer 1: {there}.'
     found = [
-        claims.Claim(
-            f'Smaller filters and stride leave fewer dead filters in layer 1: {there}.', _SAID, (less,), quantity='dead', instead=_PICTURES
-        ),
+        claims.Claim(dead, _SAID, (less,), quantity='dead', instead=_PICTURES, key='zf.stride.dead'),
         claims.Claim(
             f'They cover more of the mid frequencies, measured against what filters of their size can: {there}.',
             f'{_SAID} ("little coverage of the mid frequencies")',
             (more,),
             quantity='coverage',
             instead=_PICTURES,
+            key='zf.stride.mid',
         ),
         claims.Claim(
             f'What layer 2 says changes less when the image is shifted: {there}.',
@@ -166,16 +166,18 @@ def stated(rows: Sequence[Row]) -> list[claims.Claim]:
             (less,),
             quantity='shift',
             instead=_PICTURES,
+            key='zf.stride.aliasing',
         ),
-        claims.Claim(f'The error is lower: {there}.', 'Zeiler & Fergus 2013, Tables 2 and 3', (less,), quantity='error'),
+        claims.Claim(
+            f'The error is lower: {there}.', 'Zeiler & Fergus 2013, Tables 2 and 3', (less,), quantity='error', key='zf.stride.error'
+        ),
     ]
     free = next((row for row in rows if row.cell[:3] == coarse.cell[:3] and not row.cell.renormalised), None)
     if free:
         sentence = f'Without renormalisation a few filters of layer 1 dominate: {free.label} more than {coarse.label}.'
         pair = {free.label: 1, coarse.label: -1}
-        found.append(
-            claims.Claim(sentence, 'Zeiler & Fergus 2013, section 3 and Fig. 6a', (pair,), quantity='dominance', instead=_PICTURES)
-        )
+        source = 'Zeiler & Fergus 2013, section 3 and Fig. 6a'
+        found.append(claims.Claim(sentence, source, (pair,), quantity='dominance', instead=_PICTURES, key='zf.stride.dominance'))
     return found
 
 

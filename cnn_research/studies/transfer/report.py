@@ -191,12 +191,11 @@ def stated(keys: Sequence[Key], classifiers: Sequence[str]) -> list[claims.Claim
     """What the papers say of such rows, each with the first of the classifiers unless it compares them."""
     first, labels, said = classifiers[0], {key.label for key in keys}, []
 
-    def claim(sentence, source, row, base, classifier=first, other=None, directed=True, note=''):
+    def claim(key, sentence, source, row, base, classifier=first, other=None, directed=True, note=''):
         if row in labels and base in labels:
             contrast = claims.difference(_named(row, classifier), _named(base, other or classifier))
-            said.append(
-                claims.Claim(sentence, source, (contrast,), quantity=_QUANTITY.format(_NAMES[classifier]), directed=directed, note=note)
-            )
+            quantity = _QUANTITY.format(_NAMES[classifier])
+            said.append(claims.Claim(sentence, source, (contrast,), quantity=quantity, directed=directed, note=note, key=key))
 
     networks = dict.fromkeys(key.network for key in keys if key.network)
     tops = {name: [key.tap for key in keys if key.network == name and key.trained][-1] for name in networks}
@@ -204,27 +203,32 @@ def stated(keys: Sequence[Key], classifiers: Sequence[str]) -> list[claims.Claim
         low = [key.tap for key in keys if key.network == name and key.trained][0]
         best, untrained = Key(name, top, True).label, Key(name, top, False).label
         if low != top:
-            claim(f'{name}: the highest features are worth more than the lowest.', _ZF7, best, Key(name, low, True).label)
-        claim(f'{name}: its training is worth something at {top}.', 'Donahue et al. 2013; Zeiler & Fergus 2013, Fig. 9', best, untrained)
+            words = f'{name}: the highest features are worth more than the lowest.'
+            claim('zf.transfer.highest', words, _ZF7, best, Key(name, low, True).label)
+        words = f'{name}: its training is worth something at {top}.'
+        claim('decaf.trained', words, 'Donahue et al. 2013; Zeiler & Fergus 2013, Fig. 9', best, untrained)
         words = f'{name}: {top} is worth more than the spatial pyramid of SIFT words.'
-        claim(words, f'{_DECAF}, against Yang et al. 2009; deck', best, HANDMADE['pyramid'])
+        claim('decaf.pyramid', words, f'{_DECAF}, against Yang et al. 2009; deck', best, HANDMADE['pyramid'])
         for tap in [key.tap for key in keys if key.network == name and key.trained and key.tap.endswith('.dense')]:
             after = Key(name, tap.removesuffix('.dense'), True).label
             words = f'{name}: {tap.removesuffix(".dense")} after its nonlinearity against before.'
-            claim(words, 'deck, "Using CNN features on other datasets"', after, Key(name, tap, True).label, directed=False)
+            source, before = 'deck, "Using CNN features on other datasets"', Key(name, tap, True).label
+            claim('deck.nonlinearity', words, source, after, before, directed=False)
         for kind in ('svm', 'softmax'):
             if {kind, f'{kind}+dropout'} <= set(classifiers):
                 words = f'{name}: dropping half of {top} helps the {_NAMES[kind]}.'
-                claim(words, _DECAF, best, best, classifier=f'{kind}+dropout', other=kind)
+                claim('decaf.dropout', words, _DECAF, best, best, classifier=f'{kind}+dropout', other=kind)
         if {'svm', 'softmax'} <= set(classifiers):
-            claim(f'{name}: SVM against softmax on {top}.', _ZF7, best, best, 'svm', 'softmax', False, 'the papers go both ways')
+            words = f'{name}: SVM against softmax on {top}.'
+            claim('zf.layers.svm', words, _ZF7, best, best, 'svm', 'softmax', False, 'the papers go both ways')
     for name, other in [(name, other) for name in tops for other in tops if name < other]:
         words = f'{name} against {other}, each at its highest layer.'
-        claim(words, '-', Key(name, tops[name], True).label, Key(other, tops[other], True).label, directed=False)
+        claim('own.networks', words, '-', Key(name, tops[name], True).label, Key(other, tops[other], True).label, directed=False)
     if first in ('svm', 'hinge'):
         words = 'The pyramid is worth more than the bag of words.'
-        claim(words, 'Lazebnik et al. 2006', HANDMADE['pyramid'], HANDMADE['bag_of_words'])
-    claim('Random filters are worth more than pixels.', 'Jarrett et al. 2009', HANDMADE['jarrett'], HANDMADE['pixels'])
+        claim('spm.pyramid', words, 'Lazebnik et al. 2006', HANDMADE['pyramid'], HANDMADE['bag_of_words'])
+    words = 'Random filters are worth more than pixels.'
+    claim('jarrett.random', words, 'Jarrett et al. 2009', HANDMADE['jarrett'], HANDMADE['pixels'])
     return said
 
 

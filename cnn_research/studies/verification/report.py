@@ -208,31 +208,35 @@ def stated(labels: Sequence[str], nets: Sequence[str], about: About) -> list[cla
     """What the paper says of such rows. labels: of the rows, nets: of the networks' rows with errors, as far as they are there."""
     said, base = [], f'{about.base}: {_NAMES["inner"]}'
 
-    def claim(sentence, source, *contrasts, quantity='accuracy', directed=True, note='', instead=''):
+    def claim(key, sentence, source, *contrasts, quantity='accuracy', directed=True, note=''):
         there = {*labels, *(f'{name}{_NAMING}' for name in nets)}
         kept = tuple(one for one in contrasts if set(one) <= there)
         if kept:
-            said.append(claims.Claim(sentence, source, kept, quantity=quantity, directed=directed, note=note, instead=instead))
+            said.append(claims.Claim(sentence, source, kept, quantity=quantity, directed=directed, note=note, key=key))
 
     if not about.base:
         return []
     eigen = [f'{name}: {_NAMES[measure]}' for name, measure in (('eigenfaces', 'euclidean'), ('eigenfaces, whitened', 'inner'))]
     claim(
+        'df.eigenfaces',
         'Learned features are above eigenfaces, whitened or not.',
         f'{_DF}, section 5, 97.35 % against 60.0 for eigenfaces (Huang et al. 2007)',
         *(claims.difference(base, other) for other in eigen),
     )
     claim(
+        'df.lbp',
         'Learned features are above local binary patterns.',
         f'{_DF}, section 5.3: 97.0 against 91.4 % for LBP with an SVM, both on frontalised faces',
         claims.difference(base, f'LBP: {_NAMES["chi2"]}'),
     )
     claim(
+        'df.chi-squared',
         'The weighted chi-squared is above the inner product.',
         f'{_DF}, section 5.3: 97.00 (restricted) against 95.92 % (unsupervised)',
         claims.difference(f'{about.base}: {_NAMES["weighted"]}', base),
     )
     claim(
+        'df.siamese',
         'The Siamese end against the inner product.',
         f'{_DF}, section 4.2, where it stands in an ensemble only',
         claims.difference(f'{about.base}: {_NAMES["siamese"]}', base),
@@ -242,9 +246,10 @@ def stated(labels: Sequence[str], nets: Sequence[str], about: About) -> list[cla
         why = '' if about.aligned else 'the faces are not aligned by the eyes, where the paper claims nothing'
         local = f'{about.shared}: {_NAMES["inner"]}'
         source, words = f'{_DF}, section 3.2', 'Local connections are above convolutions of the same anatomy on aligned faces.'
-        claim(words, source, claims.difference(base, local), directed=about.aligned, note=why)
+        claim('df.local', words, source, claims.difference(base, local), directed=about.aligned, note=why)
     lesser = [f'{name}{_NAMING}' for name in about.lesser if name in nets]
     claim(
+        'df.layers',
         f'The network names people worse {", ".join(about.lesser)}.',
         f'{_DF}, Table 1: 8.7 % with all, 11.2, 12.6 and 13.5 without',
         *(claims.difference(other, f'{about.base}{_NAMING}') for other in lesser),

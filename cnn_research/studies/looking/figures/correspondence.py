@@ -72,6 +72,7 @@ def tables_of(shelf: Shelf, changes: Mapping[str, Mapping[str, np.ndarray]], dem
             _SOURCE,
             tuple(claims.difference(f'{elsewhere}, {low}', f'{part}, {low}') for part in parts),
             quantity='mean feature sign change',
+            key='zf.correspondence.parts',
         )
     ]
     if high != low:
@@ -79,5 +80,5 @@ def tables_of(shelf: Shelf, changes: Mapping[str, Mapping[str, np.ndarray]], dem
         contrast = {f'{elsewhere}, {low}': 1.0, f'{elsewhere}, {high}': -1.0}
         contrast |= {f'{part}, {low}': -share for part in parts} | {f'{part}, {high}': share for part in parts}
         sentence = f'That advantage over random parts is smaller at {high}, where features know the class.'
-        written.append(claims.Claim(sentence, _SOURCE, (contrast,), quantity='mean feature sign change'))
+        written.append(claims.Claim(sentence, _SOURCE, (contrast,), quantity='mean feature sign change', key='zf.correspondence.higher'))
     return drawn + shelf.claims([claims.judge(claim, means, demonstration=demonstration) for claim in written])

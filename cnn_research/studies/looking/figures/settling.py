@@ -36,6 +36,7 @@ def tables_of(shelf: Shelf, settled: Mapping[str, Sequence[float | None]], first
         claims.below(lowest, highest),
         quantity='epoch at which half of the drift is left',
         instead='the source gives no measure; this one is ours',
+        key='zf.evolution',
     )
     return drawn + shelf.claims([claims.judge(claim, known, demonstration=demonstration)], _MEASURE)
 
