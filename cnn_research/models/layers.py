@@ -202,6 +202,14 @@ def _with_dropped_weights_backward(rate, saved, g):
 _with_dropped_weights.defvjp(_with_dropped_weights_forward, _with_dropped_weights_backward)
 
 
+def thinned(kernel: jax.Array, bias: jax.Array, key: jax.Array, rate: float) -> tuple[jax.Array, jax.Array]:
+    """(kernel (n, m), bias (m,)) under one mask, that of an example with this key: a network with it is one of those that DropConnect
+    averages over."""
+    whole = jnp.concatenate([kernel, bias[None]])
+    kept = _masked(whole, _kept_words(key, whole.shape, rate))
+    return kept[:-1], kept[-1]
+
+
 def moments(x: jax.Array, kernel: jax.Array, bias: jax.Array, rate: float) -> tuple[jax.Array, jax.Array]:
     """(mean, variance), (B, m) each, of the inputs that units have over all masks: (B, ...), (n, m), (m,) (Wan et al. 2013, inference)."""
     x = x.reshape(x.shape[0], -1)

@@ -227,12 +227,10 @@ def test_dropconnect_training_gradient_follows_the_masks(float64, rate):
 
 @pytest.mark.parametrize('rate', [0.5, 0.3])
 def test_packed_masks_do_what_masks_drawn_apart_do(rate):
-    """More inputs than a word has bits: the plain form with the same masks, read from its values at single inputs of one."""
+    """More inputs than a word has bits: the plain form with the masks that `thinned` draws for the same keys."""
     x, kernel, bias = (np.asarray(a, np.float32) for a in (normal(3, 70), normal(70, 4, seed=1), normal(4, seed=2)))
     examples = keys(3, seed=5)
-    one_by_one = jax.jit(jax.vmap(lambda x: layers.dropconnect(jnp.tile(x, (3, 1)), jnp.ones((70, 4)), jnp.zeros(4), examples, rate)))
-    masks = np.moveaxis(np.asarray(one_by_one(jnp.eye(70))), 0, 1)  # (3, 70, 4)
-    mask_of_bias = np.asarray(layers.dropconnect(jnp.zeros((3, 70)), jnp.zeros((70, 4)), jnp.ones(4), examples, rate))
+    masks, mask_of_bias = jax.vmap(lambda key: layers.thinned(jnp.ones((70, 4)), jnp.ones(4), key, rate))(examples)
     assert set(np.unique(masks)) == {0, 1} and abs(masks.mean() - 1 + rate) < 5 * np.sqrt(rate * (1 - rate) / masks.size)
 
     def plain(x, kernel, bias):
