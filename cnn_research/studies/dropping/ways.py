@@ -20,7 +20,7 @@ def architectures(text: str, rates: Sequence[float]) -> dict[str, str]:
     text: one of FAMILIES, then surgery that all ways take: 'wan_800 resized(1=100,2=100)'. ConfigError for any other network and for a
     rate that drops nothing or all; ArchitectureError for surgery that a way does not take.
     """
-    name, *surgery = text.strip().split(maxsplit=1)
+    name, *surgery = text.split(maxsplit=1) or ['']
     if name not in FAMILIES:
         raise ConfigError(f'dropconnect.network={text!r} has no siblings that drop; choose from {", ".join(FAMILIES)}, then surgery.')
     if wrong := [rate for rate in rates if not 0 < rate < 1]:
