@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cnn_research.reporting.claims import interval
-from cnn_research.reporting.drawing import Figure
+from cnn_research.reporting.drawing import Figure, NullLocator
 from cnn_research.reporting.figures import COLOURS, QUIET, STYLES, WIDTH, legend_below
 
 
@@ -51,7 +51,7 @@ def _quiet(axes) -> None:
     axes.grid(color='#e4e4e4', linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[['top', 'right']].set_visible(False)
-    axes.tick_params(labelsize=8)
+    axes.tick_params(labelsize=8, which='both')
 
 
 def rates(
@@ -121,7 +121,7 @@ def distances(drawn: Sequence[Distances], columns: int) -> Figure:
     figure = Figure(figsize=(WIDTH, 0.8 + 2.3 * count), layout='constrained')
     grid = figure.subplots(count, columns, squeeze=False, sharex=True, sharey=True)
     names = list(dict.fromkeys(name for one in drawn for name in (*one.lines, *one.levels)))
-    shown: dict[str, object] = {}
+    ticks, shown = sorted({samples for one in drawn for points in one.lines.values() for samples in points}), {}
     for axes in grid.flat[len(drawn) :]:
         axes.set_axis_off()
     for index, (axes, one) in enumerate(zip(grid.flat, drawn, strict=False)):
@@ -134,6 +134,8 @@ def distances(drawn: Sequence[Distances], columns: int) -> Figure:
             shown[name] = axes.axhline(np.mean(values), linewidth=1.3, **style)
         shown['the reference itself'] = axes.axhspan(0, np.mean(one.own), color=QUIET, alpha=0.2, linewidth=0)
         axes.set(xscale='log', yscale='log')
+        axes.set_xticks(ticks, [f'{tick:,}' for tick in ticks])
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_title(one.title, fontsize=9, loc='left', parse_math=False)
         _quiet(axes)
         if index + columns >= len(drawn):
