@@ -107,6 +107,17 @@ def stated(rows: Sequence[Row], large: bool = False) -> list[claims.Claim]:
                 top=1,
             )
         )
+        chosen = [_best(rows, way) for way in (DROPCONNECT, DROPOUT)]
+        if all(chosen) and chosen != [connect, dropout]:
+            found.append(
+                claims.Claim(
+                    f'The same where each way drops at the rate that is best on the holdout: {chosen[0]}, {chosen[1]}, {NEITHER}.',
+                    f'{_WAN} (as above, at {RATE:g})',
+                    claims.rising(*chosen, NEITHER),
+                    top=1,
+                    instead=f'the source: a rate of {RATE:g}',
+                )
+            )
         found.append(
             claims.Claim(
                 'Without dropping, the training images are fitted more closely than with either.',
@@ -152,6 +163,14 @@ def stated(rows: Sequence[Row], large: bool = False) -> list[claims.Claim]:
             )
         )
     return found
+
+
+def _best(rows: Sequence[Row], way: str) -> str:
+    """The row of a way with the lowest mean holdout error, of rows of the same seeds; '' as long as one is not whole."""
+    of = [row for row in rows if split(row.label)[0] == way]
+    if any(row.problem or not row.holdout or set(row.holdout) != set(of[0].holdout) for row in of):
+        return ''
+    return min(of, key=lambda row: sum(row.holdout.values()) / len(row.holdout)).label
 
 
 def _of(row: str, form: str, samples: int | None) -> str:

@@ -63,6 +63,9 @@ def test_claims_come_out_either_way():
     worse = table(**{'DropConnect 0.5': row('DropConnect 0.5', 2.0, 0.0001, [1.0, 0.1], (0.002, 0.003, {100: 0.004}))})
     assert verdicts(worse)[:3] == ['contradicted', 'contradicted', 'contradicted'] and verdicts(worse)[-1] == 'contradicted'
     assert verdicts(table(), large=True)[0] == 'contradicted'  # there the paper's dropout alone is above neither
+    better = report.judged(table(**{'DropConnect 0.8': row('DropConnect 0.8', 1.1, 0.03, [1.2, 0.9, 0.4])}))[1]
+    assert [one.text for one in better.differences] == ['dropout 0.5 - DropConnect 0.8', 'neither - dropout 0.5']
+    assert better.verdict == 'reproduced' and 'a rate of 0.5' in better.claim.instead
     failed = table(**{'DropConnect 0.5': row('DropConnect 0.5', 1.2, 0.02, [1.0], (0.02, 0.003, {100: 0.004}), problem='seed 1 failed')})
     assert set(verdicts(failed)) == {'no verdict'}
     assert len(report.stated([row for row in table() if row.label != 'DropConnect 0.5'])) == 0
