@@ -133,7 +133,7 @@ def distances(drawn: Sequence[Distances], columns: int) -> Figure:
             style = {'color': COLOURS[names.index(name) % len(COLOURS)], 'linestyle': STYLES[1 + names.index(name) % 3]}
             shown[name] = axes.axhline(np.mean(values), linewidth=1.3, **style)
         shown['the reference itself'] = axes.axhspan(0, np.mean(one.own), color=QUIET, alpha=0.2, linewidth=0)
-        axes.set(xscale='log', yscale='log')
+        axes.set_xscale('log')
         axes.set_xticks(ticks, [f'{tick:,}' for tick in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_title(one.title, fontsize=9, loc='left', parse_math=False)
@@ -141,6 +141,12 @@ def distances(drawn: Sequence[Distances], columns: int) -> Figure:
         if index + columns >= len(drawn):
             axes.tick_params(labelbottom=True)
             axes.set_xlabel('samples or masks', fontsize=9)
+    told = [
+        np.mean(values) for one in drawn for values in (one.own, *one.levels.values(), *(v for p in one.lines.values() for v in p.values()))
+    ]
+    if positive := [value for value in told if value > 0]:  # a network whose units are dead says the same under every mask
+        grid[0, 0].set_ylim(0.7 * min(positive), 1.4 * max(positive))
+        grid[0, 0].set_yscale('log')
     figure.supylabel('mean absolute difference', fontsize=9)
     legend_below(figure, list(shown.values()), list(shown))
     return figure

@@ -25,6 +25,10 @@ def architectures(text: str, rates: Sequence[float]) -> dict[str, str]:
         raise ConfigError(f'dropconnect.network={text!r} has no siblings that drop; choose from {", ".join(FAMILIES)}, then surgery.')
     if wrong := [rate for rate in rates if not 0 < rate < 1]:
         raise ConfigError(f'dropconnect.rates names {wrong[0]:g}; a share that is dropped lies between 0 and 1.')
+    if fine := [rate for rate in rates if report.split(report.label(report.DROPOUT, rate)) != (report.DROPOUT, rate)]:
+        raise ConfigError(
+            f'dropconnect.rates names {fine[0]!r}; a rate has at most six digits and is at least 0.0001, as rows are called by it.'
+        )
     rows = {report.NEITHER: text}
     for way, (word, operation) in _WAYS.items():
         sibling = ' '.join([name + word, *surgery])

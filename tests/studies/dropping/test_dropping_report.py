@@ -1,5 +1,7 @@
 """What the table of dropping says: rows, claims against numbers made by hand, and the figures."""
 
+import io
+
 import numpy as np
 import pytest
 
@@ -119,6 +121,9 @@ def test_figures_hold_the_numbers():
     told = figures.Distances('one', {'moments': {10: [0.2, 0.4], 1: [1.0, 1.0]}}, {'mean network': [0.1, 0.3]}, [0.01])
     (axes,) = figures.distances([told], 1).axes
     assert list(axes.lines[0].get_ydata()) == pytest.approx([1.0, 0.3]) and list(axes.lines[0].get_xdata()) == [1, 10]
+    dead = figures.Distances('two', {'masks': {1: [0.0], 10: [0.0]}}, {'mean network': [0.0]}, [0.0])
+    for drawn in ([dead, told], [told, dead], [dead]):
+        figures.distances(drawn, 2).savefig(io.BytesIO())
     panels = figures.convergence([('neither', [curve(1.0, 0.5), curve(3.0, 0.7)])]).axes
     assert [list(axes.lines[0].get_ydata()) for axes in panels] == [[2.0, 0.6]] * 2
 
@@ -146,6 +151,8 @@ def test_rows_drop_what_they_are_called_for_in_every_layer_that_drops():
         ('wan_800_dropout', (0.5,), 'choose from wan_800'),
         ('wan_800', (0.0, 0.5), 'names 0; a share'),
         ('wan_800', (0.5, 1.0), 'names 1; a share'),
+        ('wan_800', (0.00001,), 'names 1e-05; a rate'),
+        ('wan_800', (0.1234567, 0.12345674), 'names 0.1234567; a rate'),
         ('wan_800 without(3)', (0.5,), 'cannot be removed'),
         ('wan_800 replaced(1,nonlinearity=tanh)', (0.5,), 'no nonlinearity'),
     ],
