@@ -26,7 +26,7 @@ SCALES = ('digits', 'smoke', 'mnist', 'cifar10', 'cifar10_large')
 _EVERY_RATE = '0.2,0.3,0.4,0.5,0.6,0.7,0.8'
 # network, rates of dropping, learning rates, epochs; test images, masks, samples, training images
 _SCALES = {
-    'digits': ('wan_800 resized(1=100,2=100)', '0.25,0.5,0.75', '0.01,0.03,0.1', 20.0, 500, 1000, '1,10,100,1000', 2000),
+    'digits': ('wan_800 resized(1=100,2=100)', '0.25,0.5,0.75', '0.01,0.03,0.1', 12.0, 500, 500, '1,10,100,1000', 2000),
     'smoke': ('wan_800 resized(1=20,2=20)', '0.5', '0.1,0.3', 0.2, 100, 20, '1,10', 100),
     'mnist': ('wan_800', _EVERY_RATE, '0.01,0.03,0.1', 40.0, 1000, 1000, '1,10,100,1000', 10000),
     'cifar10': ('wan_cifar', _EVERY_RATE, '0.0003,0.001,0.003', 60.0, 1000, 1000, '1,10,100,1000', 10000),
