@@ -28,9 +28,10 @@ def machine() -> float:
 
 
 def _learned(config, net: Architecture) -> int:
-    """Bytes of parameters, gradients and what the optimizer keeps, and of the masks of DropConnect."""
+    """Bytes of parameters, gradients and what the optimizer keeps, and of the masks of DropConnect: bits for each
+    example, one masked kernel and its gradient."""
     masked = sum(row.parameters for row in net.rows if row.stage == 'dropconnect')
-    return 4 * net.parameters * (3 if config.optimizer.name == 'momentum' else 4) + 2 * 4 * 8 * masked
+    return 4 * net.parameters * (3 if config.optimizer.name == 'momentum' else 4) + (8 + config.data.batch_size / 8) * masked
 
 
 def _patches(net: Architecture) -> dict[int, int]:

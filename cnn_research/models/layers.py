@@ -136,6 +136,86 @@ def _kept(key, shape, rate):
     return bits.reshape(-1)[: math.prod(shape)].reshape(shape).astype(bool)
 
 
+def _keeping(rate):
+    """The digits after the binary point of 1 - rate, the last of them 1: (1,) for a half. 24 at most, more than float32 holds below 1."""
+    share, digits = round((1 - rate) * 2**24), 24
+    while digits and share % 2 == 0:
+        share, digits = share // 2, digits - 1
+    return tuple((share >> place) & 1 for place in reversed(range(digits)))
+
+
+def _kept_words(key, shape, rate):
+    """(ceil(n / 32), m) uint32 for a shape (n, m): bit i of word (w, j) says whether weight (32 w + i, j) is kept, each for itself.
+
+    Coins decide, the same for 32 weights at once: with the digits of the share that is kept from the last to the first, a coin or what
+    there is where the digit is 1, a coin and what there is where it is 0, is kept with the share exactly. A random number for each
+    weight takes 32 times the coins of a rate of 1/2, and 4 / 3 times those of any other.
+    """
+    digits, size = _keeping(rate), (-(-shape[0] // 32), shape[1])
+    if not digits:
+        return jnp.full(size, 0xFFFFFFFF if rate < 0.5 else 0, 'uint32')
+
+    def toss(kept, coin):
+        digit, key = coin
+        bits = jax.random.bits(key, size, 'uint32')
+        return jnp.where(digit, bits | kept, bits & kept), None
+
+    coins = np.array(digits[::-1], bool), jax.random.split(key, len(digits))
+    return lax.scan(toss, jnp.zeros(size, 'uint32'), coins)[0]
+
+
+def _masked(kernel, words):
+    """The kernel (n, m) with zeros for what the words do not keep."""
+    kept = (words[:, None] >> jnp.arange(32, dtype='uint32')[:, None]) & 1
+    return jnp.where(kept.reshape(-1, words.shape[1])[: len(kernel)] != 0, kernel, 0)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _with_dropped_weights(x, kernel, keys, rate):
+    return lax.map(lambda one: one[0] @ _masked(kernel, _kept_words(one[1], kernel.shape, rate)), (x, keys))
+
+
+def _with_dropped_weights_forward(x, kernel, keys, rate):
+    def example(one):
+        words = _kept_words(one[1], kernel.shape, rate)
+        return one[0] @ _masked(kernel, words), words
+
+    y, words = lax.map(example, (x, keys))
+    return y, (x, kernel, words)
+
+
+def _with_dropped_weights_backward(rate, saved, g):
+    x, kernel, words = saved
+
+    def example(total, one):
+        v, kept, g = one
+        return total + _masked(v[:, None] * g, kept), _masked(kernel, kept) @ g
+
+    zeros = jnp.zeros(kernel.shape, jnp.promote_types(kernel.dtype, jnp.float32))
+    dkernel, dx = lax.scan(example, zeros, (x, words, g))
+    return dx, dkernel.astype(kernel.dtype), None
+
+
+# Example by example, since a masked kernel then stays in the cache, and its masks as bits from the way up to the way down: of 128 examples
+# and 800 x 800 weights on one CPU core XLA's own gradient of eight masked kernels at a time, drawn twice, took 1.7 s (a rate of 1/2) and
+# 4.8 s (0.3); this takes 0.14 s and 0.4 s.
+_with_dropped_weights.defvjp(_with_dropped_weights_forward, _with_dropped_weights_backward)
+
+
+def thinned(kernel: jax.Array, bias: jax.Array, key: jax.Array, rate: float) -> tuple[jax.Array, jax.Array]:
+    """(kernel (n, m), bias (m,)) under one mask, that of an example with this key: a network with it is one of those that DropConnect
+    averages over."""
+    whole = jnp.concatenate([kernel, bias[None]])
+    kept = _masked(whole, _kept_words(key, whole.shape, rate))
+    return kept[:-1], kept[-1]
+
+
+def moments(x: jax.Array, kernel: jax.Array, bias: jax.Array, rate: float) -> tuple[jax.Array, jax.Array]:
+    """(mean, variance), (B, m) each, of the inputs that units have over all masks: (B, ...), (n, m), (m,) (Wan et al. 2013, inference)."""
+    x = x.reshape(x.shape[0], -1)
+    return (1 - rate) * (x @ kernel + bias), rate * (1 - rate) * ((x * x) @ (kernel * kernel) + bias * bias)
+
+
 def dropconnect(x: jax.Array, kernel: jax.Array, bias: jax.Array, keys: jax.Array | None, rate: float) -> jax.Array:
     """A rectified dense stage that drops weights: (B, ...), (n, m), (m,) -> (B, m), never negative (Wan et al. 2013, 3).
 
@@ -146,16 +226,9 @@ def dropconnect(x: jax.Array, kernel: jax.Array, bias: jax.Array, keys: jax.Arra
     """
     x = x.reshape(x.shape[0], -1)
     if keys is not None:
-
-        def example(v_key):
-            v, key = v_key
-            weights, biases = jax.random.split(key)
-            return v @ jnp.where(_kept(weights, kernel.shape, rate), kernel, 0) + jnp.where(_kept(biases, bias.shape, rate), bias, 0)
-
-        # Eight examples at a time, masks drawn again for the gradient: B masked copies of a kernel would not fit for large layers.
-        return relu(lax.map(jax.checkpoint(example), (x, keys), batch_size=8))
-    mean = (1 - rate) * (x @ kernel + bias)
-    variance = rate * (1 - rate) * ((x * x) @ (kernel * kernel) + bias * bias)
+        ones = jnp.ones((x.shape[0], 1), x.dtype)
+        return relu(_with_dropped_weights(jnp.concatenate([x, ones], 1), jnp.concatenate([kernel, bias[None]]), keys, rate))
+    mean, variance = moments(x, kernel, bias, rate)
     spreads = variance > 0
     deviation = jnp.sqrt(jnp.where(spreads, variance, 1))  # a gradient through the root of 0 would be NaN, even if never chosen
     ratio = (mean / deviation).astype(jnp.promote_types(x.dtype, jnp.float32))  # bfloat16 has no normal distribution

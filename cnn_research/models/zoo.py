@@ -49,6 +49,14 @@ def _cifar_11(*norm):
     )
 
 
+# A rectified dense layer of so many units as Wan et al. 2013 compare them, the rate a half.
+_DROPPING = {
+    '': lambda units: (Dense(units), ReLU()),
+    '_dropout': lambda units: (Dense(units), ReLU(), Dropout(0.5)),
+    '_dropconnect': lambda units: (DropConnect(units, rate=0.5),),
+}
+
+
 def _upper(three, four, five, units):
     """Layers 3 to 8 of the small siblings: three convolutions on 8x8 maps, two dense layers, ten classes."""
     return (
@@ -332,6 +340,18 @@ _TABLE = {
     # whose bilinear shares still overlap.
     'sift_32': ((32, 32, 3), *_sift(3, window=16, stride=2), (Dense(10),)),
     'spm_32': ((32, 32, 3), *_sift(3, window=8, stride=2), (Convolution(100, 1), WinnerTakeAll(), PyramidPool(3)), (Dense(10),)),
+}
+
+# Wan et al. 2013, each without dropping, with dropout and with DropConnect: two hidden layers of 800 for digits, both dropped; the
+# extractor of layers-18pct.cfg, and of layers-conv-local-11pct.cfg, below a hidden layer of 64 or 128, which alone is dropped. The paper's
+# text could not be checked: that digits have both layers dropped is what its figures of such nets suggest.
+_WAN = {
+    'wan_800': (((28, 28, 1),), (800, 800)),
+    'wan_cifar': (_TABLE['cifar_18pct'][:-1], (64,)),
+    'wan_cifar_large': (_TABLE['cifar_11pct'][:-1], (128,)),
+}
+_TABLE |= {
+    name + way: (*net, *map(hidden, units), (Dense(10),)) for name, (net, units) in _WAN.items() for way, hidden in _DROPPING.items()
 }
 
 NAMES = tuple(_TABLE)

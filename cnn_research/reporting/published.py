@@ -3,6 +3,7 @@
 In:
 - 'mnist': LeCun's table of test errors (LeCun et al. 1998, Fig. 9, and later additions to the MNIST page).
 - 'cifar10': cuda-convnet's nets (its wiki; two of them in Krizhevsky et al. 2012, Sec. 3.3) and the results of that era.
+- 'wan': without dropping, with dropout and with DropConnect (Wan et al. 2013), one net and the vote of five.
 - 'krizhevsky table 1', 'krizhevsky table 2': ILSVRC-2010 and ILSVRC-2012 errors (Krizhevsky et al. 2012).
 - 'krizhevsky effects': what single choices gain there, and the factor of Fig. 1.
 - 'zf table 1': feature sign changes when a part of an object is hidden (Zeiler and Fergus 2013).
@@ -56,6 +57,10 @@ def _mnist(source, numbers, confidence='verified') -> tuple[Published, ...]:
 
 def _cifar10(source, numbers, confidence) -> tuple[Published, ...]:
     return records('cifar10', ('test error', 'test error, augmented'), source, numbers, confidence)
+
+
+def _wan(numbers, confidence) -> tuple[Published, ...]:
+    return records('wan', ('single', 'vote of 5'), 'Wan et al. 2013 (test error)', numbers, confidence)
 
 
 _LECUN = 'LeCun et al. 1998, Fig. 9, and the MNIST page'
@@ -133,6 +138,29 @@ TABLES: dict[str, tuple[Published, ...]] = {
         *_cifar10('Wan et al. 2013', {'dropconnect, 12 nets': (None, 9.32)}, 'verified-2nd'),
         *_cifar10('Lin et al. 2013', {'network in network': (10.41, 8.81)}, 'verified-2nd'),
         *_cifar10('Ciresan et al. 2012', {'mcdnn': (None, 11.21)}, 'memory'),
+    ),
+    'wan': (
+        *_wan(
+            {
+                'mnist 800-800, neither': (1.62, 1.40),
+                'mnist 800-800, dropout': (1.28, 1.20),
+                'cifar-10 small, neither': (23.5, None),
+                'cifar-10 small, dropout': (19.7, None),
+                'cifar-10 small, dropconnect': (18.7, None),
+                'cifar-10 large, neither': ((11.18, 0.13), 10.22),
+                'cifar-10 large, dropout': ((11.52, 0.18), 9.83),
+                'cifar-10 large, dropconnect': ((11.10, 0.13), 9.41),
+            },
+            'memory',
+        ),
+        *_wan(
+            {
+                'mnist 800-800, dropconnect': ((1.20, 0.034), 1.12),
+                'mnist conv, dropconnect': ((0.63, 0.035), 0.57),
+                'mnist conv, distortions, dropconnect': ((0.28, 0.032), 0.21),
+            },
+            'verified-2nd',
+        ),
     ),
     'krizhevsky table 1': records(
         'krizhevsky table 1',

@@ -13,7 +13,15 @@ from cnn_research.reporting import page, tables
 from cnn_research.reporting.shelf import Shelf
 from experiments.launch import outcome, progress
 
-EXPERIMENTS = ('depth_ablation', 'finetune', 'handmade', 'layer_probing', 'stride_diagnosis', 'train')  # whose workdirs are tables
+EXPERIMENTS = (
+    'depth_ablation',
+    'dropconnect',
+    'finetune',
+    'handmade',
+    'layer_probing',
+    'stride_diagnosis',
+    'train',
+)  # whose workdirs are tables
 # What an evaluation must hold, by the first word of its protocol.
 _EVALUATIONS = {
     'train': (0, 1),
@@ -21,6 +29,14 @@ _EVALUATIONS = {
     'layer1': list,
     'kernels': {'before': list, 'after': list},
     'filters': {'layer1': dict, 'layer2': dict, 'shift': dict},
+    'fitted': {'error': (0, 1), 'loss': float, 'examples': int},
+    'averages': {
+        'images': int,
+        'masks': int,
+        'reference': {'error': (0, 1)},
+        'halves': {'absolute': (0, 1)},
+        'forms': [{'form': str, 'error': (0, 1), 'absolute': (0, 1), 'divergence': float}],
+    },
     'probe': {'dimension': int, 'classes': int, 'test': int, 'outcomes': dict},
 }
 _FEW = 6  # rows whose chosen points a lead can name

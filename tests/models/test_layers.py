@@ -186,7 +186,7 @@ def keys(n, seed=0):
     return jax.random.split(jax.random.key(seed), n)
 
 
-@pytest.mark.parametrize('rate', [0.5, 0.3])
+@pytest.mark.parametrize('rate', [0.5, 0.3, 0.75])
 def test_dropconnect_draws_every_weight_and_bias_for_itself(rate):
     """Every input of ones, powers of two as weights: the output tells which weights of a unit, and whether its bias, were kept."""
     kernel, bias = jnp.tile(2.0 ** jnp.arange(8)[:, None], (1, 50)), jnp.full(50, 256.0)
@@ -202,7 +202,8 @@ def test_dropconnect_draws_every_weight_and_bias_for_itself(rate):
     np.testing.assert_array_equal(again, y[[100, 7]])  # the mask depends on the key alone, not on the place in the batch
 
 
-def test_dropconnect_training_gradient_follows_the_masks(float64):
+@pytest.mark.parametrize('rate', [0.5, 0.3])
+def test_dropconnect_training_gradient_follows_the_masks(float64, rate):
     """The stage is linear where it is positive: its gradients follow from its values at unit weights."""
     x, g = np.abs(normal(11, 6)) + 0.1, normal(11, 5, seed=1)
     kernel, bias = np.abs(normal(6, 5, seed=2)) + 0.1, np.abs(normal(5, seed=3)) + 0.1
@@ -210,7 +211,7 @@ def test_dropconnect_training_gradient_follows_the_masks(float64):
 
     @jax.jit
     def f(x, kernel, bias):
-        return layers.dropconnect(x, kernel, bias, examples, 0.5)
+        return layers.dropconnect(x, kernel, bias, examples, rate)
 
     units = np.eye(30).reshape(30, 6, 5)
     masks = sum(np.asarray(f(np.ones((11, 6)), unit, np.zeros(5)))[:, None] * unit for unit in units)  # (11, 6, 5)
@@ -222,6 +223,31 @@ def test_dropconnect_training_gradient_follows_the_masks(float64):
     np.testing.assert_allclose(dkernel, np.einsum('bn,bm,bnm->nm', x, g, masks), rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(dbias, (g * masks_of_bias).sum(0), rtol=1e-12, atol=1e-14)
     np.testing.assert_array_equal(f(-x, kernel, bias * 0), 0)
+
+
+@pytest.mark.parametrize('rate', [0.5, 0.3])
+def test_packed_masks_do_what_masks_drawn_apart_do(rate):
+    """More inputs than a word has bits: the plain form with the masks that `thinned` draws for the same keys."""
+    x, kernel, bias = (np.asarray(a, np.float32) for a in (normal(3, 70), normal(70, 4, seed=1), normal(4, seed=2)))
+    examples = keys(3, seed=5)
+    masks, mask_of_bias = jax.vmap(lambda key: layers.thinned(jnp.ones((70, 4)), jnp.ones(4), key, rate))(examples)
+    assert set(np.unique(masks)) == {0, 1} and abs(masks.mean() - 1 + rate) < 5 * np.sqrt(rate * (1 - rate) / masks.size)
+
+    def plain(x, kernel, bias):
+        return jax.nn.relu(jnp.einsum('bn,bnm->bm', x, masks * kernel, precision='highest') + mask_of_bias * bias)
+
+    ours = jax.jit(lambda *arrays: value_and_gradients(lambda *a: layers.dropconnect(*a, examples, rate), arrays, jnp.ones((3, 4))))
+    wanted = value_and_gradients(plain, (x, kernel, bias), np.ones((3, 4), np.float32))
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5), ours(x, kernel, bias), wanted)
+
+
+def test_a_share_is_kept_as_its_binary_digits_say():
+    for rate in (0.2, 0.25, 0.3, 0.5, 0.65, 0.8, 1 - 2**-24):
+        digits = layers._keeping(rate)
+        assert digits[-1] == 1 and abs(sum(digit / 2**place for place, digit in enumerate(digits, 1)) - (1 - rate)) <= 2**-25
+    assert layers._keeping(0.5) == (1,) and layers._keeping(0.75) == (0, 1)
+    ones = jnp.ones((2, 3))
+    np.testing.assert_array_equal(layers.dropconnect(ones, jnp.ones((3, 4)), jnp.ones(4), keys(2), 0.0), 4)
 
 
 @pytest.mark.parametrize('rate', [0.5, 0.2])

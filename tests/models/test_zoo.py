@@ -81,6 +81,16 @@ PINS |= {
     'jarrett_32': counted((32, 32, 3), (28 * 28, 75, 64), (9 * 9, 25 * 16, 256), *classifier(4 * 4 * 256, 10)),
 }
 
+# Wan et al. 2013: one count for each net, however it drops; the extractors are those of cuda-convnet, less their classifiers.
+LOCAL = sum(36 * (inputs + 1) * 32 for inputs in (576, 288))
+CIFAR_18 = [(1024, 75, 32), (256, 800, 32), (64, 800, 64)]
+for kind in ('', '_dropout', '_dropconnect'):
+    PINS |= {
+        f'wan_800{kind}': counted((28, 28, 1), *classifier(784, 800, 800, 10)),
+        f'wan_cifar{kind}': counted((32, 32, 3), *CIFAR_18, *classifier(1024, 64, 10)),
+        f'wan_cifar_large{kind}': ((24, 24, 3), 4864 + 102_464 + LOCAL + 147_584 + 1290, 18_505_728 + 148_736),
+    }
+
 SIFT, SIFT_32 = [(122 * 122, 3 * 49, 8), (122 * 122, 8, 8)], [(30 * 30, 3 * 9, 8), (30 * 30, 8, 8)]
 
 PINS |= {
