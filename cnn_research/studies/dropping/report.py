@@ -105,6 +105,7 @@ def stated(rows: Sequence[Row], large: bool = False) -> list[claims.Claim]:
                 f'{_WAN} (test error in % with DropConnect, with dropout, with neither: {printed})',
                 claims.rising(*order),
                 top=1,
+                key='wan.large' if large else 'wan.order',
             )
         )
         chosen = [_best(rows, way) for way in (DROPCONNECT, DROPOUT)]
