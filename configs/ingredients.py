@@ -27,8 +27,8 @@ _LIGHT = {1: 16, 2: 32, 3: 48, 4: 48, 5: 32}
 _MAPS = {'digits': _NARROW, 'smoke': _NARROW, 'cifar10': _LIGHT}
 _TOWERS = ''.join(f' replaced({number},groups=2)' for number in (2, 4, 5))  # layer 3 sees both (Krizhevsky et al. 2012, Fig. 2)
 # Learning rate, epochs, of them warm-up and cool-down.
-_TRAINED = {'digits': (0.02, 3.0, 0.2, 2.0), 'smoke': (0.02, 1.0, 0.1, 0.8), 'cifar10': (0.03, 40.0, 0.5, 25.0)}
-_RATES = {'digits': '0.01,0.02,0.04', 'smoke': '0.02,0.04', 'cifar10': '0.01,0.03,0.1', 'cuda_convnet': '0.0003,0.001,0.003'}
+_TRAINED = {'digits': (0.01, 4.0, 0.2, 3.0), 'smoke': (0.02, 1.0, 0.1, 0.8), 'cifar10': (0.03, 40.0, 0.5, 25.0)}
+_RATES = {'digits': '0.003,0.01,0.03', 'smoke': '0.02,0.04', 'cifar10': '0.01,0.03,0.1', 'cuda_convnet': '0.0003,0.001,0.003'}
 _BIASES, _STDS = '2=1,4=1,5=1,6=1,7=1', '1=0.0001,2=0.01,3=0.04,4=0.04,5=0.01'
 
 
