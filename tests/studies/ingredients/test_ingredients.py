@@ -3,13 +3,14 @@
 import csv
 import json
 import math
+import shlex
 
 import numpy as np
 import pytest
 from finished import error, recorded
 
 from cnn_research import config as configs
-from cnn_research import records
+from cnn_research import records, trials
 from cnn_research.errors import ConfigError
 from cnn_research.models import zoo
 from cnn_research.reporting.paired import OnImages
@@ -17,7 +18,7 @@ from cnn_research.reporting.shelf import Shelf
 from cnn_research.studies.ingredients import report
 from configs import ingredients as recipe
 from experiments import ingredients
-from experiments.launch import command, pages
+from experiments.launch import command, pages, sweep
 
 ROLES = {
     'tanh in place of relu': 'nonlinearity',
@@ -187,6 +188,16 @@ def test_the_grid_is_crossed_with_the_tuned_rows_alone(tmp_path):
     assert len({trial.key for trial in planned}) == len(planned) and len({trial.protocol for trial in planned}) == 1
     some = ingredients._planned(given('--config.ingredients.rows=without crops', '--config.ingredients.tuned='))
     assert [trial.row for trial in some] == [report.BASE] * 2 + ['without crops'] * 2
+
+
+def test_the_command_of_a_trial_trains_that_one_network(tmp_path):
+    """Whatever grid the recipe crosses it with."""
+    asked = given(f'--workdir={tmp_path}', '--config.trials.seeds=2', '--config.schedule.steps=3')
+    for trial in ingredients._planned(asked):
+        words = shlex.split(sweep.line(asked, trial))
+        again = command.parse('train', '', words[3:], trials.FIELDS)
+        assert words[:3] == ['python', '-m', 'experiments.train'] and configs.check(again.config) == trial.config
+        assert not again.options.trials.grid and not again.options.trials.select and again.options.trials.seeds == 1
 
 
 @pytest.mark.parametrize(
