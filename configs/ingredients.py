@@ -14,6 +14,8 @@ digits and smoke are offline demonstrations: a mirrored digit is none, so that f
 noise of grey images is one of brightness.
 cuda_convnet is the 11pct net with its whole schedule of 520 epochs; without normalization it is the 13pct net, whose own published schedule
 has 160. It has no towers, dropout or colour noise. imagenet2012 is the paper's own net and has never been run here.
+
+By a few steps on a busy machine, a training of cifar10 is 7,035 steps of 0.15 s of one CPU core, one of cuda_convnet 182,890 of 0.42 s.
 """
 
 import ml_collections
@@ -27,7 +29,7 @@ _LIGHT = {1: 16, 2: 32, 3: 48, 4: 48, 5: 32}
 _MAPS = {'digits': _NARROW, 'smoke': _NARROW, 'cifar10': _LIGHT}
 _TOWERS = ''.join(f' replaced({number},groups=2)' for number in (2, 4, 5))  # layer 3 sees both (Krizhevsky et al. 2012, Fig. 2)
 # Learning rate, epochs, of them warm-up and cool-down.
-_TRAINED = {'digits': (0.01, 4.0, 0.2, 3.0), 'smoke': (0.02, 1.0, 0.1, 0.8), 'cifar10': (0.03, 40.0, 0.5, 25.0)}
+_TRAINED = {'digits': (0.01, 4.0, 0.2, 3.0), 'smoke': (0.02, 1.0, 0.1, 0.8), 'cifar10': (0.03, 20.0, 0.5, 12.0)}
 _RATES = {'digits': '0.003,0.01,0.03', 'smoke': '0.02,0.04', 'cifar10': '0.01,0.03,0.1', 'cuda_convnet': '0.0003,0.001,0.003'}
 _BIASES, _STDS = '2=1,4=1,5=1,6=1,7=1', '1=0.0001,2=0.01,3=0.04,4=0.04,5=0.01'
 

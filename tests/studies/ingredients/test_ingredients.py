@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from finished import error, recorded
 
+from cnn_research import checkpoints, journal, records, tasks, trials
 from cnn_research import config as configs
-from cnn_research import records, trials
 from cnn_research.errors import ConfigError
 from cnn_research.models import zoo
 from cnn_research.reporting.paired import OnImages
@@ -241,3 +241,21 @@ def test_the_page_is_made_of_records_alone(tmp_path):
     lines = {line['row']: line for line in csv.DictReader((tmp_path / 'ingredients.csv').read_text().splitlines())}
     assert float(lines['tanh in place of relu']['gain']) == pytest.approx(10) and lines['tanh in place of relu']['rate'] == '0.02'
     assert float(lines['one view at test']['gain']) == pytest.approx(4.5) and json.loads(lines['every choice']['rate']) == 0.02
+
+
+def test_one_view_is_a_second_test_of_the_same_networks(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, 'stopper', lambda: lambda: False)  # a signal's handler is not a test's to set
+    narrow = '--config.architecture=alexnet_32 resized(1=2,2=2,3=2,4=2,5=2,6=4,7=4)'
+    lines = (narrow, '--config.ingredients.rows=every choice', '--config.schedule.steps=2', '--config.data.examples=40')
+    asked = given(*lines, '--config.data.test_examples=60', f'--workdir={tmp_path}')
+    ingredients.main(asked)
+    rows = {line['row']: line for line in csv.DictReader((tmp_path / 'ingredients.csv').read_text().splitlines())}
+    assert list(rows) == [report.BASE, report.ONE_VIEW] and 'ten' in rows[report.ONE_VIEW]['choice']
+    (base,) = ingredients._planned(asked)
+    told = {report.BASE: journal.result(base.workdir)['test']['top1_error']}
+    told[report.ONE_VIEW] = checkpoints.load(base.workdir).evaluate(tasks.sources(base.config)['test'], 'centre').top1_error
+    assert base.config.evaluate.views == 'ten' and {row: float(line['test']) / 100 for row, line in rows.items()} == pytest.approx(told)
+    before = (tmp_path / 'ingredients.csv').read_bytes()
+    monkeypatch.setattr(checkpoints, 'load', lambda *_: pytest.fail('measured twice'))
+    ingredients.main(asked)
+    assert (tmp_path / 'ingredients.csv').read_bytes() == before and capsys.readouterr().out.count('report: ') == 2
