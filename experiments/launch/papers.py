@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from cnn_research.reporting.published import published
 
 _DRAWN = 'distortions drawn anew in each pass; 540,000 kept ones there'
+_LENET5_RATE = 0.0005  # of the first passes (LeCun et al. 1998, section III)
 _SIGMOID = 'linear outputs there, sigmoid here'
 # (source, network) -> {what becomes of its training images: the papers' row}; 'notes': what differs between theirs and ours.
 PAPERS = {
@@ -58,7 +59,9 @@ def cells(config: dict, errors: Sequence[float]) -> dict:
     number, notes = published(table, theirs, quantity), [found.get('notes', '')]
     if config['architecture'] == 'lenet5':
         own = config['optimizer.name'] == 'sdlm' and config['data.batch_size'] == 1
-        notes.append('architecture, loss and optimizer as published' if own else 'architecture and loss as published, optimizer ours')
+        whole = own and config['optimizer.learning_rate'] == _LENET5_RATE
+        method = 'optimizer at other rates than printed' if own and not whole else 'optimizer ours'
+        notes.append('architecture, loss and optimizer as published' if whole else f'architecture and loss as published, {method}')
     if 'distortions' in treatment(config):
         notes.append('' if config['architecture'] == 'mlp_800' else _DRAWN)
     return {'paper': number.value, 'difference': sum(errors) / len(errors) - number.value, 'note': '; '.join(filter(None, notes))}

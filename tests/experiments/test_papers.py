@@ -54,7 +54,9 @@ def test_what_differs_is_said():
     assert note('mlp_300', **AFFINE).startswith('distortions drawn anew') and not note('mlp_800', **AFFINE)
     assert note('lenet5') == 'architecture and loss as published, optimizer ours'
     assert note('lenet5', **{'optimizer.name': 'sdlm'}).endswith('optimizer ours')  # over batches, not single examples
-    assert note('lenet5', **{'optimizer.name': 'sdlm', 'data.batch_size': 1}) == 'architecture, loss and optimizer as published'
+    single = {'optimizer.name': 'sdlm', 'data.batch_size': 1}
+    assert note('lenet5', **single, **{'optimizer.learning_rate': 0.0005}) == 'architecture, loss and optimizer as published'
+    assert note('lenet5', **single, **{'optimizer.learning_rate': 0.00005}).endswith('at other rates than printed')
 
 
 @pytest.mark.parametrize('scale', mlp.SCALES)
