@@ -25,6 +25,7 @@ SCHEDULES = {
 }
 OPTIMIZERS = {
     'momentum': 'v <- momentum v - rate (gradient + decay w); w <- w + v (Krizhevsky et al. 2012)',
+    'sdlm': 'momentum, each gradient over 0.02 + its second derivative, estimated before each pass (LeCun et al. 1998, appendix C)',
     'adam': 'Adam (Kingma & Ba 2015), decay added to the gradient',
     'adamw': 'Adam with decoupled decay (Loshchilov & Hutter 2019)',
 }
@@ -98,7 +99,7 @@ FIELDS = (
     Field('loss.j', 1.0, "the constant j of the 'radial_basis' loss; the paper calls it positive and gives no value", low=0),
     Field('optimizer.name', 'momentum', 'the update rule', tuple(OPTIMIZERS)),
     Field('optimizer.learning_rate', 0.01, 'per step, for the mean gradient over the batch', low=0),
-    Field('optimizer.momentum', 0.9, "of 'momentum', and the first decay of Adam", low=0, high=1),
+    Field('optimizer.momentum', 0.9, "of 'momentum' and 'sdlm' (0 in LeCun et al. 1998), and the first decay of Adam", low=0, high=1),
     Field('optimizer.weight_decay', 0.0, 'multiplied by the learning rate', low=0),
     Field('optimizer.bias_rate', 1.0, 'learning rate of biases, relative (2 in Caffe and cuda-convnet)', low=0),
     Field('optimizer.bias_decay', 1.0, 'weight decay of biases, relative (0 in Caffe and cuda-convnet)', low=0),

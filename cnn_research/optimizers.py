@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from cnn_research import config as configs
+from cnn_research import levenberg_marquardt
 from cnn_research.errors import ConfigError
 
 
@@ -96,7 +97,8 @@ def trainable(config, params) -> tuple[str, ...]:
 
 
 def optimizer(config, params) -> optax.GradientTransformationExtraArgs:
-    """The update rule of config.optimizer; `update(gradients, state, params, learning_rate=rate, sound=finite)`.
+    """The update rule of config.optimizer; `update(gradients, state, params, learning_rate=rate, sound=finite,
+    curvature=function)`; curvature(h) -> h is asked by 'sdlm' alone, as levenberg_marquardt has it.
 
     Where `sound` is False the state comes back as it was, and the updates are not to be applied.
 
@@ -118,6 +120,7 @@ def optimizer(config, params) -> optax.GradientTransformationExtraArgs:
     stepped = [_multiplied(rate), _scaled_by_rate()]
     chains = {
         'momentum': [*decayed, *stepped, _momentum(given.momentum)],
+        'sdlm': [*decayed, levenberg_marquardt.scaled(), *stepped, _momentum(given.momentum)],
         'adam': [*decayed, adam, *stepped],
         'adamw': [adam, *decayed, *stepped],
     }

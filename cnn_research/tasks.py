@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_research import config as configs
-from cnn_research import evaluate, parallel, records
+from cnn_research import evaluate, levenberg_marquardt, parallel, records
 from cnn_research.data import augment, stream
 from cnn_research.data.sources import Source, open_splits, same_place, subset, verified
 from cnn_research.errors import ConfigError, ResearchError
@@ -36,6 +36,8 @@ class Task:
     first_bad(params, placed, batch, key) -> where on an image's way up the first number that is not finite stands.
     chance_loss: what a network that knows nothing scores, or None. fingerprints: {role: fingerprint of its source}, for the key.
     about: what should be known of whoever learned it, as JSON: its checkpoints say it.
+    curvature(params, placed, key, step, before) -> estimates of the loss's second derivatives, a tree like params: those `before`, or new
+    ones at a step that begins a pass (levenberg_marquardt); None where they are not known.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Task:
     chance_loss: float | None
     fingerprints: Mapping[str, str]
     about: Mapping[str, Any] = field(default_factory=dict)
+    curvature: Callable | None = None
 
 
 class Start(NamedTuple):
@@ -110,7 +113,12 @@ def sources(config) -> dict[str, Source]:
             raise ConfigError(f'{has}, but {net.name} reads {channels}; choose another architecture.')
         field, batch = ('data', data.batch_size) if role == 'train' else ('evaluate', config.evaluate.batch_size)
         shape = stream.example_shape(source, data.resize)
-        stream.affordable(shape, batch, source.num_examples, data.resident_gb, f'{field}.batch_size')
+        resident = stream.affordable(shape, batch, source.num_examples, data.resident_gb, f'{field}.batch_size')
+        if role == 'train' and config.optimizer.name == 'sdlm' and not resident:
+            held = f'data.resident_gb={data.resident_gb:g} does not hold {data.name} ({source.split})'
+            raise ConfigError(f"optimizer.name='sdlm' draws from all training images, which must be in memory, and {held}; give it more.")
+    if config.optimizer.name == 'sdlm':
+        levenberg_marquardt.check(net)
     if config.schedule.kind == 'plateau' and 'holdout' not in found:
         raise ConfigError(f"schedule.kind='plateau' looks at the holdout, but data.holdout={data.holdout} holds out no example.")
     return found
@@ -251,7 +259,7 @@ def classification(
     net, found, data = network(config), found or sources(config), config.data
     settings = augment.Augmentation(**config.augment)
     shape = net.architecture.input_shape
-    index, count = parallel.process()
+    examples, (index, count) = found['train'].num_examples, parallel.process()
     feed = stream.open_feed(found['train'], config.seed, data.batch_size, data.resize, data.resident_gb, data.workers, index, count, log)
     for role, source in found.items():
         if role != 'train' or not feed.resident:  # a resident one has just been read
@@ -273,6 +281,15 @@ def classification(
         logits, _, labels = apply(params, placed, batch, key)
         wrong = jnp.argmax(logits, axis=-1) != labels
         return LOSSES[config.loss.name](logits, labels, config.loss.j), {'error': wrong.astype(jnp.float32)}
+
+    def curvature(params, placed, key, step, before):
+        def anew():
+            drawn = jax.random.fold_in(jax.random.fold_in(key, 2), step)
+            chosen = jax.random.choice(drawn, examples, (min(levenberg_marquardt.SAMPLES, examples),), replace=False)
+            images, labels, _ = views(placed, {'index': chosen, 'position': chosen.astype(jnp.uint32)}, drawn)
+            return levenberg_marquardt.curvature(net, config.loss.name, config.loss.j, params, images, labels)
+
+        return jax.lax.cond(step % configs.steps({'epochs': 1}, data.batch_size, examples) == 0, anew, lambda: before)
 
     def first_bad(params, placed, batch, key):
         return where_bad(params, net.architecture.taps(), lambda taps: apply(params, placed, batch, key, taps)[1])
@@ -308,4 +325,5 @@ def classification(
         chance_loss=math.log(net.architecture.num_classes) if config.loss.name == 'softmax' else None,
         fingerprints=fingerprints(found),
         about={'class_names': list(found['train'].class_names), 'image_shape': found['train'].image_shape},
+        curvature=curvature,
     )

@@ -1,18 +1,24 @@
 """LeNet-5 as published (LeCun et al. 1998) and in its modern form.
 
     python -m experiments.train --config=configs/lenet5.py:mnist
+    python -m experiments.train --config=configs/lenet5.py:mnist_1998
     python -m experiments.train --config=configs/lenet5.py:mnist_modern
 
-Expect on MNIST, test error in %: 0.95 in the paper, 0.8 to 1.1 for the modern form. Architecture, inputs, initial weights and loss are
-as published; the optimizer is SGD with momentum and decay over batches, at a rate that falls as half a cosine, instead of the stochastic
-diagonal Levenberg-Marquardt method over single examples. The paper's table of global rates is
---config.schedule.kind=steps --config.schedule.drops='2=0.4,5=0.2,8=0.1,12=0.02': on the holdout it was no better with this optimizer. Ours,
-with times and machine: results/mnist.md. There a run took 8 minutes (modern: 5) on two CPU cores that other runs shared.
+Expect on MNIST, test error in %: 0.95 in the paper (0.8 with distortions), 0.8 to 1.1 for the modern form. Architecture, inputs, initial
+weights and loss are as published. At mnist the optimizer is SGD with momentum and decay over batches, at a rate that falls as half a
+cosine; the paper's table of global rates was no better with it on the holdout. mnist_1998 has the paper's own method: single examples,
+stochastic diagonal Levenberg-Marquardt with 500 examples before each pass, and the printed table of rates, at a tenth. At the printed
+rates, from 0.0005, every unit saturated here within 200 examples (digits, one seed): before the first pass signals are weak, so that second
+derivatives are small and nearly every parameter begins at the largest rate, 0.0005 / 0.02; what in the paper's first weights or biases
+prevents that is not known here. It has not been run on MNIST.
+
+Ours, with times and machine: results/mnist.md. There a run took 8 minutes (modern: 5) on two CPU cores that other runs shared; one of
+mnist_1998 takes about a million steps of some 0.9 ms by a few hundred measured ones, a quarter of an hour and a little more.
 """
 
 import ml_collections
 
-SCALES = ('mnist', 'mnist_modern', 'smoke')
+SCALES = ('mnist', 'mnist_1998', 'mnist_modern', 'smoke')
 
 
 def get_config(scale: str) -> ml_collections.ConfigDict:
@@ -26,6 +32,10 @@ def get_config(scale: str) -> ml_collections.ConfigDict:
             'schedule': {'epochs': 20.0, 'kind': 'cosine'},
         }
     )
+    if scale == 'mnist_1998':
+        config.data.batch_size = 1
+        config.optimizer = {'name': 'sdlm', 'learning_rate': 0.00005, 'momentum': 0.0}
+        config.schedule = {'epochs': 20.0, 'kind': 'steps', 'drops': '2=0.4,5=0.2,8=0.1,12=0.02'}
     if scale == 'mnist_modern':
         config.architecture = 'lenet5_modern'
         config.initialization.kernel = 'he'

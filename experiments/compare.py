@@ -20,30 +20,17 @@ from absl import flags
 from cnn_research import config as configs
 from cnn_research import files, journal
 from cnn_research.errors import CheckpointError, ConfigError, ResearchError
-from cnn_research.reporting import published, tables
-from experiments.launch import command, outcome, progress
+from cnn_research.reporting import tables
+from experiments.launch import command, outcome, papers, progress
 
 FLAGS = flags.FlagValues()  # of this command alone, so that commands can be imported together
 _RUNS = flags.DEFINE_string('runs', 'runs/train/*', 'Workdirs, as patterns separated by commas.', flag_values=FLAGS)
 _OUT = flags.DEFINE_string('out', '', 'Writes OUT.csv and OUT.md instead of printing.', flag_values=FLAGS)
 _TITLE = flags.DEFINE_string('title', 'Finished runs', 'The heading.', flag_values=FLAGS)
 
-# (source, network) -> the papers' row; what differs between theirs and ours is said in the note.
-PAPERS = {
-    ('mnist', 'perceptron'): ('mnist', 'linear', None, 'linear outputs there, sigmoid here'),
-    ('mnist', 'mlp_300'): ('mnist', '300', None, ''),
-    ('mnist', 'mlp_1000'): ('mnist', '1000', None, ''),
-    ('mnist', 'mlp_300_100'): ('mnist', '300-100', None, ''),
-    ('mnist', 'mlp_500_150'): ('mnist', '500-150', None, ''),
-    ('mnist', 'lenet5'): ('mnist', 'lenet5', None, 'architecture and loss as published, optimizer ours'),
-    ('mnist', 'lenet5_modern'): ('mnist', 'lenet5', None, 'the published net beside its modern form'),
-    ('cifar10', 'cifar_80sec'): ('cifar10', 'layers-80sec', 'test error', ''),
-    ('cifar10', 'cifar_18pct'): ('cifar10', 'layers-18pct', 'test error', ''),
-    ('cifar10', 'cifar_13pct'): ('cifar10', 'layers-13pct', 'test error, augmented', ''),
-    ('cifar10', 'cifar_11pct'): ('cifar10', 'layers-11pct', 'test error, augmented', ''),
-}
 _COLUMNS = (
     tables.Column('network'),
+    tables.Column('images', 'training images'),
     tables.Column('loss'),
     tables.Column('parameters', format=',d'),
     tables.Column('epochs', format='g'),
@@ -99,6 +86,7 @@ def rows(runs: list[dict]) -> tuple[list[dict], list[str]]:
         architecture = config['architecture']
         row = {
             'network': architecture,
+            'images': papers.treatment(config) or None,
             'loss': config['loss.name'].replace('_', ' '),
             'parameters': first['parameters'],
             'epochs': round(first['epochs'], 1),
@@ -106,10 +94,7 @@ def rows(runs: list[dict]) -> tuple[list[dict], list[str]]:
             'holdout': [100 * run['result']['holdout']['top1_error'] for run in group if 'holdout' in run['result']],
             'minutes': sum(spent) / len(spent) / 60 if spent else None,
         }
-        paper = PAPERS.get((config['data.name'], architecture.partition(' ')[0]))
-        if paper and ' ' not in architecture and not config['data.examples']:
-            number = published.published(*paper[:3])
-            row |= {'paper': number.value, 'difference': sum(test) / len(test) - number.value, 'note': paper[3]}
+        row |= papers.cells(config, row['error'])
         said = [row.get('note', ''), *(journal.other_rates(run['result'].get('continued', [])) for run in group)]
         row['note'] = '; '.join(dict.fromkeys(filter(None, said)))
         made.append(row)

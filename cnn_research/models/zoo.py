@@ -115,11 +115,15 @@ _RANDOM = tuple(tuple(sorted((o + (2 * (o // 64) + 1) * step) % 64 for step in r
 _TABLE = {
     # One sigmoid unit for each class: sigma(w.x + b).
     'perceptron': ((28, 28, 1), *_sigmoid(10)),
+    # LeCun et al. 1998, III.C: a weighted sum of the pixels for each class, the largest of which names it.
+    'linear': ((28, 28, 1), (Dense(10),)),
     # LeCun et al. 1998, III.C: fully connected nets, trained with squared error against sigmoid outputs.
     'mlp_300': ((28, 28, 1), *_sigmoid(300, 10)),
     'mlp_1000': ((28, 28, 1), *_sigmoid(1000, 10)),
     'mlp_300_100': ((28, 28, 1), *_sigmoid(300, 100, 10)),
     'mlp_500_150': ((28, 28, 1), *_sigmoid(500, 150, 10)),
+    # Simard et al. 2003, trained with cross-entropy; what its hidden units are could not be checked.
+    'mlp_800': ((28, 28, 1), (Dense(800), Tanh()), (Dense(10),)),
     # LeCun et al. 1998, II.B: C1 S2, C3 S4, C5, F6 and the radial basis units; 60,000 learned numbers, 340,908 connections.
     'lenet5': (
         (32, 32, 1),

@@ -13,19 +13,13 @@ from cnn_research.reporting import page, tables
 from cnn_research.reporting.shelf import Shelf
 from experiments.launch import outcome, progress
 
-EXPERIMENTS = (
-    'depth_ablation',
-    'dropconnect',
-    'finetune',
-    'handmade',
-    'layer_probing',
-    'stride_diagnosis',
-    'train',
-)  # whose workdirs are tables
+# Those whose workdirs are tables.
+EXPERIMENTS = ('depth_ablation', 'dropconnect', 'finetune', 'handmade', 'ingredients', 'layer_probing', 'stride_diagnosis', 'train')
 # What an evaluation must hold, by the first word of its protocol.
 _EVALUATIONS = {
     'train': (0, 1),
     'bypassed': dict,
+    'one_view': {'top1_error': (0, 1), 'ranks': list},
     'layer1': list,
     'kernels': {'before': list, 'after': list},
     'filters': {'layer1': dict, 'layer2': dict, 'shift': dict},

@@ -20,6 +20,8 @@ def line(given: command.Command, trial: trials.Trial) -> str:
     kept = [w for w in words if w.startswith('--config=') or w[len('--config.') :].partition('=')[0] in configs.BY_NAME]
     kept = [w for w in kept if w[len('--config.') :].partition('=')[0] not in trial.overrides]
     more = [f'--config.{name}={value}' for name, value in trial.overrides.items()]
+    # A recipe may cross its rows with a grid, of which this is one point.
+    more += [f'--config.{f.name}={f.default}' for f in trials.FIELDS if given.recipe.options.get(f.name, f.default) != f.default]
     if not any(word.startswith('--config=') for word in kept):
         kept.insert(0, f'--config=configs/{given.recipe.label.rpartition("-")[0]}.py:{given.recipe.label.rpartition("-")[2]}')
     return shlex.join(['python', '-m', 'experiments.train', *kept, *more])

@@ -14,7 +14,17 @@ from cnn_research import files, records, runs, tasks, train, trials
 from cnn_research.errors import CheckpointError, ConfigError, TrialError, WriteError
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
-from experiments import depth_ablation, dropconnect, finetune, handmade, layer_probing, nonlinearity, occlusion, stride_diagnosis
+from experiments import (
+    depth_ablation,
+    dropconnect,
+    finetune,
+    handmade,
+    ingredients,
+    layer_probing,
+    nonlinearity,
+    occlusion,
+    stride_diagnosis,
+)
 from experiments import train as training
 from experiments.launch import command, pages, plans, recipes, sweep
 
@@ -163,7 +173,7 @@ def test_the_config_of_another_experiment_is_refused(module, config, message, tm
     assert message in told and f'use --config=configs/{name}.py:smoke' in told
 
 
-@pytest.mark.parametrize('module', [depth_ablation, dropconnect, finetune, handmade, stride_diagnosis, layer_probing])
+@pytest.mark.parametrize('module', [depth_ablation, dropconnect, finetune, handmade, ingredients, stride_diagnosis, layer_probing])
 def test_every_recipe_of_an_experiment_can_be_read_by_it(module):
     name = module.__name__.split('.')[1]
     for scale in recipes.load(f'configs/{name}.py').label, 'smoke', 'cifar10':

@@ -66,6 +66,8 @@ PINS |= {
     ),
     'squeezenet': ((227, 227, 3), 1_248_424, counted((227, 227, 3), (111**2, 147, 96), *FIRES, (15**2, 512, 1000))[2]),
     'perceptron': counted((28, 28, 1), *classifier(784, 10)),
+    'linear': counted((28, 28, 1), *classifier(784, 10)),
+    'mlp_800': counted((28, 28, 1), *classifier(784, 800, 10)),
     'mlp_300': counted((28, 28, 1), *classifier(784, 300, 10)),
     'mlp_1000': counted((28, 28, 1), *classifier(784, 1000, 10)),
     'mlp_300_100': counted((28, 28, 1), *classifier(784, 300, 100, 10)),
