@@ -137,7 +137,7 @@ def _kept_shares(config, said: dict, values: dict) -> tuple[str, ...]:
 
 
 # The commands that read rows or refuse them.
-_ROWS = ('depth_ablation', 'finetune', 'handmade', 'layer_probing', 'nonlinearity', 'stride_diagnosis', 'verification')
+_ROWS = ('committee', 'depth_ablation', 'finetune', 'handmade', 'layer_probing', 'nonlinearity', 'stride_diagnosis', 'verification')
 
 
 def _ignored(name: str, recipe: Recipe, own: Sequence[str]) -> tuple[str, ...]:

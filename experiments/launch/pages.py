@@ -13,7 +13,15 @@ from cnn_research.reporting import page, tables
 from cnn_research.reporting.shelf import Shelf
 from experiments.launch import outcome, progress
 
-EXPERIMENTS = ('depth_ablation', 'finetune', 'handmade', 'layer_probing', 'stride_diagnosis', 'train')  # whose workdirs are tables
+EXPERIMENTS = (
+    'committee',
+    'depth_ablation',
+    'finetune',
+    'handmade',
+    'layer_probing',
+    'stride_diagnosis',
+    'train',
+)  # whose workdirs are tables
 # What an evaluation must hold, by the first word of its protocol.
 _EVALUATIONS = {
     'train': (0, 1),
@@ -21,6 +29,8 @@ _EVALUATIONS = {
     'layer1': list,
     'kernels': {'before': list, 'after': list},
     'filters': {'layer1': dict, 'layer2': dict, 'shift': dict},
+    'probabilities': {'digest': str, 'images': str, 'classes': [str]},
+    'plate': [{'shape': [int], 'pixels': str}],
     'probe': {'dimension': int, 'classes': int, 'test': int, 'outcomes': dict},
 }
 _FEW = 6  # rows whose chosen points a lead can name
