@@ -27,7 +27,7 @@ _NOT_IN_KEY = ('architecture', 'data.dir', 'data.name', 'data.resident_gb', 'dat
 _NOT_IN_KEY += ('evaluate.views', 'evaluate.batch_size')
 _NOT_IN_KEY_SECTIONS = ('log.', 'checkpoint.')
 # Fields that came after trainings whose keys stand: at their default they change nothing, and so say nothing.
-_LATER = ('data.per_class',)
+_LATER = ('data.per_class', 'data.preprocessing')
 DECISIVE = tuple(field.name for field in FIELDS if field.name not in _NOT_IN_KEY and not field.name.startswith(_NOT_IN_KEY_SECTIONS))
 
 
@@ -272,7 +272,7 @@ def _check_combination(config, net) -> None:
 
 def _content(values: Mapping[str, Any]) -> dict[str, Any]:
     """What decides a training, of {dotted name: value}: an architecture whatever it is called."""
-    content = {name: values.get(name) for name in DECISIVE if name not in _LATER or is_set(values.get(name))}
+    content = {name: values.get(name) for name in DECISIVE if name not in _LATER or values.get(name) not in (None, BY_NAME[name].default)}
     net = json.loads(content['architecture_json'] or '{}')
     return {**content, 'architecture_json': {name: value for name, value in net.items() if name != 'name'}}
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_research import parallel
-from cnn_research.data import augment, stream
+from cnn_research.data import augment, preprocessing, stream
 from cnn_research.data.sources import Source
 from cnn_research.errors import ConfigError, nearest
 from cnn_research.losses import LOSSES
@@ -151,11 +151,14 @@ def committee(
     batch_size: int = 500,
     resize: int | None = None,
     j: float = 1.0,
+    preprocessings: Sequence[str] = (),
 ) -> Result:
     """The average of the members' softmax outputs (Krizhevsky's 5 CNNs; Ciresan et al. 2012); the loss is the mean of theirs.
 
-    Arguments as of `evaluate`.
+    preprocessings: data.preprocessing of each member's training, through which it sees the source; (): all see it as it is. The others are
+    arguments as of `evaluate`.
     """
+    seen = list(preprocessings) or ['none'] * len(members)
     for network, variables in members:
         net = network.architecture
         if 'preprocessing' not in variables:
@@ -168,8 +171,10 @@ def committee(
                 f'the images of {source.name} have {side}, {net.name} reads {net.input_shape[0]}x{net.input_shape[1]}: give resize, the '
                 'data.resize of the training (0 = as they are).'
             )
-    feed = stream.evaluation_feed(source, batch_size, resize or 0, resident_gb=4.0, workers=0)
-    told = [predictor(network, views, loss, j)(variables, feed) for network, variables in members]
-    feed.close()
+    feeds = {name: preprocessing.applied(source, name) for name in seen}
+    feeds = {name: stream.evaluation_feed(one, batch_size, resize or 0, resident_gb=4.0, workers=0) for name, one in feeds.items()}
+    told = [predictor(network, views, loss, j)(variables, feeds[name]) for (network, variables), name in zip(members, seen, strict=True)]
+    for feed in feeds.values():
+        feed.close()
     mean = Predictions(np.mean([p.probabilities for p in told], axis=0), np.mean([p.losses for p in told], axis=0), told[0].labels)
     return summarize(mean, source.num_examples)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from cnn_research.data import NORMALIZATIONS
+from cnn_research.data import NORMALIZATIONS, PREPROCESSINGS
 
 KERNELS = {
     'he': 'N(0, sqrt(2 / fan-in)) (He et al. 2015)',
@@ -81,6 +81,12 @@ FIELDS = (
     Field('data.test_examples', 0, 'report on the first this many of the test split only; 0 = all', low=0),
     Field('data.holdout', 0.1, 'share of the training split that choices look at instead of the test split', low=0, high=0.9),
     Field('data.batch_size', 128, 'examples in a step, over all devices', low=1),
+    Field(
+        'data.preprocessing',
+        'none',
+        'of every image as its source gives it, before data.resize, when learning and when told',
+        tuple(PREPROCESSINGS),
+    ),
     Field('data.resize', 0, 'short side in px that images are scaled to before a centre crop; 0 = as they are', low=0),
     Field('data.normalization', 'mean_image', 'what becomes of uint8 pixels', tuple(NORMALIZATIONS)),
     Field('data.statistics_examples', 50000, 'training examples, evenly spaced, that means and covariances come from', low=1),

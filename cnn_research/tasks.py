@@ -14,7 +14,7 @@ import numpy as np
 
 from cnn_research import config as configs
 from cnn_research import evaluate, levenberg_marquardt, parallel, records
-from cnn_research.data import augment, stream
+from cnn_research.data import augment, preprocessing, stream
 from cnn_research.data.sources import Source, open_splits, same_place, subset, verified
 from cnn_research.errors import ConfigError, ResearchError
 from cnn_research.losses import LOSSES
@@ -92,6 +92,7 @@ def sources(config) -> dict[str, Source]:
     found = {'train': subset(whole, train), 'test': test}
     if held.any():
         found['holdout'] = subset(whole, np.flatnonzero(held))
+    found = {role: preprocessing.applied(source, data.preprocessing) for role, source in found.items()}
     if whole.num_classes < 2:
         raise ConfigError(f'{data.name} has one class, {whole.class_names[0]}, and nothing to tell it from.')
     if whole.fingerprint == test.fingerprint:

@@ -11,7 +11,7 @@ import numpy as np
 
 from cnn_research import classes, evaluate, memory, tasks
 from cnn_research.architecture import Architecture
-from cnn_research.data import augment, stream
+from cnn_research.data import augment, preprocessing, stream
 from cnn_research.data.sources import Source
 from cnn_research.errors import ConfigError, SourceError
 from cnn_research.models.network import Network, check_taps
@@ -39,8 +39,8 @@ class Trained(NamedTuple):
     def predict(self, images) -> np.ndarray:
         """Probabilities (B, classes), float32, of raw images: the softmax of the network's outputs, in the order of `class_names`.
 
-        images: uint8 (B, H, W, C), or a list of (H, W, C) of any sizes, C = 1 for grey. They are scaled as in the training (other images
-        to the size of those that it learned from), and the centre is seen. SourceError for any other images.
+        images: uint8 (B, H, W, C), or a list of (H, W, C) of any sizes, C = 1 for grey. They are preprocessed and scaled as in the
+        training (other images to the size of those that it learned from), and the centre is seen. SourceError for any other images.
         """
         top = self.architecture.layers[-1].name
         return np.asarray(jax.nn.softmax(self.features(images, (top,))[top].astype(np.float32)))
@@ -56,7 +56,7 @@ class Trained(NamedTuple):
         return {tap: np.concatenate([np.asarray(part[tap]) for part in parts]) for tap in taps}
 
     def evaluate(self, source: Source, views: str = 'centre') -> evaluate.Result:
-        """What the network does on every example of a source, scaled as in its training.
+        """What the network does on every example of a source, preprocessed and scaled as in its training.
 
         The source's classes are found among the network's by their names (classes.match); ConfigError where one is not. views: as of
         evaluate.evaluate.
@@ -65,6 +65,7 @@ class Trained(NamedTuple):
         if outputs is None:
             raise ConfigError(f'{classes.why_unmatched(self.class_names, source.name, source.class_names)}.')
         memory.check_evaluation(config, self.architecture)
+        source = preprocessing.applied(source, config.data.preprocessing)
         read, names = _Counted(source.read, outputs), self.class_names
         counted = dataclasses.replace(source, read=read, class_names=names, num_classes=len(names))
         resize = tasks.resize_of(config, source.image_shape, self.image_shape)
@@ -83,6 +84,7 @@ class Trained(NamedTuple):
                     f'an image is {image.dtype} {image.shape}; give a batch of raw images, uint8 (B, H, W, C) with C = '
                     f'{"1" if channels == 1 else f"1 or {channels}"}: preprocessing is done inside.'
                 )
+        images = [preprocessing.preprocessed(image, self.config.data.preprocessing) for image in images]
         sides = [tasks.resize_of(self.config, image.shape, self.image_shape) for image in images]  # whatever images come with it
         images = [stream.resized(image, side) if side else image for image, side in zip(images, sides, strict=True)]
         sizes = {image.shape[:2] for image in images}

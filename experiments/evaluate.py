@@ -47,7 +47,7 @@ def _members(workdirs: list[str]) -> dict[str, checkpoints.Trained | ResearchErr
 def _source(config, first: checkpoints.Trained):
     """(the images to be tested on, with the classes as the networks count them; the short side that they are scaled to)."""
     if not _DATA.value and not _SPLIT.value:
-        return tasks.sources(config)['test'], config.data.resize
+        return tasks.sources(configs.update(config, {'data.preprocessing': 'none'}))['test'], config.data.resize
     name, split = _DATA.value or config.data.name, _SPLIT.value or config.data.test
     source = open_source(name, split, config.data.dir or None, first.class_names or None)
     return source, tasks.resize_of(config, source.image_shape, first.image_shape)
@@ -72,19 +72,22 @@ def main() -> None:
     for member in members.values():
         memory.check_evaluation(configs.update(config, {'evaluate.views': _VIEWS.value}), member.architecture)
     networks = {workdir: (tasks.network(member.config), member.variables) for workdir, member in members.items()}
+    seen = {workdir: member.config.data.preprocessing for workdir, member in members.items()}
 
     def row(name, chosen):
-        result = evaluate.committee(chosen, source, _VIEWS.value, config.loss.name, config.evaluate.batch_size, resize, config.loss.j)
+        size, loss, j = config.evaluate.batch_size, config.loss.name, config.loss.j
+        nets, names = [networks[one] for one in chosen], [seen[one] for one in chosen]
+        result = evaluate.committee(nets, source, _VIEWS.value, loss, size, resize, j, names)
         percent = {'top1': result.top1_error, 'top5': result.top5_error, 'class': result.mean_class_accuracy}
         return {'run': name, 'examples': result.examples, 'loss': result.loss} | {
             key: None if value is None else 100 * value for key, value in percent.items()
         }
 
-    rows = [row(name, [networks[name]]) if name in networks else {'run': name, 'note': str(told[name])} for name in told]
+    rows = [row(name, [name]) if name in networks else {'run': name, 'note': str(told[name])} for name in told]
     if len(told) > len(members):
         rows.append({'run': f'committee of {len(told)}', 'note': 'not evaluated: not every run could be read'})
     elif len(networks) > 1:
-        rows.append(row(f'committee of {len(networks)}', list(networks.values())))
+        rows.append(row(f'committee of {len(networks)}', list(networks)))
     columns = [
         tables.Column('run'),
         tables.Column('examples', format=',d'),

@@ -13,6 +13,7 @@ classes go with them. A file that is there already is never overwritten.
 from absl import flags
 
 from cnn_research import checkpoints
+from cnn_research.data import preprocessing
 from cnn_research.errors import ConfigError
 from cnn_research.models import pretrained
 from experiments.launch import command, plans
@@ -29,6 +30,7 @@ def main() -> None:
     if not _NETWORK.value or not _OUT.value:
         raise ConfigError('name the network and the file: --network=WORKDIR --out=NAME.safetensors.')
     trained = checkpoints.trained(_NETWORK.value, _STEP.value or None)
+    preprocessing.refuse(trained.config.data.preprocessing, 'a program that reads a file of weights')
     resize, names = trained.config.data.resize, trained.class_names
     said = pretrained.export(_OUT.value, trained.architecture, trained.variables, names, resize, trained.image_shape)
     dtype = trained.config.dtype

@@ -35,7 +35,13 @@ FIELDS = (
     Field('finetune.ways', '', f"some of {', '.join(ways.WAYS)}, separated by commas; '' = all"),
 )
 reads = report.reads  # whether a row is one of its table's, or a network that it begins with
-_OURS = ('data.per_class', 'data.resize', 'optimizer.rates', 'optimizer.trainable')  # what rows differ in, or what the network says
+_OURS = (
+    'data.per_class',
+    'data.preprocessing',
+    'data.resize',
+    'optimizer.rates',
+    'optimizer.trainable',
+)  # what rows differ in, or what the network says
 
 
 def _origins(given: command.Command, rows: dict[str, dict]) -> tuple[list[trials.Trial], list[ways.Origin]]:
@@ -63,7 +69,8 @@ def _planned(given: command.Command, origins: list[ways.Origin]) -> list[trials.
         if tasks.same_data(origin.config, data.name, origin.data) and origin.data:
             raise ConfigError(f'the network has learned {data.name} already; name another set to fine-tune it on, --config.data.name=SET.')
     target = open_source(data.name, data.train, data.dir or None)
-    net = {'data.resize': ways.resize(origins, target.image_shape), **ways.for_classes(first, target.num_classes)}
+    seen = {'data.resize': ways.resize(origins, target.image_shape), 'data.preprocessing': ways.preprocessing(origins)}
+    net = {**seen, **ways.for_classes(first, target.num_classes)}
     rows, way_of = {}, {}
     for size in configs.numbers(options.sizes, 'finetune.sizes', int, low=1):
         for way in chosen:

@@ -17,6 +17,7 @@ import numpy as np
 
 from cnn_research import checkpoints, features, files, probes, protocol, records, tasks, train, trials
 from cnn_research import config as configs
+from cnn_research.data import preprocessing
 from cnn_research.data.sources import joined, open_splits, subset
 from cnn_research.errors import ConfigError
 from cnn_research.fields import Field
@@ -55,8 +56,8 @@ def _source(given: command.Command, trial: trials.Trial, options):
     own = not options['probe.data'] or tasks.same_data(trial.config, options['probe.data'], trials.learned(trial))
     splits = (data.train, data.test) if own else (options['probe.train'], options['probe.test'])
     parts = open_splits(options['probe.data'] or data.name, splits, where)
-    source, count = joined(*parts), parts[0].num_examples
-    learned = np.arange(source.num_examples) < count if own else None
+    source = preprocessing.applied(joined(*parts), data.preprocessing)
+    learned = np.arange(source.num_examples) < parts[0].num_examples if own else None
     return source, learned, tasks.resize_of(trial.config, source.image_shape, source.image_shape if own else None)
 
 
@@ -88,8 +89,7 @@ def _measure(given: command.Command, first: trials.Trial, trial: trials.Trial, s
     if not missing:
         return
     labels, net, trained = source.labels(), tasks.network(trial.config), checkpoints.load(trial.workdir)
-    drawing = options['probe.test_per_class'], options['probe.splits'], options['probe.seed']
-    sizes, costs = _sizes_and_costs(options)
+    (sizes, costs), drawing = _sizes_and_costs(options), (options['probe.test_per_class'], options['probe.splits'], options['probe.seed'])
     used, drawn = protocol.gathered(protocol.draws(labels, source.num_classes, sizes, *drawing, learned))
     chosen, most = subset(source, used), max(drawn)
     how = protocol.Protocol(probes.KINDS, costs, options['probe.folds'], options['probe.normalization'])

@@ -291,6 +291,7 @@ OTHER = {
     'data.dir': '/data',
     'data.train': 'training',
     'data.test': 'validation',
+    'data.preprocessing': 'histeq',
     'data.normalization': 'unit',
     'loss.name': 'squared_error',
     'checkpoint.marks': '1,2',
@@ -356,8 +357,10 @@ def test_the_keys_of_trainings_that_are_there_stay_what_they_are():
     """Both were computed before there was data.per_class: a field that came later is no part of them until it says something."""
     roles = {'train': 'a', 'holdout': 'b', 'test': 't'}
     assert key(fingerprints=roles) == '019a64e8a4ae' and key(fingerprints=roles, data__per_class=3) != '019a64e8a4ae'
+    assert key(fingerprints=roles, data__preprocessing='none') == '019a64e8a4ae' != key(fingerprints=roles, data__preprocessing='histeq')
     values = configs.flat(configs.check(updated()))
-    before = {name: value for name, value in values.items() if name != 'data.per_class'}  # as an older config.json has it
+    later = ('data.per_class', 'data.preprocessing')
+    before = {name: value for name, value in values.items() if name not in later}  # as an older config.json has it
     assert configs.decisive(values) == configs.decisive(before) == '50b99c10a9614221a3a294cbc19ece05ffbce190d4439e5591f2bf3d22a08e4e'
 
 

@@ -29,7 +29,7 @@ BELOW = {
     'stages': _GROUND,
     'architecture': {'stages'} | _GROUND,
     'models': _DATA,
-    'data': _GROUND,
+    'data': {'optional'} | _GROUND,
     'losses': set(),
     'parallel': set(),
     'files': _GROUND,

@@ -10,7 +10,7 @@ import csv
 import math
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from PIL import Image
 
 from cnn_research.data.images import plain
 from cnn_research.data.pairs import whole_names
-from cnn_research.data.source import Source, sha256
+from cnn_research.data.source import Changed, Source, sha256
 from cnn_research.errors import SourceError
 
 SIDE = 96  # px, of an aligned face
@@ -115,7 +115,7 @@ def aligned(source: Source, known: Mapping[str, tuple[float, float, float, float
             raise SourceError(f'the eyes are outside of {where}: they were measured in a picture of another size.')
     fingerprint = sha256(source.fingerprint.encode(), b'eyes', repr((SIDE, EYES)).encode(), places.astype('<f8').tobytes())
     shape = (SIDE, SIDE, source.channels)
-    return replace(source, image_shape=shape, fingerprint=fingerprint, read=_Changed(source.read, _Straightened(places), shape[-1]))
+    return replace(source, image_shape=shape, fingerprint=fingerprint, read=Changed(source.read, _Straightened(places), shape[-1]))
 
 
 def grey(source: Source) -> Source:
@@ -125,7 +125,7 @@ def grey(source: Source) -> Source:
     shape = source.image_shape and (*source.image_shape[:2], 1)
     note = f'{source.name} ({source.split}): colour images are compared in grey'
     fingerprint = sha256(source.fingerprint.encode(), b'grey')
-    read = _Changed(source.read, _luma, 1)
+    read = Changed(source.read, _luma, 1)
     return replace(source, image_shape=shape, fingerprint=fingerprint, read=read, notes=(*source.notes, note))
 
 
@@ -140,23 +140,3 @@ class _Straightened:
 
     def __call__(self, image, index):
         return straightened(image, tuple(self.places[index]))
-
-
-@dataclass(frozen=True, eq=False)
-class _Changed:
-    """Reads as another does, each image changed: change(image (H, W, C), index)."""
-
-    source: Callable
-    change: Callable
-    channels: int
-
-    def __call__(self, indices):
-        images, labels = self.source(indices)
-        return [self.change(image, index) for image, index in zip(images, np.asarray(indices, np.int64), strict=True)], labels
-
-    def labels(self, indices):
-        known = getattr(self.source, 'labels', None)
-        return known(indices) if known else self.source(indices)[1]
-
-    def file_names(self, indices):
-        return self.source.file_names(indices)

@@ -138,6 +138,25 @@ class _SubsetRead:
         return _labels(self.read, self.indices[np.asarray(indices, np.int64)])
 
 
+@dataclass(frozen=True, eq=False)
+class Changed:
+    """Reads as another does, each image changed: change(image (H, W, C), index)."""
+
+    read: Callable
+    change: Callable
+    channels: int
+
+    def __call__(self, indices):
+        images, labels = self.read(indices)
+        return [self.change(image, index) for image, index in zip(images, np.asarray(indices, np.int64), strict=True)], labels
+
+    def labels(self, indices):
+        return _labels(self.read, np.asarray(indices, np.int64))
+
+    def file_names(self, indices):
+        return _file_names(self.read, indices)
+
+
 def sha256(*parts: bytes) -> str:
     """Hex SHA-256 over the hashes of the parts, so that no two lists of parts are the same text."""
     digest = hashlib.sha256()

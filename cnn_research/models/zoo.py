@@ -246,6 +246,15 @@ _TABLE = {
         (Dense(300), ScaledTanh()),
         (Dense(43),),
     ),
+    # Its sibling for signs of 32 px: the same layers, whose maps are 26-13-10-5-2-1 px.
+    'mcdnn_gtsrb_32': (
+        (32, 32, 3),
+        (Convolution(100, 7), ScaledTanh(), MaxPool(2, 2)),
+        (Convolution(150, 4), ScaledTanh(), MaxPool(2, 2)),
+        (Convolution(250, 4), ScaledTanh(), MaxPool(2, 2)),
+        (Dense(300), ScaledTanh()),
+        (Dense(43),),
+    ),
     # Taigman et al. 2014: C1 with M2, C3, L4, L5, L6, F7, F8 are layers 1 to 7 here. The kernels of L4 to L6 (9, 7 with stride 2, 5) are
     # in its figure only and could not be checked.
     'deepface': (

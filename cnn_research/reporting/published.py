@@ -4,6 +4,7 @@ In:
 - 'mnist': LeCun's table of test errors (LeCun et al. 1998, Fig. 9, and later additions to the MNIST page).
 - 'cifar10': cuda-convnet's nets (its wiki; two of them in Krizhevsky et al. 2012, Sec. 3.3) and the results of that era.
 - 'wan': without dropping, with dropout and with DropConnect (Wan et al. 2013), one net and the vote of five.
+- 'gtsrb': accuracy on the German traffic sign benchmark (Ciresan et al. 2012, Neural Networks; Stallkamp et al. 2012).
 - 'krizhevsky table 1', 'krizhevsky table 2': ILSVRC-2010 and ILSVRC-2012 errors (Krizhevsky et al. 2012).
 - 'krizhevsky effects': what single choices gain there, and the factor of Fig. 1.
 - 'zf table 1': feature sign changes when a part of an object is hidden (Zeiler and Fergus 2013).
@@ -160,6 +161,19 @@ TABLES: dict[str, tuple[Published, ...]] = {
                 'mnist conv, distortions, dropconnect': ((0.28, 0.032), 0.21),
             },
             'verified-2nd',
+        ),
+    ),
+    'gtsrb': (
+        *records(
+            'gtsrb', ('accuracy',), 'Ciresan et al. 2012 (Neural Networks), abstract', {'committee of cnns': (99.46,)}, 'verified-2nd'
+        ),
+        *records('gtsrb', ('accuracy',), 'Stallkamp et al. 2012, in a readme', {'human average': (98.84,)}, 'verified-2nd'),
+        *records(
+            'gtsrb',
+            ('accuracy',),
+            'Stallkamp et al. 2012',
+            {'best human': (99.22,), 'multi-scale cnn': (98.31,), 'random forests': (96.14,), 'lda on hog': (95.68,)},
+            'memory',
         ),
     ),
     'krizhevsky table 1': records(

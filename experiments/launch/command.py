@@ -137,8 +137,8 @@ def _kept_shares(config, said: dict, values: dict) -> tuple[str, ...]:
 
 
 # The commands that read rows or refuse them.
-_ROWS = ('depth_ablation', 'dropconnect', 'finetune', 'handmade', 'ingredients', 'layer_probing', 'nonlinearity', 'stride_diagnosis')
-_ROWS += ('verification',)
+_ROWS = ('committee', 'depth_ablation', 'dropconnect', 'finetune', 'handmade', 'ingredients', 'layer_probing', 'nonlinearity')
+_ROWS += ('stride_diagnosis', 'verification')
 
 
 def _ignored(name: str, recipe: Recipe, own: Sequence[str]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 from cnn_research import checkpoints, features, tasks
 from cnn_research import config as configs
 from cnn_research.architecture import Architecture
+from cnn_research.data import preprocessing
 from cnn_research.data.source import Source
 from cnn_research.data.views import views
 from cnn_research.errors import ConfigError
@@ -84,9 +85,10 @@ def variables(named: Named, seen: bool) -> dict:
 def gathered(workdir: pathlib.Path, named: Named, seen: bool, taps: list[str], source: Source, side: int, which: str):
     """{tap: float32 (V, N, D)} of all images of a source in V views (data.views.VIEWS), computed once and kept in WORKDIR/features.
 
-    Maps are averaged to side x side px; images are scaled as in the network's training.
+    Maps are averaged to side x side px; images are preprocessed and scaled as in the network's training.
     """
     net, learned = tasks.network(named.trained.config), variables(named, seen)
+    source = preprocessing.applied(source, named.trained.config.data.preprocessing)
     resize = tasks.resize_of(named.trained.config, source.image_shape, named.trained.image_shape)
     parts = []
     for view in views(source, which):

@@ -177,6 +177,7 @@ def _name(table: Table, key: report.Key) -> str:
         resize = tasks.resize_of(config, table.pool.image_shape, named.trained.image_shape)
         told += [features.fingerprint(net, elsewhere.variables(named, key.trained), table.pool, options.side, resize)]
         told += [view.fingerprint for view in views(table.pool, options.views)]
+        told += [] if config.data.preprocessing == 'none' else [config.data.preprocessing]
     else:
         told += [table.pool.fingerprint, table.size, options.words, options.seed]
     return records.digest(told)[:24]

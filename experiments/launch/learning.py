@@ -12,7 +12,7 @@ from experiments.launch import command, pages
 def check(given: command.Command, ours: Sequence[str], who: str) -> None:
     """ConfigError for fields that its rows say themselves, `ours`, and for a grid of which nothing is chosen; who says those fields."""
     fields = configs.flat(given.config)
-    for name in (name for name in ours if fields[name]):
+    for name in (name for name in ours if fields[name] != configs.BY_NAME[name].default):
         raise ConfigError(f'{name}={fields[name]!r} does not go with {given.name}, whose {who} say it; leave it out.')
     if given.options.trials.grid and not given.options.trials.select:
         raise ConfigError(

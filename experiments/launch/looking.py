@@ -8,6 +8,7 @@ from typing import NamedTuple
 from cnn_research import checkpoints, classes, memory, runs, tasks, train
 from cnn_research import config as configs
 from cnn_research.architecture import Architecture
+from cnn_research.data import preprocessing
 from cnn_research.data.sources import Source, open_source
 from cnn_research.errors import ConfigError
 from cnn_research.fields import Field
@@ -61,7 +62,8 @@ class Looked(NamedTuple):
     @property
     def images(self) -> str:
         """What a caption calls the images."""
-        return f'{self.source.name} ({self.source.split})'
+        seen = self.trained.config.data.preprocessing
+        return f'{self.source.name} ({self.source.split})' + (f', {seen}' if seen != 'none' else '')
 
 
 Check = Callable[[command.Command, Architecture, Source], None]
@@ -133,13 +135,18 @@ def opened(given: command.Command, check: Check) -> Looked | None:
         shapes = [one.architecture.input_shape for one in (trained, compared)]
         if shapes[0] != shapes[1]:
             raise ConfigError(f'{home} reads images of {shapes[0]}, {other} of {shapes[1]}; networks that are compared read the same.')
+        names = [one.config.data.preprocessing for one in (trained, compared)]
+        if names[0] != names[1]:
+            raise ConfigError(
+                f'{home} learned with data.preprocessing={names[0]!r}, {other} with {names[1]!r}; networks that are compared see the same.'
+            )
     config = trained.config if trained else configs.check(given.config)
     own = not options.data or home in trains and tasks.same_data(config, options.data, trained.data if trained else {})
     where = given.config.data.dir or config.data.dir or None
     name, split = options.data or config.data.name, options.split or (config.data.test if own else 'test')
     # An image folder's split counts by the classes that were learned, as far as it has no others.
     learned = (trained.class_names if trained else open_source(name, config.data.train, where).class_names) if own else None
-    source = open_source(name, split, where, learned or None)
+    source = preprocessing.applied(open_source(name, split, where, learned or None), config.data.preprocessing)
     memory.batch(configs.network(config), 1)  # before anything is allocated
     check(given, configs.network(config), source)
     if not trained and given.dry_run:

@@ -14,7 +14,8 @@ from cnn_research.reporting.shelf import Shelf
 from experiments.launch import outcome, progress
 
 # Those whose workdirs are tables.
-EXPERIMENTS = ('depth_ablation', 'dropconnect', 'finetune', 'handmade', 'ingredients', 'layer_probing', 'stride_diagnosis', 'train')
+EXPERIMENTS = ('committee', 'depth_ablation', 'dropconnect', 'finetune', 'handmade', 'ingredients', 'layer_probing', 'stride_diagnosis')
+EXPERIMENTS += ('train',)
 # What an evaluation must hold, by the first word of its protocol.
 _EVALUATIONS = {
     'train': (0, 1),
@@ -31,6 +32,8 @@ _EVALUATIONS = {
         'halves': {'absolute': (0, 1)},
         'forms': [{'form': str, 'error': (0, 1), 'absolute': (0, 1), 'divergence': float}],
     },
+    'probabilities': {'digest': str, 'images': str, 'classes': [str]},
+    'plate': [{'shape': [int], 'pixels': str}],
     'probe': {'dimension': int, 'classes': int, 'test': int, 'outcomes': dict},
 }
 _FEW = 6  # rows whose chosen points a lead can name

@@ -81,7 +81,8 @@ def _check_choice(planned: Sequence[trials.Trial]) -> None:
     """ConfigError unless the points of each row learn from the same images, are measured on one holdout, and are each a training."""
     learned: dict[tuple, tuple[trials.Trial, dict[str, str]]] = {}
     for trial in (trial for trial in planned if trial.point):
-        found, share = tasks.sources(trial.config), trial.config.data.holdout
+        # The same images under another preprocessing are the same images.
+        found, share = tasks.sources(configs.update(trial.config, {'data.preprocessing': 'none'})), trial.config.data.holdout
         if not share or 'holdout' not in found:
             raise ConfigError(f"trials.select='holdout' finds no example there: data.holdout={share}; give it a share such as 0.1.")
         images = {role: fingerprint for role, fingerprint in tasks.fingerprints(found).items() if role != 'test'}

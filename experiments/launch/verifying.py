@@ -12,7 +12,7 @@ from cnn_research import checkpoints, features, journal, memory, runs, tasks, tr
 from cnn_research import config as configs
 from cnn_research import train as fitting
 from cnn_research.architecture import Architecture
-from cnn_research.data import faces, pairs, stream
+from cnn_research.data import faces, pairs, preprocessing, stream
 from cnn_research.data.source import Source, joined
 from cnn_research.data.sources import open_source
 from cnn_research.errors import ConfigError, TrialError
@@ -80,6 +80,8 @@ def check(given: command.Command) -> None:
     for name in ('data.examples', 'data.per_class', 'data.test_examples'):
         if fields[name]:
             raise ConfigError(f'{name}={fields[name]!r} does not go with verification, whose folds say who is learned from; leave it out.')
+    if given.config.data.preprocessing != 'none':
+        raise ConfigError(f'data.preprocessing={given.config.data.preprocessing!r} does not go with verification; leave it out.')
 
 
 def opened(given: command.Command) -> Faces:
@@ -237,8 +239,9 @@ def layers(config) -> list[str]:
 
 
 def collected(trained: checkpoints.Trained, source: Source, taps: list[str]) -> dict[str, np.ndarray]:
-    """{tap: float32 (N, D)} of every example, scaled as in the network's training."""
+    """{tap: float32 (N, D)} of every example, preprocessed and scaled as in the network's training."""
     resize = tasks.resize_of(trained.config, source.image_shape, trained.image_shape)
+    source = preprocessing.applied(source, trained.config.data.preprocessing)
     return features.collect(tasks.network(trained.config), trained.variables, source, taps, resize=resize)
 
 

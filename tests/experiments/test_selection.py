@@ -127,6 +127,14 @@ def refused(module, name, folder, *arguments, default=''):
     return str(told.value)
 
 
+def test_a_preprocessing_can_be_chosen_on_the_holdout_whose_examples_are_the_same():
+    options = ('--config.trials.grid=data.preprocessing=none,width_10', '--config.trials.select=holdout')
+    given = command.parse('train', 'configs/mlp.py:smoke', [*DIGITS, *options], trials.FIELDS)
+    planned = trials.plan({'one': {}}, given.config, given.options, given.workdir)
+    plans.check(given, planned)
+    assert len({trial.key for trial in planned}) == 2
+
+
 REFUSED = {
     ('--config.trials.select=holdout', '--config.trials.seeds=2'): 'there is none',
     ('--config.trials.select=holdout', '--config.trials.grid=data.batch_size=8,16', '--config.data.holdout=0'): 'data.holdout=0.0',

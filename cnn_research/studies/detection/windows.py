@@ -18,7 +18,7 @@ import numpy as np
 
 from cnn_research import config as configs
 from cnn_research import features, files, memory, parallel, records, tasks
-from cnn_research.data import augment
+from cnn_research.data import augment, preprocessing
 from cnn_research.data.scene import Scenes
 from cnn_research.errors import ConfigError, SourceError, Stopped, nearest
 from cnn_research.models.network import check_taps
@@ -112,7 +112,11 @@ def warped(image, boxes, side: int | tuple[int, int], context: int = 16, way: st
 
 
 def window_size(trained: Trained) -> tuple[int, int]:
-    """(h, w) to which windows are warped: what the network reads, or the size of its images where it learned from smaller ones."""
+    """(h, w) to which windows are warped: what the network reads, or the size of its images where it learned from smaller ones.
+
+    ConfigError for a network that learned to see whole images under a data.preprocessing.
+    """
+    preprocessing.refuse(trained.config.data.preprocessing, 'detection')
     own, resize = trained.architecture.input_shape[:2], trained.config.data.resize
     learned = (resize, resize) if resize else (trained.image_shape or own)[:2]
     return tuple(map(min, own, learned))

@@ -142,3 +142,11 @@ def resize(origins: Sequence[Origin], shape: Sequence[int] | None) -> int:
         if size != sizes[0]:
             raise ConfigError(f'network names networks that see images of {sizes[0]} and of {size} px; all seeds must see the same.')
     return sizes[0]
+
+
+def preprocessing(origins: Sequence[Origin]) -> str:
+    """The data.preprocessing through which the networks have learned to see; ConfigError where they have not the same."""
+    names = list(dict.fromkeys(origin.config.data.preprocessing for origin in origins))
+    if len(names) > 1:
+        raise ConfigError(f'network names networks with data.preprocessing={names[0]!r} and {names[1]!r}; all seeds must see the same.')
+    return names[0]
