@@ -288,7 +288,11 @@ def _trained(config, workdir, task, identity, total, schedule, devices, watch, s
             if profiled and step == first + 10:
                 jax.profiler.start_trace(str(workdir / 'profile'))
                 tracing = True
-            state, metrics = run(state, placed, task.feed.batch(step))
+            asked = time.perf_counter()
+            batch = task.feed.batch(step)
+            if not in_flight or in_flight[-1]['loss'].is_ready():  # else the devices were at work all the while
+                clock.wait(time.perf_counter() - asked)
+            state, metrics = run(state, placed, batch)
             in_flight.append(metrics)
             if len(in_flight) > 2:  # the host stays near the devices, so that rates are true and a stop is prompt
                 jax.block_until_ready(in_flight.popleft())

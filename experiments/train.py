@@ -52,13 +52,13 @@ def report(run: train.Run, line: str) -> str:
     columns += [tables.Column(name, format='.2f' if '%' in name else '.4f') for name, _, _ in quantities]
     table = tables.Table(columns, rows, 'At the end of training, every example counted once.')
     tables.write(table, run.workdir / 'result')
-    record, spent = outcome.made(run.workdir), outcome.seconds(run.workdir)
+    record = outcome.made(run.workdir)
     facts = [
         ('architecture', net.name),
         ('parameters', f'{net.parameters:,}'),
         ('multiply-adds an image', f'{net.multiply_adds:,}'),
         ('training', f'{run.step:,} steps of {config.data.batch_size}, {run.history[-1]["epoch"]:.3g} epochs, seed {config.seed}'),
-        ('time in steps', progress.duration(spent) if spent else 'unknown'),
+        ('time in steps', outcome.spent(run.workdir)),
         ('machine', record['machine']),
         ('versions', record['versions']),
         ('key', result['key']),
