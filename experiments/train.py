@@ -138,7 +138,7 @@ def main(given: command.Command) -> None:
         sweep.carry_out(given, planned) if not given.dry_run else print(plans.table(given, planned))
         return
     if given.dry_run:
-        print(plans.training(given.config))
+        plans.show(given.config)
         return
     outcome.check_place(given, 'checkpoints', 'evaluations', 'figures')
     run = train.fit(given.config, given.workdir, watch=progress.Progress(given), stop=command.stopper())
