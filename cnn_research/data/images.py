@@ -208,7 +208,7 @@ def _unreadable(where, error):
 
 
 def _opened(file, where):
-    picture = Image.open(file, formats=formats()[0])
+    picture = Image.open(file, formats=_likely(file) or formats()[0])
     width, height = picture.size
     refusal = None
     if not 0 < width * height <= PIXELS:
@@ -221,6 +221,13 @@ def _opened(file, where):
         picture.close()
         raise SourceError(f'{plain(where)}: {refusal}.')
     return picture
+
+
+def _likely(file):
+    """The formats that an open file's first bytes leave, () for all: to ask each of them takes longer than a JPEG's header."""
+    if not isinstance(file, io.BytesIO):
+        return ()
+    return ('JPEG',) if file.getbuffer()[:3] == b'\xff\xd8\xff' else ()
 
 
 def _orientation(picture) -> int:

@@ -25,7 +25,7 @@ from cnn_research.errors import ConfigError, SourceError
 
 KEPT_BYTES = 2e9  # of pixels stay in memory after their feed, so that trials of one table decode them once
 CHUNK = 512  # examples that one thread reads at a time
-TOGETHER = 16  # examples that are decoded before they are scaled: what they take stays in a processor's cache
+TOGETHER = 32  # examples that are decoded before they are scaled: what they take stays in a processor's cache
 ENDLESS = 1 << 40  # Grain asks for a length; no training is this many steps long
 
 

@@ -20,6 +20,13 @@ def encoded(picture, kind='PNG', **more):
     return stream.getvalue()
 
 
+def test_the_first_bytes_of_a_jpeg_keep_no_other_format_out():
+    every = {kind: encoded(smooth(9, 8), kind) for kind in ('PNG', 'JPEG', 'BMP', 'GIF', 'TIFF', 'PPM', 'WEBP')}
+    for kind, content in every.items():
+        assert (images._likely(io.BytesIO(content)) == ('JPEG',)) == (kind == 'JPEG')
+        assert images.header(io.BytesIO(content), kind).height == 9
+
+
 def decoded(content, channels=3, upright=True):
     return images.decoded(content, channels, 'the file', upright)
 
@@ -200,7 +207,7 @@ def test_the_fast_decoder_gives_pillows_pixels(kind, monkeypatch):
         content = encoded(picture, 'JPEG', **JPEGS.get(kind, {'exif': turn} if kind == 'turned' else {}))
         for channels, side in ((3, 0), (1, 0), (3, 8), (3, 16), (3, 17)):
             both = []
-            for fast in (images.fast(), None):
+            for fast in fast_or_not():
                 with monkeypatch.context() as patch:
                     patch.setattr(images, 'fast', lambda fast=fast: fast)
                     both.append(images.small(content, channels, 'it', True, side)[0] if side else decoded(content, channels))
@@ -208,6 +215,33 @@ def test_the_fast_decoder_gives_pillows_pixels(kind, monkeypatch):
         with Image.open(io.BytesIO(content)) as opened:
             used.append(images._fast_pixels(content, opened, 3, 1) is not None)
     assert all(used) if kind != 'CMYK' else not any(used)
+
+
+def test_of_damaged_jpegs_the_fast_decoder_says_what_pillow_says(monkeypatch):
+    if images.fast() is None:
+        pytest.skip('simplejpeg is not installed')
+    found, random = fast_or_not(), np.random.default_rng(5)
+    whole = encoded(smooth(40, 56), 'JPEG', quality=80)
+    damaged = [whole[: len(whole) * part // 16] for part in range(1, 16)] + [whole + b'junk', b'\0' + whole]
+    for place in [*range(2, 30), *random.integers(30, len(whole), 60)]:
+        damaged.append(whole[:place] + bytes([random.integers(256)]) + whole[place + 1 :])
+    outcomes = set()
+    for content in damaged:
+        both = []
+        for fast in found:
+            with monkeypatch.context() as patch:
+                patch.setattr(images, 'fast', lambda fast=fast: fast)
+                try:
+                    both.append(decoded(content).tobytes())
+                except SourceError as error:
+                    both.append(str(error))
+        assert both[0] == both[1]
+        outcomes.add(type(both[0]))
+    assert outcomes == {bytes, str}
+
+
+def fast_or_not():
+    return images.fast(), None
 
 
 @pytest.mark.parametrize(('height', 'width', 'scale'), [(301, 420, 4), (127, 300, 1), (128, 131, 2), (700, 519, 8), (513, 2000, 8)])
