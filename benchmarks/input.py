@@ -91,13 +91,13 @@ class Endless(torch.utils.data.Sampler):
 def photographs(place: pathlib.Path, count: int) -> None:
     """Noisy pictures of 500x375 px as JPEGs of about 100 kB, the size of ImageNet's, in place/train/CLASS/."""
     random = np.random.default_rng(0)
-    noise = random.normal(0, 7, (375, 500, 3))
+    noise = random.normal(0, 9, (375, 500, 1))
     for number in range(count):
         small = Image.fromarray(random.integers(0, 256, (12, 16, 3), np.uint8))
         smooth = np.asarray(small.resize((500, 375), Image.Resampling.BICUBIC)) + np.roll(noise, number, (0, 1))
         file = place / 'train' / f'class{number % 2}' / f'{number:05d}.jpg'
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(smooth.clip(0, 255).astype(np.uint8)).save(file, quality=92)
+        Image.fromarray(smooth.clip(0, 255).astype(np.uint8)).save(file, quality=95)
 
 
 def ours(source, batch: int, workers: int) -> Iterator[jax.Array]:
