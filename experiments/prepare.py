@@ -6,7 +6,8 @@
 
 --source is folder:DIR (images in DIR/SPLIT/CLASS/, as train/WNID/*.JPEG) or a prepared TFDS set (in --data_dir). --out=DIR is the folder
 of the sets, --name the new one's name (default: the source's, with the side). --form is jpeg, of --quality, or raw uint8, which takes ten
-times the room. --workers processes share the work (default: one a core). Stopped at any moment, the same command goes on. What cannot be
+times the room; --square keeps the central squares alone, all that a training with data.resize=SIDE sees, in three quarters of the room.
+--workers processes share the work (default: one a core). Stopped at any moment, the same command goes on. What cannot be
 read is left out, counted on the last line and named in DIR/NAME/1.0.0/unreadable.csv.
 """
 
@@ -28,6 +29,7 @@ _NAME = flags.DEFINE_string('name', '', 'What the new set is called.', flag_valu
 _SIDE = flags.DEFINE_integer('side', 256, 'The short side in px.', flag_values=FLAGS)
 _FORM = flags.DEFINE_enum('form', 'jpeg', prepare_shard.FORMS, 'How pixels are stored.', flag_values=FLAGS)
 _QUALITY = flags.DEFINE_integer('quality', 92, 'Of the JPEGs, 1 to 100.', flag_values=FLAGS)
+_SQUARE = flags.DEFINE_bool('square', False, 'Keep the central squares alone.', flag_values=FLAGS)
 _SPLITS = flags.DEFINE_list('splits', [], 'The splits; by default all that have labels.', flag_values=FLAGS)
 _WORKERS = flags.DEFINE_integer('workers', os.cpu_count() or 1, 'Processes.', lower_bound=1, flag_values=FLAGS)
 _DATA_DIR = flags.DEFINE_string('data_dir', '', 'The folder of the TFDS set that is the source.', flag_values=FLAGS)
@@ -40,7 +42,7 @@ def _say(line: str) -> None:
 def main() -> None:
     if not _SOURCE.value or not _OUT.value:
         raise ConfigError('name the images and the place: --source=folder:DIR or a TFDS set, --out=DIR.')
-    settings = prepare_shard.Settings(_SIDE.value, _FORM.value, _QUALITY.value)
+    settings = prepare_shard.Settings(_SIDE.value, _FORM.value, _QUALITY.value, _SQUARE.value)
     given = prepare.plan(_SOURCE.value, _OUT.value, settings, _NAME.value, _SPLITS.value, _DATA_DIR.value)
     if images.fast() is None:
         _say("note: JPEGs are decoded by Pillow; simplejpeg gives the same pixels in half the time: pip install 'cnn-research[fast]'")

@@ -236,10 +236,10 @@ def _each(pool, work, jobs: Iterable[Job]):
 
 
 def features(settings: Settings, classes: Sequence[str]):
-    """What TFDS calls the features of a prepared set: image (H, W, 3) uint8, label, file_name."""
+    """What TFDS calls the features of a prepared set: image (H, W, 3) uint8, label, file_name; H = W = side of squares."""
     import tensorflow_datasets as tfds
 
-    shape = (None, None, 3)
+    shape = (settings.side, settings.side, 3) if settings.square else (None, None, 3)
     image = tfds.features.Image(shape=shape, dtype=np.uint8, encoding_format='jpeg')
     if settings.form == 'raw':
         image = tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding='bytes')
@@ -250,6 +250,7 @@ def features(settings: Settings, classes: Sequence[str]):
 def _finished(given: Plan, told: dict[str, list[dict]]) -> Done:
     settings, said, counts, unreadable, about = given.settings, [], {}, [], []
     written = f'JPEG of quality {settings.quality}' if settings.form == 'jpeg' else 'raw uint8'
+    written += ', the central square alone' * settings.square
     for part in given.parts:
         shards = told[part.split]
         files = [tuple(file) for shard in shards for file in shard['files']]

@@ -24,11 +24,15 @@ FORMS = ('jpeg', 'raw')
 
 
 class Settings(NamedTuple):
-    """side: of the short side, in px. form: 'jpeg', of a quality from 1 to 100 and colour at half the resolution, or 'raw' uint8."""
+    """side: of the short side, in px. form: 'jpeg', of a quality from 1 to 100 and colour at half the resolution, or 'raw' uint8.
+
+    square: the central square alone is kept, which is what `stream.resized` gives of an image of that side.
+    """
 
     side: int
     form: str
     quality: int
+    square: bool = False
 
 
 class Example(NamedTuple):
@@ -174,6 +178,9 @@ def _pixels(job: Job, example: Example, told: dict) -> np.ndarray | None:
             digest, marks = content, [*head.marks, *['grey'] * (head.channels == 1)]
             pixels, scale = images.small(content, 3, example.name, job.origin.upright, side)
             marks += ['reduced'] * (scale > 1)
+        if job.settings.square:
+            top, left = ((size - side) // 2 for size in pixels.shape[:2])
+            pixels = np.ascontiguousarray(pixels[top : top + side, left : left + side])
     except SourceError as error:
         told['unreadable'].append([images.plain(example.name), str(error).removeprefix(f'{images.plain(example.name)} ')])
         return None
@@ -186,7 +193,9 @@ def _pixels(job: Job, example: Example, told: dict) -> np.ndarray | None:
 def _serialized(record, settings: Settings, example: Example, pixels: np.ndarray) -> bytes:
     """tf.train.Example, as TFDS lays out the features of `prepare.features`."""
     feature = record.features.feature
-    if settings.form == 'raw':
+    if settings.form == 'raw' and settings.square:
+        feature['image'].bytes_list.value.append(pixels.tobytes())
+    elif settings.form == 'raw':
         feature['image/shape'].int64_list.value.extend(pixels.shape)
         feature['image/value'].bytes_list.value.append(pixels.tobytes())
     else:

@@ -50,8 +50,9 @@ def content(place):
     return {str(file.relative_to(place)): file.read_bytes() for file in sorted(place.rglob('*')) if file.is_file()}
 
 
-def test_what_is_prepared_raw_is_what_the_folder_gives(folder):
-    given, done = made(folder, RAW)
+@pytest.mark.parametrize('square', [False, True])
+def test_what_is_prepared_raw_is_what_the_folder_gives(folder, square):
+    given, done = made(folder, RAW._replace(square=square))
     for split in ('train', 'val'):
         there, ours = open_source(f'folder:{folder}', split, class_names=('n01', 'n02')), opened(given, split)
         assert (ours.class_names, ours.num_examples) == (there.class_names, there.num_examples)
@@ -59,17 +60,20 @@ def test_what_is_prepared_raw_is_what_the_folder_gives(folder):
         expected, labels = there.read(np.argsort(there.read.file_names(range(there.num_examples))))
         found, own = ours.read(places)
         assert own.tolist() == labels.tolist()
+        assert ours.image_shape == ((16, 16, 3) if square else None)
         for one, other in zip(found, expected, strict=True):
+            assert min(one.shape[:2]) == 16 and (one.shape[:2] == (16, 16) or not square)
             np.testing.assert_array_equal(stream.resized(one, 16), stream.resized(other, 16))
         assert there.fingerprint in (given.directory / 'dataset_info.json').read_text()
     assert done.counts == {'train': (12, 12), 'val': (4, 4)} and not done.unreadable
     assert opened(given, 'train').fingerprint != opened(given, 'val').fingerprint
 
 
-def test_jpegs_of_it_are_near_and_tfds_reads_them_itself(folder):
+@pytest.mark.parametrize('square', [False, True])
+def test_jpegs_of_it_are_near_and_tfds_reads_them_itself(folder, square):
     import tensorflow_datasets as tfds
 
-    raw, jpeg = (made(folder, settings, name=settings.form)[0] for settings in (RAW, JPEG))
+    raw, jpeg = (made(folder, settings._replace(square=square), name=settings.form)[0] for settings in (RAW, JPEG))
     sources = [tfds.builder_from_directory(given.directory).as_data_source(split='train') for given in (raw, jpeg)]
     for one, other in zip(*sources, strict=True):
         assert one['file_name'] == other['file_name'] and one['label'] == other['label'] and one['image'].dtype == np.uint8
@@ -174,7 +178,10 @@ def test_a_damaged_shard_is_found_and_written_again(folder, harm):
 def test_nothing_is_mixed_or_overwritten(folder):
     given, _ = made(folder, JPEG)
     before = content(given.directory)
-    with pytest.raises(ConfigError, match=r'otherwise: settings was side=16, form=jpeg, quality=95, now side=16, form=jpeg, quality=90'):
+    with pytest.raises(
+        ConfigError,
+        match=r'otherwise: settings was side=16, form=jpeg, quality=95, square=False, now side=16, form=jpeg, quality=90, square',
+    ):
         made(folder, JPEG._replace(quality=90))
     (folder / 'train' / 'n01' / '01.JPEG').rename(folder / 'train' / 'n01' / '99.JPEG')
     with pytest.raises(ConfigError, match='otherwise: images was'):
