@@ -18,7 +18,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +34,7 @@ SHARD = 1024  # examples listed for a shard: less than a minute's work, and lost
 VERSION, UNREADABLE = '1.0.0', 'unreadable.csv'
 FORMAT = 1  # raised when the same images come to be written otherwise
 _MARKS = {
-    'reduced': 'decoded at a half, a quarter or an eighth of their size (JPEG, DCT) before they were scaled',
+    'reduced': 'decoded at a half, quarter or eighth of their size (JPEG, DCT) before they were scaled, about 1 of 255 from all pixels',
     'grey': 'grey, stored in colour',
     'transparent': 'with transparency, composed on white',
     'turned': 'set upright as the EXIF orientation says',
@@ -230,6 +230,8 @@ def _each(pool, work, jobs: Iterable[Job]):
     try:
         for future in as_completed(waiting):
             yield waiting[future], future.result()
+    except BrokenExecutor:
+        raise SourceError('one of the processes was ended from outside, perhaps for lack of memory; the same command goes on.') from None
     finally:
         for future in waiting:
             future.cancel()

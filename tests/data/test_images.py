@@ -260,3 +260,15 @@ def test_pixels_are_scaled_as_pillow_does_or_left_alone():
     expected = np.asarray(Image.fromarray(pixels).resize((round(61 * 16 / 40), 16), Image.Resampling.BILINEAR))
     np.testing.assert_array_equal(images.scaled(pixels, 16), expected)
     assert images.scaled(pixels, 40) is pixels
+
+
+def test_photographs_scaled_as_they_are_decoded_stay_near(data_dir):
+    from cnn_research.data import prepared
+
+    found = prepared.located('indoor_objects', 'test', data_dir, ())
+    records = prepared.Records(found.base, str(found.directory), 'test', 'image', found.stamp).records(range(0, 30, 4))
+    for side, scale in ((240, 2), (120, 4)):
+        for record in records:
+            part, by = images.small(record['image'], 3, 'it', False, side)
+            whole = images.scaled(decoded(record['image'], upright=False), side)
+            assert by == scale and np.abs(part.astype(int) - whole).mean() < 2.6

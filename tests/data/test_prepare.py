@@ -1,11 +1,14 @@
 """Prepared photographs against the same ones read from their folder; interruption at every shard, damage and refusals."""
 
 import csv
+import multiprocessing
+import os
 import pathlib
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
@@ -217,6 +220,11 @@ def test_a_full_disk_is_one_line(folder, monkeypatch):
     with pytest.raises(WriteError, match='No space left'):
         prepare_shard.write(prepare.plan(f'folder:{folder}', folder.parent / 'out', JPEG).jobs()['train'][0])
     assert not [file for file in (folder.parent / 'out').rglob('*') if file.is_file()]
+
+
+def test_a_process_that_is_killed_is_one_line():
+    with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool, pytest.raises(SourceError, match='the same command goes on'):
+        list(prepare._each(pool, os._exit, [3]))
 
 
 def test_a_prepared_set_is_prepared_again_without_what_has_no_label(folder):
