@@ -1,6 +1,7 @@
 """The plans that dry runs print: of one training, and of a table of them."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
 from cnn_research import classes, lengths, memory, optimizers, parallel, tasks, train, trials
@@ -160,6 +161,7 @@ def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
     """What a run would do: each trial with its state, parameters, steps, hours and GB, from a few measured steps of each network."""
     check(given, planned)
     lines, measured, counted, notes = [], {}, {}, {}
+    disk = 0.0
     left, refits, per_epoch = 0.0, 0.0, 0.0  # seconds: of all, of those whose length no schedule.epochs changes, of an epoch of the others
     wide = max(len(f'{t.part} {t.row} {t.point}') for t in planned)
     for trial in planned:
@@ -177,6 +179,7 @@ def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
         steps = configs.steps(config.schedule, config.data.batch_size, examples)
         time, gigabytes = steps * step, memory.training(config, net) / 1e9
         state = trials.state(trial.workdir, trial.key)
+        disk += math.prod(memory.saved(config, net))
         if state != 'finished':
             left += time
             refits += time if trial.part else 0.0
@@ -190,6 +193,7 @@ def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
         )
     devices = len(parallel.local_devices())
     lines.append(f'{len(planned)} trials, {progress.duration(left / devices)} in steps to go on {devices} device{"s" * (devices > 1)}')
+    lines[-1] += f'; up to {memory.gigabytes(disk)} of checkpoints'
     if given.options.trials.budget:
         budget = 0.9 * trials.seconds(given.options.trials.budget) * devices - refits  # a tenth is kept for evaluation
         if budget <= 0:
