@@ -281,6 +281,8 @@ def _finished(given: Plan, told: dict[str, list[dict]]) -> Done:
     lead = f'Prepared from {kind}; scaled (bilinear, antialiased) to a short side of {settings.side} px, {written}.'
     _write_info(given, told, '\n'.join([lead, *about]))
     prepare_shard.write_json(given.directory / prepared.PLAN, {'plan': given.identity(), 'said': said, 'directory': str(given.directory)})
+    for left in given.directory.rglob('.*.partial'):  # by processes that were killed
+        left.unlink(missing_ok=True)
     for split, (_, count) in counts.items():  # as everybody will
         found = prepared.opened(given.name, split, given.directory.parents[1], ())
         found.read([0, count - 1])

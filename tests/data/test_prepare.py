@@ -153,6 +153,7 @@ def test_interrupted_after_any_shard_it_ends_in_the_same_bytes(folder, monkeypat
         with pytest.raises(SourceError, match='not whole: its preparation goes on'):
             opened(given, 'train')
     monkeypatch.setattr(prepare_shard, 'write', write)
+    (given.directory / '.a-shard.0123.partial').write_bytes(b'of a process that was killed')
     prepare.carry_out(given, 0)
     found = content(given.directory)
     assert found.keys() == whole.keys()
