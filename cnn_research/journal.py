@@ -48,14 +48,25 @@ def history(workdir, told: Mapping[str, Any]) -> list[dict]:
 
 def seconds(workdir) -> float:
     """Spent in steps, by WORKDIR/timing.jsonl; what cannot be read of it, on which no result rests, does not count."""
-    total, lines = 0.0, b''
+    return sum(_timed(workdir, 'seconds'))
+
+
+def waited(workdir) -> float | None:
+    """Of these seconds, those in which devices had nothing to do because their next batch was not there; None where nothing says it."""
+    found = _timed(workdir, 'waited')
+    return sum(found) if found else None
+
+
+def _timed(workdir, name):
+    """What the lines of timing.jsonl that can be read say of a name."""
+    found, lines = [], b''
     with contextlib.suppress(CheckpointError):
         lines = _whole_lines(pathlib.Path(workdir) / TIMING)
     for line in lines.splitlines():
         with contextlib.suppress(ValueError, TypeError, LookupError, RecursionError, OverflowError):
-            spent = float(json.loads(line)['seconds'])
-            total += spent if 0 <= spent < math.inf else 0.0
-    return total
+            spent = float(json.loads(line)[name])
+            found += [spent] if 0 <= spent < math.inf else []
+    return found
 
 
 def epoch(workdir, step: int, told: Mapping[str, Any]) -> float:
@@ -206,7 +217,7 @@ class Clock:
     """Seconds spent in steps, and not in evaluation or saving. rate: examples per second since the lap before; eta: seconds to `total`."""
 
     def __init__(self, first: int, total: int, batch_size: int):
-        self.rate = self.eta = self._spent = 0.0
+        self.rate = self.eta = self._spent = self._waited = 0.0
         self._step, self._total, self._batch_size = first, total, batch_size
         self.start()
 
@@ -216,12 +227,16 @@ class Clock:
     def stop(self) -> None:
         self._spent += time.perf_counter() - self._mark
 
+    def wait(self, seconds: float) -> None:
+        """Counts seconds of the steps in which the devices had nothing to do because the next batch was not there."""
+        self._waited += seconds
+
     def lap(self, step: int) -> dict:
-        """Closes a stretch of steps while the clock runs: {'seconds', 'examples_per_second'}."""
+        """Closes a stretch of steps while the clock runs: {'seconds', 'waited', 'examples_per_second'}."""
         self.stop()
-        seconds, self._spent = self._spent, 0.0
+        seconds, self._spent, waited, self._waited = self._spent, 0.0, self._waited, 0.0
         self.rate = (step - self._step) * self._batch_size / max(seconds, 1e-9)
         self.eta = (self._total - step) * self._batch_size / max(self.rate, 1e-9)
         self._step = step
         self.start()
-        return {'seconds': round(seconds, 3), 'examples_per_second': round(self.rate, 1)}
+        return {'seconds': round(seconds, 3), 'waited': round(waited, 3), 'examples_per_second': round(self.rate, 1)}

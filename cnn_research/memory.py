@@ -15,6 +15,7 @@ from cnn_research.data.sources import Source
 from cnn_research.errors import ConfigError
 
 _WORKER = 100e6  # bytes of a process that decodes
+_PROGRAM = 700e6  # bytes of Python, JAX and what they load
 _VIEWS = {'centre': 1, 'ten': 10}
 
 
@@ -126,7 +127,7 @@ def check(config, net: Architecture, found: Mapping[str, Source] | None = None, 
         ('data.workers', data.workers, data.workers * _WORKER, ' for as many processes'),
         # augment.statistics adds up float64 images.
         ('data.resize', data.resize, 24 * canvas, ' for one image'),
-        ('data.resident_gb', data.resident_gb, _resident(config, found or {}), ' for pixels, which a lower one would read while training'),
+        ('data.resident_gb', data.resident_gb, resident(config, found or {}), ' for pixels, which a lower one would read while training'),
     ):
         if size > have:
             raise ConfigError(f'{name}={value:.16g} needs about {gigabytes(size)}{what}; {has}.')
@@ -134,7 +135,21 @@ def check(config, net: Architecture, found: Mapping[str, Source] | None = None, 
     check_evaluation(config, net, have)
 
 
-def _resident(config, found: Mapping[str, Source]) -> float:
+def host(config, net: Architecture, found: Mapping[str, Source]) -> float:
+    """Bytes of the machine's memory that a training takes beside its devices', roughly: the program, the pixels that stay, and the
+    processes that decode with the batches on their way from them."""
+    batch = config.data.batch_size * _canvas(config, net) * net.input_shape[2]
+    streamed = any(resident(config, {role: source}) == 0 for role, source in found.items())
+    return _PROGRAM + resident(config, found) + streamed * config.data.workers * (_WORKER + 3 * batch) + 2 * batch
+
+
+def saved(config, net: Architecture) -> tuple[float, int]:
+    """(bytes of a checkpoint, how many there are at most: those that stay, those of checkpoint.marks and the one being written)."""
+    marks = [mark for mark in config.checkpoint.marks.split(',') if mark.strip()]
+    return 4 * net.parameters * (2 if config.optimizer.name == 'momentum' else 3), config.checkpoint.keep + len(marks) + 1
+
+
+def resident(config, found: Mapping[str, Source]) -> float:
     """Bytes of the pixels that stay in memory, of those sources whose image size is known."""
     side, total = config.data.resize, 0
     for source in found.values():

@@ -112,8 +112,43 @@ def _explain(task, state, placed, step):
     raise TrialError(f'the loss or its gradient is not finite at step {step}; the first bad numbers are in {where}. {cure}')
 
 
+class Rehearsal(NamedTuple):
+    """Of a training step: its seconds, the median of a few, and the bytes that each device holds in it, of the `has` that it has."""
+
+    seconds: float
+    memory: float
+    has: float
+
+
 def seconds_per_step(config, found, devices: Sequence[jax.Device] | None = None) -> float:
-    """The median over a few steps of a checked config on random images of the shape of its `sources`, compilation left out."""
+    """The seconds of `rehearsed`."""
+    return rehearsed(config, found, devices).seconds
+
+
+def rehearsed(config, found, devices: Sequence[jax.Device] | None = None) -> Rehearsal:
+    """A few steps of a checked config on random images of the shape of its `sources`, compilation left out.
+
+    ConfigError, with the batch size that fits, before any step where the compiled one needs more memory than a device has.
+    """
+    devices = devices or parallel.local_devices()
+    run, task, state, placed = _rehearsal(config, found, devices)
+    has, kept = memory.machine() / len(devices), memory.resident(config, {'train': found['train']})
+    needed = parallel.memory_of(run, state, placed, task.feed.batch(0)) + kept
+    if needed > has:
+        task.feed.close()
+        raise ConfigError(_too_large(config, found, devices, needed, has, kept))
+    times = []
+    while len(times) < 3 or (sum(times[1:]) < 0.5 and len(times) < 50):  # the first one may compile
+        start = time.perf_counter()
+        state, metrics = run(state, placed, task.feed.batch(len(times)))
+        jax.block_until_ready(metrics)
+        times.append(time.perf_counter() - start)
+    task.feed.close()
+    return Rehearsal(float(np.median(times[1:])), needed, has)
+
+
+def _rehearsal(config, found, devices):
+    """(step over the devices, task, state, placed) on two batches of random images."""
     config = configs.update(config, {'data.statistics_examples': 1})
     # Of single examples some more, so that most steps begin no pass.
     source, count, side = found['train'], max(2 * config.data.batch_size, 100), config.data.resize
@@ -124,20 +159,27 @@ def seconds_per_step(config, found, devices: Sequence[jax.Device] | None = None)
     source = dataclasses.replace(
         source, num_examples=count, fingerprint=f'random {images.shape}', read=lambda index: (list(images[index]), labels[index])
     )
-    devices = devices or parallel.local_devices()
     task = tasks.classification(config, {'train': source}, devices)
     state = parallel.replicated(_initial(config, task, optimizers.plateau(config)), devices)
     placed = parallel.replicated({'store': task.feed.store, 'constants': task.constants}, devices)
     rule, learns = optimizers.optimizer(config, state.params), optimizers.trainable(config, state.params)
     run = parallel.spread_step(train_step(task, rule, lambda step: config.optimizer.learning_rate, trainable=learns), devices)
-    times = []
-    while len(times) < 3 or (sum(times[1:]) < 0.5 and len(times) < 50):  # the first one compiles
-        start = time.perf_counter()
-        state, metrics = run(state, placed, task.feed.batch(len(times)))
-        jax.block_until_ready(metrics)
-        times.append(time.perf_counter() - start)
+    return run, task, state, placed
+
+
+def _too_large(config, found, devices, needed, has, kept) -> str:
+    """The refusal of a batch, with the largest that fits: a line through its memory and that of half of it."""
+    size = config.data.batch_size
+    has_words = f'each of the {len(devices)} devices has {memory.gigabytes(has)}'
+    said = f'data.batch_size={size} needs {memory.gigabytes(needed)} in a step, as compiled; {has_words}'
+    half = max(1, size // 2)
+    if half == size:
+        return f'{said}; choose a smaller network.'
+    run, task, state, placed = _rehearsal(configs.update(config, {'data.batch_size': half}), found, devices)
+    of_half = parallel.memory_of(run, state, placed, task.feed.batch(0)) + kept
     task.feed.close()
-    return float(np.median(times[1:]))
+    fits = int(half + (has - of_half) * (size - half) / max(needed - of_half, 1))
+    return f'{said}; {f"the largest that fits is about {fits}" if fits >= 1 else "not one image fits"}.'
 
 
 def fit(
@@ -296,7 +338,11 @@ def _trained(config, workdir, task, identity, total, schedule, devices, watch, s
             if profiled and step == first + 10:
                 jax.profiler.start_trace(str(workdir / 'profile'))
                 tracing = True
-            state, metrics = run(state, placed, task.feed.batch(step))
+            asked = time.perf_counter()
+            batch = task.feed.batch(step)
+            if not in_flight or in_flight[-1]['loss'].is_ready():  # else the devices were at work all the while
+                clock.wait(time.perf_counter() - asked)
+            state, metrics = run(state, placed, batch)
             in_flight.append(metrics)
             if len(in_flight) > 2:  # the host stays near the devices, so that rates are true and a stop is prompt
                 jax.block_until_ready(in_flight.popleft())

@@ -52,13 +52,13 @@ def report(run: train.Run, line: str) -> str:
     columns += [tables.Column(name, format='.2f' if '%' in name else '.4f') for name, _, _ in quantities]
     table = tables.Table(columns, rows, 'At the end of training, every example counted once.')
     tables.write(table, run.workdir / 'result')
-    record, spent = outcome.made(run.workdir), outcome.seconds(run.workdir)
+    record = outcome.made(run.workdir)
     facts = [
         ('architecture', net.name),
         ('parameters', f'{net.parameters:,}'),
         ('multiply-adds an image', f'{net.multiply_adds:,}'),
         ('training', f'{run.step:,} steps of {config.data.batch_size}, {run.history[-1]["epoch"]:.3g} epochs, seed {config.seed}'),
-        ('time in steps', progress.duration(spent) if spent else 'unknown'),
+        ('time in steps', outcome.spent(run.workdir)),
         ('machine', record['machine']),
         ('versions', record['versions']),
         ('key', result['key']),
@@ -138,7 +138,7 @@ def main(given: command.Command) -> None:
         sweep.carry_out(given, planned) if not given.dry_run else print(plans.table(given, planned))
         return
     if given.dry_run:
-        print(plans.training(given.config))
+        plans.show(given.config)
         return
     outcome.check_place(given, 'checkpoints', 'evaluations', 'figures')
     run = train.fit(given.config, given.workdir, watch=progress.Progress(given), stop=command.stopper())

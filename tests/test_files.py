@@ -185,7 +185,9 @@ def test_records_by_lines_and_lists_are_read_alike(tmp_path):
 def test_times_that_cannot_be_read_count_nothing(tmp_path):
     path = tmp_path / 'timing.jsonl'
     path.write_text('{"seconds": 1}\n{"seconds": 1%s}\n{"seconds": [1]}\n[[\n{"seconds": 2}\n' % ('0' * 400))
-    assert journal.seconds(tmp_path) == 3
+    assert journal.seconds(tmp_path) == 3 and journal.waited(tmp_path) is None  # as nobody wrote it down then
+    path.write_text('{"seconds": 1, "waited": 0}\n{"seconds": 1, "waited": 0.25}\n{"seconds": 1}\n')
+    assert journal.seconds(tmp_path) == 3 and journal.waited(tmp_path) == 0.25
     path.unlink()
     path.symlink_to(path)
     assert journal.seconds(tmp_path) == 0

@@ -9,14 +9,16 @@ import platform
 import signal
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
 import pytest
 
-from cnn_research import checkpoints, optimizers, parallel, records, tasks, train
+from cnn_research import checkpoints, journal, optimizers, parallel, records, tasks, train
 from cnn_research import config as configs
 from cnn_research.architecture import Architecture, Convolution, Dense, Dropout, Layer, MaxPool, ReLU
+from cnn_research.data import stream
 from cnn_research.errors import ConfigError, TrialError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -93,6 +95,26 @@ def test_what_a_run_writes_down(uninterrupted):
         assert record['learning_rate'] == pytest.approx(drops[before[-1]] if before else 0.05, rel=1e-5)
     seconds = [json.loads(line)['step'] for line in (workdir / 'timing.jsonl').read_text().splitlines()]
     assert seconds == logged
+
+
+def timed(workdir):
+    return [json.loads(line) for line in (workdir / 'timing.jsonl').read_text().splitlines()]
+
+
+def test_waiting_for_data_is_written_down(uninterrupted, tmp_path, monkeypatch):
+    quick = stream.Feed.batch
+
+    def slow(feed, step):
+        time.sleep(0.05)
+        return quick(feed, step)
+
+    monkeypatch.setattr(stream.Feed, 'batch', slow)
+    train.fit(config(), tmp_path, devices=ONE)
+    # The first stretch compiles. Two steps are in flight, so the first batches of a stretch may be fetched while the devices work.
+    late, usual = timed(tmp_path)[1:], timed(uninterrupted[0])[1:]
+    assert all(0 <= line['waited'] <= line['seconds'] + 0.002 for line in late + usual)
+    assert sum(line['waited'] for line in late) > 0.5 * sum(line['seconds'] for line in late)
+    assert journal.waited(tmp_path) > 1 and journal.waited(uninterrupted[0]) < 0.5 * journal.waited(tmp_path)
 
 
 def stopped_after(count, workdir, **changes):

@@ -21,7 +21,7 @@ from cnn_research.errors import SourceError, nearest
 LEFTOVERS = {'__macosx', '@eadir', '$recycle.bin', 'system volume information', 'lost+found', 'thumbs.db', 'ehthumbs.db', 'desktop.ini'}
 READING = 2  # raised when a marked image gives other pixels than before; part of the fingerprint where there are marks
 NAMED = 3  # names that a note or an error gives before it says "..."
-_MARKED = {  # marks of a header: what a note says of them
+MARKED = {  # marks of a header: what a note says of them
     'transparent': 'with transparency, composed on white',
     'turned': 'set upright as the EXIF orientation says',
     'frames': 'with several frames or pages, of which the first is read',
@@ -52,6 +52,16 @@ def directory(name: str, form: str = 'folder:DIR does, with images in DIR/SPLIT/
     return pathlib.Path(place)
 
 
+def _splits(name):
+    """(folder, its name in words, the folders in it) of 'folder:DIR'."""
+    folder, name = directory(name), plain(name)
+    if not os.path.isdir(folder):
+        beside = _folders(folder.parent) if os.path.isdir(folder.parent) else []
+        what = f'{folder} is no folder' if os.path.exists(folder) else f'there is no folder {folder}'
+        raise SourceError(f'{name}: {plain(what)}; {_there(folder.parent, beside)}{nearest(folder.name, beside)}')
+    return folder, name, _folders(folder)
+
+
 def opened(name: str, split: str, class_names: Sequence[str] | None = None) -> Source:
     """The source of DIR/SPLIT/CLASS/**.
 
@@ -59,12 +69,7 @@ def opened(name: str, split: str, class_names: Sequence[str] | None = None) -> S
     must then hold an image. The fingerprint covers the classes and the relative name, size and content of every image. Raises SourceError
     for what is not there, with what is, and for every damaged image, by name.
     """
-    folder, name = directory(name), plain(name)
-    if not os.path.isdir(folder):
-        beside = _folders(folder.parent) if os.path.isdir(folder.parent) else []
-        what = f'{folder} is no folder' if os.path.exists(folder) else f'there is no folder {folder}'
-        raise SourceError(f'{name}: {plain(what)}; {_there(folder.parent, beside)}{nearest(folder.name, beside)}')
-    splits = _folders(folder)
+    folder, name, splits = _splits(name)
     if split not in splits:
         raise SourceError(f'{name} has no split {plain(split)!r}; {_there(folder, splits)}{nearest(split, splits)}')
     files, skipped = _walked(folder / split)
@@ -80,21 +85,56 @@ def opened(name: str, split: str, class_names: Sequence[str] | None = None) -> S
     classes, said = _classes(name, split, files, class_names, notes)
     others = set(_folders(folder / 'train')) - set(classes) if class_names is None and split != 'train' and 'train' in splits else ()
     if others:
-        said += (f'{split}: labels count its own {len(classes)} classes; train beside it has {_listed(sorted(others))} as well.',)
+        said += (f'{split}: labels count its own {len(classes)} classes; train beside it has {few(sorted(others))} as well.',)
     order = [file for label in classes for file in files.get(label, ())]
     headers = [facts[file].header for file in order]
     said += marked(split, dict(zip(order, headers, strict=True)))
     channels = max(header.channels for header in headers)
     sizes = {(header.height, header.width) for header in headers}
     shape = (*sizes.pop(), channels) if len(sizes) == 1 else None
-    # The size and the content hash of each file by its name; the time of change only says whether a cached hash still holds.
-    identity = [classes, [(file, facts[file].size, facts[file].digest) for file in order]]
-    identity += [READING] if any(header.marks for header in headers) else []
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(files.get(label, ())) for label in classes])
     read = _FolderRead(str(folder / split), tuple(order), labels, channels)
-    fingerprint = sha256(json.dumps(identity).encode())
+    content = [(file, facts[file].size, facts[file].digest) for file in order]
+    fingerprint = identity(classes, content, any(header.marks for header in headers))
     # The fingerprint covers the content, so it is a stamp as well.
     return Source(name, split, len(order), len(classes), classes, shape, fingerprint, read, notes + said, fingerprint)
+
+
+def identity(classes: Sequence[str], content: Sequence[tuple[str, int, str]], marks: bool) -> str:
+    """The fingerprint of a split: its classes and the relative name, bytes and SHA-256 of each of its images, those of a class together.
+
+    marks: whether any of its headers has some. The time of change is left out: it only says whether a cached hash still holds.
+    """
+    found = [classes, content] + ([READING] if marks else [])
+    return sha256(json.dumps(found).encode())
+
+
+class Listing(NamedTuple):
+    """The files in the class folders of a split, none opened yet: {class: relative names}, and notes on what was not taken."""
+
+    folder: pathlib.Path
+    files: dict[str, list[str]]
+    notes: tuple[str, ...]
+
+
+def listed(name: str, splits: Sequence[str] = ()) -> dict[str, Listing]:
+    """{split: its files} of 'folder:DIR' with the classes of the first; by default of all its splits, 'train' before the others."""
+    folder, name, there = _splits(name)
+    chosen = list(splits) or sorted(there, key=lambda split: (split != 'train', split))
+    found: dict[str, Listing] = {}
+    for split in chosen:
+        if split not in there:
+            raise SourceError(f'{name} has no split {plain(split)!r}; {_there(folder, there)}{nearest(split, there)}')
+        files, skipped = _walked(folder / split)
+        if not any(files.values()):
+            raise SourceError(f'{name}: no files in class folders, {plain(folder / split)}/CLASS/; {_there(folder / split, files)}')
+        first = next(iter(found.values()), None)
+        notes = _skipped(split, skipped)
+        classes, said = _classes(name, split, files, list(first.files) if first else None, notes)
+        found[split] = Listing(folder / split, {label: files.get(label, []) for label in classes}, notes + said)
+    if not found:
+        raise SourceError(f'{name} has no splits; {_there(folder, there)}')
+    return found
 
 
 def _classes(name, split, files, given, notes):
@@ -103,7 +143,7 @@ def _classes(name, split, files, given, notes):
     if given is None:
         if bare:
             raise SourceError(
-                f'{name}: no images in {split} of {_listed(bare)}, a class folder beside {_listed(there)}; add some, or take it away.'
+                f'{name}: no images in {split} of {few(bare)}, a class folder beside {few(there)}; add some, or take it away.'
                 + ''.join(f' {note}' for note in notes)
             )
         numbers = all(label.isascii() and label.isdigit() for label in there)
@@ -111,23 +151,21 @@ def _classes(name, split, files, given, notes):
     unknown = [label for label in there if label not in given]
     if unknown:
         raise SourceError(
-            f'{name}: {split} has images of {_listed(unknown)}, which is none of the classes taken from the training split,'
-            f' {_listed(given)}.{nearest(unknown[0], given)}'
+            f'{name}: {split} has images of {few(unknown)}, which is none of the classes taken from the training split,'
+            f' {few(given)}.{nearest(unknown[0], given)}'
         )
     missing, spare = [label for label in given if label not in there], [label for label in bare if label not in given]
-    said = (f'{split}: no images of {len(missing)} of the {len(given)} classes ({_listed(missing)}).',) if missing else ()
-    return tuple(given), said + ((f'{split}: {len(spare)} folders without images are no classes ({_listed(spare)}).',) if spare else ())
+    said = (f'{split}: no images of {len(missing)} of the {len(given)} classes ({few(missing)}).',) if missing else ()
+    return tuple(given), said + ((f'{split}: {len(spare)} folders without images are no classes ({few(spare)}).',) if spare else ())
 
 
 def marked(split: str, headers: Mapping[str, images.Header]) -> tuple[str, ...]:
     """Notes on what the marks in the headers of {file: header} mean for its pixels."""
-    found = {mark: [file for file, header in headers.items() if mark in header.marks] for mark in _MARKED}
-    return tuple(
-        f'{split}: {len(files)} of {len(headers)} images {_MARKED[mark]} ({_listed(files)}).' for mark, files in found.items() if files
-    )
+    found = {mark: [file for file, header in headers.items() if mark in header.marks] for mark in MARKED}
+    return tuple(f'{split}: {len(files)} of {len(headers)} images {MARKED[mark]} ({few(files)}).' for mark, files in found.items() if files)
 
 
-def _listed(names: Iterable[str]) -> str:
+def few(names: Iterable[str]) -> str:
     names = list(names)
     return ', '.join(map(plain, names[:NAMED])) + (', ...' if len(names) > NAMED else '')
 
@@ -135,7 +173,7 @@ def _listed(names: Iterable[str]) -> str:
 def _skipped(split, skipped):
     """A note, or none, on {reason: names} of what is not read."""
     total = sum(map(len, skipped.values()))
-    reasons = ', '.join(f'{len(names)} {reason} ({_listed(sorted(names))})' for reason, names in sorted(skipped.items()))
+    reasons = ', '.join(f'{len(names)} {reason} ({few(sorted(names))})' for reason, names in sorted(skipped.items()))
     return (f'{split}: {total} skipped: {reasons}.',) if total else ()
 
 
@@ -285,6 +323,6 @@ def _recalled(entry, status):
         case ['']:
             return Facts(*entry[:2], '', None)
         case [str(digest), int(height), int(width), 1 | 3 as channels, list(marks)] if len(digest) == 64 and height * width > 0:
-            if all(mark in list(_MARKED) for mark in marks):
+            if all(mark in list(MARKED) for mark in marks):
                 return Facts(*entry[:2], digest, images.Header(height, width, channels, marks))
     return None

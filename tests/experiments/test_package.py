@@ -22,7 +22,7 @@ def required(name):
 
 def test_the_requirements_files_say_what_the_package_says():
     extras = PROJECT['project']['optional-dependencies']
-    assert required('requirements.txt') == {*PROJECT['project']['dependencies'], *extras['dev'], *extras['traditional']}
+    assert required('requirements.txt') == {*PROJECT['project']['dependencies'], *extras['dev'], *extras['fast'], *extras['traditional']}
     assert required('benchmarks/requirements.txt') == set(extras['bench'])
     (jax,) = [line for line in PROJECT['project']['dependencies'] if line.startswith('jax>')]
     assert extras['cuda'] == [jax.replace('jax', 'jax[cuda13]', 1)]

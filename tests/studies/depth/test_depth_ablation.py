@@ -214,7 +214,9 @@ def test_the_plan_lists_every_trial_and_does_nothing(tmp_path, capsys, monkeypat
     assert len(lines) == 13 and all('missing' in line and 'GB' in line for line in lines[:-1])
     assert lines[0].count('6 steps') == 1 and '6 h 00 min' in lines[0] and 'reduced' in lines[0]
     devices = len(jax.local_devices())
-    assert lines[-1] == f'12 trials, {54 // devices} h {54 * 60 // devices % 60:02d} min in steps to go on {devices} devices'
+    time, disk = lines[-1].split('; ')
+    assert time == f'12 trials, {54 // devices} h {54 * 60 // devices % 60:02d} min in steps to go on {devices} devices'
+    assert disk.startswith('up to ') and disk.endswith(' GB of checkpoints')
     assert not (tmp_path / 'x').exists()
 
 
