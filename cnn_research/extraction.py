@@ -24,7 +24,7 @@ from cnn_research.trained import Trained
 RECORD, NAME, VERSION = 'extraction.json', 'features', '1.0.0'
 FORMATS = ('npz', 'array_record')
 _BYTES, _MOST = 10**8, 10_000  # of a shard, where its number of examples is not named: bytes of features, and examples
-_NEEDS = {'fingerprint': str, 'shards': [{'file': str, 'first': int, 'examples': int, 'size': int, 'sha256': str}]}
+_NEEDS = {'fingerprint': str, 'source': dict, 'shards': [{'file': str, 'first': int, 'examples': int, 'size': int, 'sha256': str}]}
 
 
 class Plan(NamedTuple):
@@ -116,6 +116,7 @@ def begun(given: Plan, folder: pathlib.Path) -> dict[str, Any]:
     if not (folder / RECORD).is_file():
         return {}
     kept, wanted = records.read(folder / RECORD, _NEEDS), json.loads(json.dumps(described(given)))
+    wanted['source']['name'] = kept['source'].get('name')  # content decides, not place: a folder that moved has another name
     for field, value in wanted.items():
         if kept.get(field) != value and field != 'fingerprint':
             was, now = _few(field, kept.get(field), value)

@@ -18,7 +18,7 @@ import numpy as np
 from absl import flags
 
 from cnn_research import checkpoints, classes, files, tasks
-from cnn_research.data import folders, images
+from cnn_research.data import folders, images, stream
 from cnn_research.errors import ConfigError
 from experiments.launch import command, plans
 
@@ -52,14 +52,20 @@ def _notes(trained: checkpoints.Trained, headers) -> list[str]:
     return notes
 
 
-def _probabilities(trained: checkpoints.Trained, pictures: list[np.ndarray]) -> np.ndarray:
-    """(N, classes) of images of any sizes: those that are seen at one size together."""
-
-    def seen(picture):
+def _pictures(trained: checkpoints.Trained, paths: list[pathlib.Path]) -> list[np.ndarray]:
+    """Images as the network is given them: scaled one by one, since many large photographs at once would not fit in memory."""
+    found = []
+    for path in paths:
+        picture = images.decoded(path, trained.architecture.input_shape[2], str(path), upright=True)
         side = tasks.resize_of(trained.config, picture.shape, trained.image_shape)
-        return (side, side) if side else picture.shape[:2]
+        found.append(stream.resized(picture, side) if side else picture)
+    return found
 
-    sizes, found = [seen(picture) for picture in pictures], np.zeros((len(pictures), trained.architecture.num_classes), np.float32)
+
+def _probabilities(trained: checkpoints.Trained, pictures: list[np.ndarray]) -> np.ndarray:
+    """(N, classes) of scaled images: those of one size together."""
+    sizes = [picture.shape for picture in pictures]
+    found = np.zeros((len(pictures), trained.architecture.num_classes), np.float32)
     for size in sorted(set(sizes)):
         chosen = [place for place, one in enumerate(sizes) if one == size]
         found[chosen] = trained.predict([pictures[place] for place in chosen])
@@ -80,7 +86,7 @@ def main() -> None:
     if _CSV.value and pathlib.Path(_CSV.value).suffix != '.csv':
         raise ConfigError(f'--csv={_CSV.value!r} is no name of a table; end it in .csv.')
     trained = checkpoints.trained(_NETWORK.value, _STEP.value or None, _MEAN.value or None)
-    top, names, channels = _top(trained), _named(trained), trained.architecture.input_shape[2]
+    top, names = _top(trained), _named(trained)
     folder, headers, notes = folders.unsorted(_IMAGES.value)
     if _CSV.value:
         files.check_writable(pathlib.Path(_CSV.value).parent)
@@ -88,7 +94,7 @@ def main() -> None:
     found, rows = list(headers), []
     for start in range(0, len(found), _CHUNK):
         part = found[start : start + _CHUNK]
-        pictures = [images.decoded(folder / file, channels, str(folder / file), upright=True) for file in part]
+        pictures = _pictures(trained, [folder / file for file in part])
         for file, probabilities in zip(part, _probabilities(trained, pictures), strict=True):
             best = np.argsort(-probabilities, kind='stable')[:top]  # of equal ones the first, as argmax has it
             said = ', '.join(f'{classes.meaning(names[number])} {100 * probabilities[number]:.1f} %' for number in best)

@@ -1,5 +1,6 @@
 """Features for other programs: held against the network itself, gone on with, and known again by their record."""
 
+import dataclasses
 import functools
 import json
 import re
@@ -89,7 +90,9 @@ def test_it_goes_on_where_it_was_stopped_and_makes_again_what_was_damaged(traine
     for path in (tmp_path / 'whole').iterdir():
         assert path.read_bytes() == (tmp_path / 'parts' / path.name).read_bytes()
     made.clear()
-    extraction.extract(plan, tmp_path / 'parts', said=made.append)
+    moved = plan._replace(source=dataclasses.replace(source, name='folder:elsewhere'))  # content decides, not place
+    for same in (plan, moved):
+        extraction.extract(same, tmp_path / 'parts', said=made.append)
     assert not made
 
 
