@@ -268,6 +268,8 @@ def _check_combination(config, net) -> None:
         )
     if config.log.tensorboard and importlib.util.find_spec('tensorboardX') is None:
         raise ConfigError('log.tensorboard=True needs tensorboardX: pip install tensorboardX.')
+    if config.log.wandb and importlib.util.find_spec('wandb') is None:
+        raise ConfigError(f"log.wandb={config.log.wandb!r} needs Weights & Biases: pip install 'cnn-research[wandb]'.")
 
 
 def _content(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,12 @@ def averaged(maps: jax.Array, side: int) -> jax.Array:
     return maps
 
 
+def shape(network: Network, tap: str, side: int = 0) -> tuple[int, ...]:
+    """Of a tap of one example, (h, w, maps) or (units,), of which `collect` gives the numbers in one row; side as there."""
+    whole, side = (network.architecture.input_shape, PIXEL_SIDE) if tap == PIXELS else (network.architecture.row(tap).output, side)
+    return (*(min(side or length, length) for length in whole[:2]), whole[2]) if len(whole) == 3 else whole
+
+
 def collect(
     network: Network,
     variables: Mapping,

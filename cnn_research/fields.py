@@ -131,5 +131,8 @@ FIELDS = (
     *duration('log.every', 'between lines of metrics.jsonl', epochs=0.1),
     Field('log.stuck_after', 1000, 'steps after which a loss still at ln(classes) is said aloud; 0 = never', low=0),
     Field('log.tensorboard', False, 'also write the metrics for TensorBoard (pip install tensorboardX)'),
+    Field(
+        'log.wandb', '', "project of Weights & Biases that also gets them (pip install 'cnn-research[wandb]'); WANDB_MODE=offline: files"
+    ),
     Field('log.profile_steps', 0, 'steps that are traced into WORKDIR/profile, from the eleventh on', low=0),
 )

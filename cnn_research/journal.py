@@ -161,9 +161,13 @@ def other_rates(continued: Sequence) -> str:
 
 class Journal:
     """WORKDIR/metrics.jsonl, cut back to its first `size` bytes, and timing.jsonl, cut back to `step`, on opening; `history` is what
-    metrics.jsonl holds."""
+    metrics.jsonl holds.
 
-    def __init__(self, workdir: pathlib.Path, size: int, step: int, tensorboard: bool):
+    tensorboard: whether the metrics also go to WORKDIR/tensorboard; wandb: the project of Weights & Biases that they also go to, by way of
+    WORKDIR/wandb, '' = none. Neither is read again, and no number rests on them.
+    """
+
+    def __init__(self, workdir: pathlib.Path, size: int, step: int, tensorboard: bool, wandb: str = ''):
         self._workdir, self._files = workdir, {}
         files.write(workdir / METRICS, _whole_lines(workdir / METRICS)[:size])
         files.write(workdir / TIMING, b''.join(_until(workdir / TIMING, step)))
@@ -175,6 +179,7 @@ class Journal:
             import tensorboardX  # wanted by nobody who does not ask for it
 
             self._board = tensorboardX.SummaryWriter(str(workdir / 'tensorboard'), purge_step=step + 1)
+        self._run = _wandb(workdir, wandb) if wandb else None
 
     def write(self, name: str, record: dict) -> None:
         """Appends a record, with its 'step', to 'metrics' or 'timing'."""
@@ -183,10 +188,11 @@ class Journal:
             self._files[name].flush()
         if name == 'metrics':
             self.history.append(record)
-            if self._board:
-                for key, value in record.items():
-                    if isinstance(value, float):
-                        self._board.add_scalar(f'{record["role"]}/{key}', value, record['step'])
+            scalars = {f'{record["role"]}/{key}': value for key, value in record.items() if isinstance(value, float)}
+            for key, value in scalars.items() if self._board else ():
+                self._board.add_scalar(key, value, record['step'])
+            if self._run:
+                self._run.log({**scalars, 'step': record['step']})
 
     def sync(self) -> dict[str, Any]:
         """Brings what was written to the disk, so that no checkpoint is newer than its records; the `mark` of the metrics."""
@@ -201,6 +207,21 @@ class Journal:
                 file.close()
         if self._board:
             self._board.close()
+        if self._run:
+            self._run.finish()
+
+
+def _wandb(workdir: pathlib.Path, project: str):
+    """A run of Weights & Biases that is called as the workdir is; a training that goes on goes on in the same run."""
+    import wandb  # as above
+
+    told = configs.read(workdir)
+    # Runs are told apart by an id, which may hold letters and digits; the same workdir has the same.
+    name = hashlib.sha256(str(workdir.resolve()).encode()).hexdigest()[:12]
+    settings = wandb.Settings(console='off', quiet=True)
+    run = wandb.init(project=project, dir=str(workdir), name=workdir.name, id=name, resume='allow', config=told, settings=settings)
+    run.define_metric('*', step_metric='step')  # ours: after a stop a training goes back to its last checkpoint
+    return run
 
 
 def _until(path: pathlib.Path, step: int) -> list[bytes]:

@@ -285,7 +285,7 @@ def _trained(config, workdir, task, identity, total, schedule, devices, watch, s
     if first < total:
         watch({'start': first, 'total': total})
         watch({'reading': 'compiling the first step'})
-    pages = journal.Journal(workdir, size, first, config.log.tensorboard)
+    pages = journal.Journal(workdir, size, first, config.log.tensorboard, config.log.wandb)
 
     state = parallel.replicated(state, devices)
     placed = parallel.replicated({'store': task.feed.store, 'constants': task.constants}, devices)

@@ -1,4 +1,5 @@
-"""A network to look into, for the commands that draw: features, evolution, occlusion, invariance, correspondence, stages.
+"""A network to look into, for the commands that draw: features, evolution, occlusion, saliency,
+maximisation, invariance, correspondence, stages.
 
     python -m experiments.features
     python -m experiments.occlusion --config=configs/looking.py:cifar10 --config.data.dir=DATA

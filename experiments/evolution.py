@@ -70,17 +70,10 @@ def check(given, architecture, source) -> None:
     steps = [compared(home) for home in homes]
     if given.options.network and (len(steps[0]) < 2 or any(other != steps[0] for other in steps)):
         raise ConfigError('evolution needs networks with the same checkpoints, two or more; train with --config.checkpoint.marks=1,2,5,10.')
-    told = [configs.read(home) for home in homes] if given.options.network else []
-    for home, other in zip(homes[1:], told[1:], strict=True):
-        differing = [name for name in configs.DECISIVE if name != 'seed' and other.get(name) != told[0].get(name)]
-        if differing:
-            raise ConfigError(f'{home} was trained with another {differing[0]} than {homes[0]}; evolution averages over seeds alone.')
     for home, there in zip(homes, steps, strict=True) if given.options.network else ():
         for step in there:
             checkpoints.load(home, step)  # what is damaged is refused before anything is drawn
-    seeds = [values['seed'] for values in told]
-    if len(set(seeds)) < len(seeds):
-        raise ConfigError(f'two of the networks have the seed {next(s for s in seeds if seeds.count(s) > 1)}; they are one network twice.')
+    looking.check_seeds_alone(given)
 
 
 def _settling(shelf: Shelf, looked: looking.Looked, epochs: np.ndarray, drifts: list[dict[str, np.ndarray]]) -> str:

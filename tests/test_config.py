@@ -314,8 +314,10 @@ def other(field):
     return 0.5 * field.default or 0.25
 
 
-# schedule.drops go with a kind of their own; TensorBoard may not be installed; a field that only works elsewhere counts too.
-@pytest.mark.parametrize('name', [name for name in configs.BY_NAME if name not in ('schedule.drops', 'log.tensorboard', 'architecture')])
+# schedule.drops go with a kind of their own; two loggers may not be installed; a field that only works elsewhere counts too.
+@pytest.mark.parametrize(
+    'name', [name for name in configs.BY_NAME if name not in ('schedule.drops', 'log.tensorboard', 'log.wandb', 'architecture')]
+)
 def test_the_key_changes_with_what_decides_numbers_and_with_nothing_else(name):
     changes = {name: other(configs.BY_NAME[name])}
     if name.startswith(('schedule.warmup', 'schedule.cooldown')):
@@ -340,7 +342,16 @@ def test_what_is_decisive():
         'architecture_json',
     }
     assert said <= set(configs.DECISIVE)
-    free = {'data.workers', 'data.resident_gb', 'data.dir', 'log.every.steps', 'log.profile_steps', 'checkpoint.keep', 'log.tensorboard'}
+    free = {
+        'data.workers',
+        'data.resident_gb',
+        'data.dir',
+        'log.every.steps',
+        'log.profile_steps',
+        'checkpoint.keep',
+        'log.tensorboard',
+        'log.wandb',
+    }
     assert not free & set(configs.DECISIVE)
 
 

@@ -197,9 +197,35 @@ def _there(folder, names):
     return f'folders in {plain(folder)}: {listed or "none"}.'
 
 
-def _walked(top):
-    """({class: relative names of its files, in order}, {reason: relative names of what is skipped}) below a split's folder."""
-    files: dict[str, list[str]] = {}
+def unsorted(path: str | os.PathLike) -> tuple[pathlib.Path, dict[str, images.Header], tuple[str, ...]]:
+    """(folder, {relative name: header}, notes) of one image file, or of all images in a folder, however deep, which need no classes.
+
+    Skipped and marked is as in `opened`. SourceError for what is not there, a folder without images, and every damaged image, by name.
+    """
+    place = directory(f'images:{os.fspath(path)}', 'name an image file or a folder')
+    if place.is_file():
+        with open(place, 'rb') as stream:
+            found = {place.name: images.header(stream, str(place))}
+        return place.parent, found, marked(plain(place.name), found)
+    if not place.is_dir():
+        beside = [entry.name for entry in _scanned(place.parent)] if place.parent.is_dir() else []
+        raise SourceError(f'there is no image or folder {plain(place)}.{nearest(place.name, beside)}')
+    files, skipped = _walked(place, by_class=False)
+    facts = inspected(place, files[''], 'unsorted')
+    skipped |= {'not images': others} if (others := [file for file, fact in facts.items() if fact.header is None]) else {}
+    found = {file: fact.header for file, fact in facts.items() if fact.header is not None}
+    notes = _skipped(plain(place.name), skipped)
+    if not found:
+        raise SourceError(f'there are no images in {plain(place)} that Pillow reads. {" ".join(notes)}'.rstrip())
+    return place, found, notes + marked(plain(place.name), found)
+
+
+def _walked(top, by_class=True):
+    """({class: relative names of its files, in order}, {reason: relative names of what is skipped}) below a split's folder.
+
+    by_class: into folders of classes; otherwise all files are those of the class ''.
+    """
+    files: dict[str, list[str]] = {} if by_class else {'': []}
     skipped: dict[str, list[str]] = {}
     # Every folder with the folders above it, links followed, so that a link back up ends there. No recursion: folders may be deep.
     waiting = [('', frozenset())]
@@ -223,14 +249,14 @@ def _walked(top):
                     reason = 'links to a folder above them'
                 else:
                     waiting.append((f'{name}/', above))
-                    if not relative:
+                    if by_class and not relative:
                         files[_class_name(place, entry.name)] = []
             elif mode and not stat.S_ISREG(mode):
                 reason = 'neither files nor folders'
-            elif mode and not relative:
+            elif mode and by_class and not relative:
                 reason = 'beside the class folders'
             elif mode:
-                files[name.split('/')[0]].append(name)
+                files[name.split('/')[0] if by_class else ''].append(name)
             if reason:
                 skipped.setdefault(reason, []).append(name)
     return {label: sorted(files[label], key=lambda name: name.split('/')) for label in sorted(files)}, skipped

@@ -24,6 +24,7 @@ from cnn_research.data.images import plain
 from cnn_research.data.source import Source, sha256
 from cnn_research.errors import SourceError, nearest
 
+FETCHED = ('mnist', 'cifar10')  # what published.SETS prepares
 _FILES = ('dataset_info.json', 'features.json')
 PLAN = 'prepare.json'  # what `prepare` wrote of how a set was made
 FILE_NAMES = ('image/file_name', 'image/filename', 'file_name', 'filename')  # features, as the builders of TFDS call them
@@ -116,7 +117,7 @@ def _named(name, place, embedded, folders):
     if info.file_format.value != 'array_record':
         raise SourceError(
             f'{base} in {directory} is in the format {info.file_format.value}, which needs TensorFlow to read;'
-            f' prepare it again: {_command(base, place)} --overwrite'
+            f' prepare it again: {_built(base, place)} --overwrite'
         )
     return base, directory, info, (*notes, *_said(directory))
 
@@ -148,9 +149,7 @@ def _version(base, version, place, embedded):
         if (folder / chosen / PLAN).is_file():
             raise SourceError(f'{base} in {folder / chosen} is not whole: its preparation goes on with the same experiments.prepare again.')
         missing = ' and '.join(file for file in _FILES if not (folder / chosen / file).is_file())
-        raise SourceError(
-            f'{base} in {folder / chosen} is incomplete: {missing} missing. Prepare it again: {_command(base, place)} --overwrite'
-        )
+        raise SourceError(f'{base} in {folder / chosen} is incomplete: {missing} missing. Prepare it again: {_again(base, place)}')
     if version or len(there) == 1:
         return folder / chosen, ()
     others = ', '.join(one if one in whole else f'{one} (incomplete)' for one in there if one != chosen)
@@ -373,4 +372,14 @@ def _not_prepared(name, place, embedded):
 
 
 def _command(name, place):
+    if name in FETCHED:
+        return f'python -m experiments.fetch --name={name} --out={shlex.quote(str(place))}'
+    return _built(name, place)
+
+
+def _again(name, place):
+    return f'{_command(name, place)}{"" if name in FETCHED else " --overwrite"}'
+
+
+def _built(name, place):
     return f'pip install tensorflow && tfds build {name} --file_format=array_record --data_dir={shlex.quote(str(place))}'

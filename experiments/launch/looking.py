@@ -20,7 +20,7 @@ FIELDS = (
     Field(
         'network',
         '',
-        "workdir of a training, or a file of published weights, several, 'DIR,DIR', for evolution and correspondence; '' = train one",
+        "workdir of a training, or a file of published weights, some commands take several, 'DIR,DIR'; '' = train one",
     ),
     Field('look.step', 0, 'step of the checkpoint; 0 = that of the result, or else the newest', low=0),
     Field('look.mean', '', "a file of the mean image that goes with a .caffemodel (.binaryproto, .npy); '' = its mean pixel"),
@@ -90,6 +90,19 @@ def taps(architecture: Architecture, text: str, field: str) -> list[str]:
 def workdirs(given: command.Command) -> list[str]:
     """The networks that are named, or the one that the command trains itself."""
     return listed(given.options.network, 'network') or [str(given.workdir / 'network')]
+
+
+def check_seeds_alone(given: command.Command) -> None:
+    """ConfigError unless the networks that are named are trainings that differ in their seeds alone, so that they can be averaged over."""
+    homes = workdirs(given) if given.options.network else []
+    told = [configs.read(home) for home in homes] if len(homes) > 1 else []
+    for home, other in zip(homes[1:], told[1:], strict=True):
+        differing = [name for name in configs.DECISIVE if name != 'seed' and other.get(name) != told[0].get(name)]
+        if differing:
+            raise ConfigError(f'{home} was trained with another {differing[0]} than {homes[0]}; {given.name} averages over seeds alone.')
+    seeds = [values['seed'] for values in told]
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f'two of the networks have the seed {next(s for s in seeds if seeds.count(s) > 1)}; they are one network twice.')
 
 
 def network(given: command.Command, home: str) -> checkpoints.Trained:
