@@ -125,4 +125,19 @@ FIELDS = (
     Field('log.stuck_after', 1000, 'steps after which a loss still at ln(classes) is said aloud; 0 = never', low=0),
     Field('log.tensorboard', False, 'also write the metrics for TensorBoard (pip install tensorboardX)'),
     Field('log.profile_steps', 0, 'steps that are traced into WORKDIR/profile, from the eleventh on', low=0),
+    Field(
+        'parallel.coordinator',
+        '',
+        'HOST:PORT of process 0, where several processes train one network on all their devices, each with its slice of every batch and '
+        'all with one workdir; give each the same command and its own parallel.process',
+    ),
+    Field(
+        'parallel.processes',
+        0,
+        'how many processes train together; 0 = one or, in a SLURM step, a Kubernetes indexed job or a TPU pod, as many as jax.distributed '
+        'finds there; 1 = this one alone wherever it is',
+        low=0,
+        high=2**16,
+    ),
+    Field('parallel.process', 0, 'which of parallel.processes this one is, counted from 0; process 0 alone writes', low=0, high=2**16),
 )

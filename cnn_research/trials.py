@@ -197,6 +197,8 @@ def state(workdir: pathlib.Path, key: str, protocol: str | None = None, whole: b
 
 def _put_aside(workdir: pathlib.Path, key: str) -> None:
     """A stale trial is renamed, never deleted; Busy where another process does so, or trains there already."""
+    if state(workdir, key) != 'stale':
+        return
     with runs.claimed(workdir):
         if state(workdir, key) == 'stale':
             number = next(n for n in itertools.count(1) if not workdir.with_name(f'{workdir.name}.stale-{n}').exists())
@@ -206,13 +208,12 @@ def _put_aside(workdir: pathlib.Path, key: str) -> None:
 def _attempt(trial: Trial, devices, watch, stop) -> str:
     """Trains a trial: 'finished', 'failed' or 'busy'. Stopped passes through."""
     try:
-        if state(trial.workdir, trial.key) == 'stale':
-            _put_aside(trial.workdir, trial.key)
+        parallel.led(lambda: _put_aside(trial.workdir, trial.key), devices)
         task, make = None, trial.task
         if trial.start:
             make = functools.partial(tasks.classification, trial.config, start=trial.start)
         if make:
-            task = make(devices=devices, log=lambda line: watch({'reading': line}))
+            task = parallel.each(lambda: make(devices=devices, log=lambda line: watch({'reading': line})), devices)
         train.fit(trial.config, trial.workdir, task, devices, watch, stop)
     except runs.Busy:
         return 'busy'
@@ -221,17 +222,20 @@ def _attempt(trial: Trial, devices, watch, stop) -> str:
     except Exception as problem:
         if isinstance(problem, WriteError) and problem.errno in FULL:
             raise
+        together = parallel.process(devices)[1] > 1
+        if together and (isinstance(problem, WriteError) or not isinstance(problem, ResearchError)):
+            raise  # the other processes may know nothing of it, and would wait for this one
         text = str(problem) if isinstance(problem, ResearchError) else f'{type(problem).__name__}: {problem}'
         content = {'error': ' '.join(text.split()), 'traceback': traceback.format_exc()}
         watch({'note': text if isinstance(problem, ResearchError) else content['traceback']})
         try:
-            files.write(trial.workdir / 'error.json', json.dumps(content))
+            parallel.led(lambda: files.write(trial.workdir / 'error.json', json.dumps(content)), devices)
         except WriteError as refused:
             if refused.errno in FULL:
                 raise
         return 'failed'
     with contextlib.suppress(OSError):
-        (trial.workdir / 'error.json').unlink(missing_ok=True)
+        parallel.led(lambda: (trial.workdir / 'error.json').unlink(missing_ok=True), devices)
     return 'finished'
 
 
@@ -243,16 +247,18 @@ def carry_out(
 ) -> None:
     """Trains what is missing, begun, failed before or stale. A trial that fails leaves error.json, and the rest goes on.
 
-    Each device takes one trial at a time, unless a trial may need more than half of its memory; then all of them work on one. Trials that
-    another process trains are waited for at the end, and taken over if that process dies. watch is told (trial, event of `fit`), and
-    {'outcome': 'finished' or 'failed'} at its end. Raises Stopped once `stop` says so.
+    Each device takes one trial at a time, unless a trial may need more than half of its memory; then all of them work on one, as do all
+    devices of processes that train together. Trials that another process trains are waited for at the end, and taken over if that process
+    dies. watch is told (trial, event of `fit`), and {'outcome': 'finished' or 'failed'} at its end. Raises Stopped once `stop` says so.
     """
-    devices = devices or parallel.local_devices()
-    waiting = collections.deque(trial for trial in trials if state(trial.workdir, trial.key, trial.protocol, whole=True) != 'finished')
+    devices, trials = devices or parallel.devices(), list(trials)
+    done = parallel.led(lambda: [state(one.workdir, one.key, one.protocol, whole=True) == 'finished' for one in trials], devices)
+    waiting = collections.deque(trial for trial, there in zip(trials, done, strict=True) if not there)
+    together = parallel.process(devices)[1] > 1
     limit = (devices[0].memory_stats() or {}).get('bytes_limit', float('inf'))
     alone = all(2 * memory.training(trial.config, configs.network(trial.config)) < limit for trial in waiting)
     failed: set[pathlib.Path] = set()  # of this call, whether or not their error.json could be written
-    groups = [[device] for device in devices] if alone else [list(devices)]
+    groups = [[device] for device in devices] if alone and not together else [list(devices)]
     taking = threading.Lock()
 
     def work(own):
@@ -270,7 +276,7 @@ def carry_out(
                     failed.add(trial.workdir)
                 watch(trial, {'outcome': outcome})
                 continue
-            if stop():
+            if any(parallel.agreed(stop, devices)):
                 raise train.Stopped
             with taking:
                 waiting.append(trial)
