@@ -31,6 +31,20 @@ FIELDS = (
     Field('trials.grid', '', "values to cross with every row: 'optimizer.learning_rate=0.01,0.03; data.batch_size=32,128'"),
     Field('trials.select', '', "'holdout' shows of a row's grid only the point with the lowest mean holdout error", ('', 'holdout')),
     Field('trials.shard', '', "the share of the trials that this process takes: '2/8' is the second of eight"),
+    Field(
+        'trials.launch',
+        '',
+        "where the missing trials are trained: '' here, 'slurm' by a job array of SLURM, 'local' by processes of this machine that outlive "
+        "the command (both by pip install 'cnn-research[cluster]'); the report shows how far they are",
+        ('', 'slurm', 'local'),
+    ),
+    Field('trials.jobs', 8, 'jobs of a launch at most, each of which takes one trial after the other', low=1, high=10000),
+    Field(
+        'trials.slurm',
+        '',
+        "what each job of a launch asks for, in sbatch's words, time in minutes: 'partition=gpu,gpus_per_node=1,time=240'; a job that is "
+        "preempted or out of time saves, and is requeued; 'local' knows time and gpus_per_node",
+    ),
     Field('trials.budget', '', "for --dry_run, the time there is: '2h' or '90min'; the plan then says the schedule.epochs that fit"),
 )
 POLL = 5.0  # seconds between looks at a trial that another process trains

@@ -133,7 +133,7 @@ def render(book: pages.Book) -> pages.Rendered:
 
 def main(given: command.Command) -> None:
     asked = given.options.trials
-    if asked.seeds > 1 or asked.grid or asked.select or asked.shard or asked.budget:
+    if asked.seeds > 1 or any(asked[name] for name in ('grid', 'select', 'shard', 'budget', 'launch', 'slurm')):
         planned = trials.plan({given.recipe.label: {}}, given.config, given.options, given.workdir)
         sweep.carry_out(given, planned) if not given.dry_run else print(plans.table(given, planned))
         return

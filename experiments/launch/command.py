@@ -257,6 +257,10 @@ def _meet(given: Command) -> None:
     if count > 1 and given.name not in _TOGETHER:
         what = f'{given.name} works in one process, not in {count} together; those that do are {", ".join(_TOGETHER)}'
         raise ConfigError(f'{what}. Start it once, with --config.parallel.processes=1.')
+    if given.name not in _TOGETHER and any(given.options.get('trials', {}).get(name) for name in ('launch', 'slurm')):
+        raise ConfigError(
+            f'{given.name} hands no trials over, so that trials.launch says nothing there; it goes with {", ".join(_TOGETHER)}.'
+        )
     if not given.dry_run:
         parallel.start(**given.config.parallel, say=lambda text: print(f'{given.name}: {text}', file=sys.stderr))
 

@@ -8,7 +8,7 @@ from cnn_research import config as configs
 from cnn_research import lengths, memory, optimizers, parallel, tasks, train, trials
 from cnn_research.errors import ConfigError
 from cnn_research.fields import Field
-from experiments.launch import command, progress
+from experiments.launch import cluster, command, progress
 
 
 def say(notes: Sequence[str]) -> None:
@@ -67,6 +67,7 @@ def check(given: command.Command, planned: Sequence[trials.Trial]) -> None:
             names = [', '.join(filter(None, (t.part, t.row, t.point, f'seed {t.config.seed}'))) for t in (same, trial)]
             raise ConfigError(f'{names[0]!r} and {names[1]!r} are the same training twice; leave one out.')
     trials.share(planned, options.shard)
+    cluster.check(given)
     if options.budget:
         trials.seconds(options.budget)
         if not given.config.schedule.epochs:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from cnn_research import checkpoints, files, parallel, runs, train, trials
 from cnn_research import config as configs
 from cnn_research.errors import FULL, ResearchError, TrialError, WriteError
-from experiments.launch import command, outcome, pages, plans, progress
+from experiments.launch import cluster, command, outcome, pages, plans, progress
 
 
 def line(given: command.Command, trial: trials.Trial) -> str:
@@ -49,7 +49,8 @@ def carry_out(
     planned: Sequence[trials.Trial],
     measure: Callable[[trials.Trial, Callable[[], bool]], None] = lambda trial, stop: None,
 ) -> None:
-    """Trains this process's share, measures each finished trial, and leaves plan.json and the report.
+    """Trains this process's share, measures each finished trial, and leaves plan.json and the report; or, where trials.launch says so and
+    something is missing, hands the work to jobs that do.
 
     A trial that failed, is damaged or cannot be measured stops no other: TrialError at the end. ConfigError, before anything is written,
     where the workdir holds another experiment's table.
@@ -59,10 +60,14 @@ def carry_out(
     plans.check(given, planned)
     parallel.led(lambda: outcome.check_place(given, 'figures', 'trials'))
     mine, stop = trials.share(planned, given.options.trials.shard), command.stopper()
-    about = {'experiment': given.name, 'label': given.recipe.label, 'options': configs.flat(given.options)}
-    about['line'] = progress.elsewhere(given.line, 'config.trials.shard')
+    about = {'experiment': given.name, 'label': given.recipe.label, 'options': cluster.without(configs.flat(given.options))}
+    about['line'] = progress.elsewhere(given.line, 'config.trials.shard', *cluster.FLAGS)
     reduced = [plans.reduced(given, trial) for trial in planned]
     parallel.led(lambda: trials.write_plan(given.workdir, planned, reduced, about))
+    missing = sum(trials.state(one.workdir, one.key, one.protocol) != 'finished' for one in mine) if given.options.trials.launch else 0
+    if missing:
+        print(f'{given.name}: {cluster.hand_over(given, missing)}')
+        return
     ended, begun, watches = [], time.monotonic(), {}
 
     def watch(trial, event):
