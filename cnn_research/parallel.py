@@ -10,7 +10,6 @@ several GPUs go the same way and have not been run.
 
 import atexit
 import contextlib
-import ctypes
 import functools
 import importlib.util
 import itertools
@@ -28,7 +27,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from cnn_research import relay
+from cnn_research import malloc, relay
 from cnn_research.errors import ConfigError, ResearchError, Stopped, WriteError
 
 _AXIS = 'devices'
@@ -47,23 +46,6 @@ def compiler_options() -> dict | None:
     except Exception:  # whatever jaxlib raises for an option it does not know
         return None
     return _CPU_OPTIONS
-
-
-@functools.cache
-def _keep_freed_memory():
-    """Has glibc keep what a step frees for the next one, until the process ends.
-
-    By default a step's temporary memory goes back to the system after each step and is fetched again page by page: 39 instead of 53 ms
-    for a step of the 18 % CIFAR net on two cores. Other C libraries have no mallopt.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):
-        return
-    trim_threshold, mmap_max, arena_max = -1, -4, -8  # of malloc.h
-    mallopt(trim_threshold, 2**31 - 1)
-    mallopt(mmap_max, 0)
-    mallopt(arena_max, 1)  # the arenas of XLA's threads would still give back what is smaller than 64 MB
 
 
 def local_devices(count: int | None = None) -> list[jax.Device]:
@@ -147,8 +129,7 @@ def _split(batch: dict[str, np.ndarray], devices: Sequence[jax.Device]) -> dict[
 def _spread(function, devices: Sequence[jax.Device], out, **how):
     """function(tree, placed, batch), compiled: the trees replicated, the batch split, the result as `out` says."""
     whole, parts = PartitionSpec(), PartitionSpec(_AXIS)
-    mesh = Mesh(np.array(devices), (_AXIS,))
-    mapped = jax.shard_map(function, mesh=mesh, in_specs=(whole, whole, parts), out_specs=out, check_vma=False)
+    mapped = jax.shard_map(function, mesh=Mesh(np.array(devices), (_AXIS,)), in_specs=(whole, whole, parts), out_specs=out, check_vma=False)
     return jax.jit(mapped, compiler_options=compiler_options(), **how)
 
 
@@ -167,7 +148,7 @@ def spread_step(step, devices: Sequence[jax.Device], stop: Callable[[], bool] = 
 
     compiled = _spread(step if count == 1 else shared, devices, PartitionSpec(), donate_argnums=0)
     if devices[0].platform == 'cpu':
-        _keep_freed_memory()
+        malloc.keep_freed_memory()
     # Two steps in flight can starve each other of threads in XLA CPU's all-reduce, and then wait for ever.
     one_at_a_time = len(devices) > 1 and devices[0].platform == 'cpu'
 
@@ -205,10 +186,8 @@ def spread_map(function, devices: Sequence[jax.Device]):
     return run
 
 
-# Several processes: how they find each other, agree, and end together.
-
 PATIENCE = 30.0  # seconds without a sign of life after which a process counts as ended
-REACH = 300.0  # seconds that processes wait for the first
+REACH = 300.0  # seconds in which processes that train together must have met
 _BEAT = 0.5  # seconds between signs of life
 _FOR_EVER = 7 * 24 * 3600  # seconds; what waits longer is ended by the signs of life before
 AGAIN = 75  # the exit code of what the same command goes on with
@@ -232,7 +211,7 @@ def start(coordinator: str = '', processes: int = 0, process: int = 0, say: Call
 
     The values of the fields parallel.*: where nothing is given, a SLURM step, a Kubernetes indexed job or a TPU pod of several processes
     is found out by jax.distributed, and a process elsewhere works alone. say: is given the line before this process is ended with exit
-    code 75, because another one has. ConfigError where the others are not found, or this process has begun otherwise.
+    code 75, because another one has or never came. ConfigError where they cannot be looked for, or this process has begun otherwise.
     """
     asked = (coordinator, processes, process)
     if _Started.asked == asked or _Started.together and asked == ('', 0, 0):
@@ -247,9 +226,7 @@ def start(coordinator: str = '', processes: int = 0, process: int = 0, say: Call
             _connect(coordinator, processes, process, local)
     except (RuntimeError, ValueError) as error:
         text = ' '.join(str(error).split())[:300]
-        raise ConfigError(
-            f'process {process} of {processes} does not meet the others, parallel.coordinator={coordinator}: {text}'
-        ) from None
+        raise ConfigError(f'process {process} of {processes} cannot meet the others at {coordinator or "their cluster"}: {text}') from None
     _Started.asked = asked
     if (processes or 1) == 1:
         return
@@ -266,6 +243,7 @@ def expected(processes: int) -> int:
     return processes or (_on_a_cluster() and _found_out()[1]) or 1
 
 
+@functools.cache
 def _on_a_cluster() -> bool:
     """Whether something in the environment of this process speaks of others; what it says is for jax.distributed to find out."""
     there = os.environ
@@ -288,13 +266,17 @@ def _found_out():
 def _connect(coordinator, processes, process, local) -> None:
     if jax.config.jax_cpu_collectives_implementation in (None, 'none'):
         jax.config.update('jax_cpu_collectives_implementation', 'gloo')
-    address = coordinator
+    unmet = f'process {process} of {processes} has not met the others at {coordinator} within {REACH:g} s; give each its command again'
+    late = threading.Timer(REACH, _leave, [unmet])
+    late.daemon = True
+    late.start()
     if process:
-        relay.reach(coordinator, REACH)
-        address = relay.through(coordinator, lambda: _end(0))
-    # Where a process ends, the others are ended by `_watch` and `_relayed`, with a line; jax.distributed would abort them with a trace.
-    patient = {'heartbeat_timeout_seconds': _FOR_EVER, 'shutdown_timeout_seconds': _FOR_EVER}
-    jax.distributed.initialize(address, processes, process, local, 'deactivate', **patient)
+        relay.reach(coordinator)
+        coordinator = relay.through(coordinator, lambda: _end(0))
+    # Where a process ends or is late, `late`, `_watch` or the relay ends the others; jax.distributed would abort them with a trace.
+    patient = dict.fromkeys(('initialization_timeout', 'heartbeat_timeout_seconds', 'shutdown_timeout_seconds'), _FOR_EVER)
+    jax.distributed.initialize(coordinator, processes, process, local, 'deactivate', **patient)
+    late.cancel()
 
 
 def _client():
@@ -324,17 +306,24 @@ def _watch(own: int, count: int) -> None:
 
 
 def _end(number: int) -> None:
-    """Ends this process, because another one has ended; a thread that waits for it in a collective can be ended in no other way."""
     with _Started.lock:
-        if not _Started.together:
-            return
-        _Started.say(
-            f'process {number} of {jax.process_count()} has ended, and so does this one; the same command goes on from what was saved'
-        )
-        for child in multiprocessing.active_children():
-            child.terminate()
-        sys.stderr.flush()
-        os._exit(AGAIN)
+        if _Started.together:
+            count = jax.process_count()
+            _leave(f'process {number} of {count} has ended, and so does this one; the same command goes on from what was saved')
+
+
+def _leave(text: str) -> None:
+    """Ends this process at once; a thread that waits for another process in a collective can be ended in no other way."""
+    _Started.say(text)
+    _exit(AGAIN)
+
+
+def _exit(code: int) -> None:
+    for child in multiprocessing.active_children():
+        child.terminate()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 @contextlib.contextmanager
@@ -404,10 +393,8 @@ def finish(seconds: float = _FOR_EVER, code: int = 1) -> None:
         return
     try:
         _client().wait_at_barrier('finish', int(1000 * seconds))
-    except RuntimeError:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    except RuntimeError:  # they are elsewhere
+        _exit(code)
     with _Started.lock:
         _Started.together = False
     jax.distributed.shutdown()
