@@ -43,7 +43,7 @@ def test_one_two_and_four_processes_of_four_devices_give_the_same_bits(tmp_path)
 
 @pytest.mark.slow
 def test_killed_ten_times_at_random_moments_ends_in_the_bits_of_an_undisturbed_training(tmp_path):
-    settings = {**SETTINGS, 'schedule.steps': 1500, 'checkpoint.every.steps': 100, 'log.every.steps': 50, 'evaluate.every.steps': 100}
+    settings = {**SETTINGS, 'schedule.steps': 600, 'checkpoint.every.steps': 50, 'log.every.steps': 50, 'evaluate.every.steps': 100}
     begun = time.monotonic()
     assert [code for code, *_ in several.ended(several.fitting(settings, [tmp_path / 'whole'] * 2))] == [0, 0]
     whole, chance, killed, steps = time.monotonic() - begun, random.Random(0), 0, set()

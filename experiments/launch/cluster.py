@@ -81,7 +81,8 @@ class Job:
     def __call__(self) -> int:
         preempted = optional.needed('submitit', 'a job').JobEnvironment._usr_sig()
         # SLURM signals every process of a job, and the signal that tells submitit to requeue would end one that does not know it.
-        self._running = subprocess.Popen(self.words, cwd=self.folder, preexec_fn=lambda: signal.signal(preempted, signal.SIG_IGN))
+        deaf = ['sh', '-c', f'trap "" {int(preempted)}; exec "$@"', 'sh']
+        self._running = subprocess.Popen([*deaf, *self.words], cwd=self.folder)
         code = self._running.wait()
         if code == AGAIN:
             signal.raise_signal(preempted)  # submitit asks for `checkpoint`, requeues the job and ends this process
