@@ -129,7 +129,7 @@ FIELDS = (
         'parallel.coordinator',
         '',
         'HOST:PORT of process 0, where several processes train one network on all their devices, each with its slice of every batch and '
-        'all with one workdir; give each the same command and its own parallel.process',
+        'all with one workdir; give each the same command and its own parallel.process and, on one machine, its own CUDA_VISIBLE_DEVICES',
     ),
     Field(
         'parallel.processes',

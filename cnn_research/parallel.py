@@ -55,7 +55,7 @@ def local_devices(count: int | None = None) -> list[jax.Device]:
 
 def devices() -> list[jax.Device]:
     """All devices of all processes, process by process."""
-    return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    return local_devices() if jax.process_count() == 1 else sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
 
 
 def process(devices: Sequence[jax.Device] | None = None) -> tuple[int, int]:
@@ -153,8 +153,7 @@ def spread_step(step, devices: Sequence[jax.Device], stop: Callable[[], bool] = 
     one_at_a_time = len(devices) > 1 and devices[0].platform == 'cpu'
 
     def run(state, placed, batch):
-        if count > 1:
-            batch = {**batch, 'stop': np.full(len(next(iter(batch.values()))), stop(), np.float32)}
+        batch = batch if count == 1 else {**batch, 'stop': np.full(len(next(iter(batch.values()))), stop(), np.float32)}
         with _others_there(count):
             state, metrics = compiled(state, placed, _split(batch, devices))
             if one_at_a_time:
@@ -189,7 +188,7 @@ def spread_map(function, devices: Sequence[jax.Device]):
 PATIENCE = 30.0  # seconds without a sign of life after which a process counts as ended
 REACH = 300.0  # seconds in which processes that train together must have met
 _BEAT = 0.5  # seconds between signs of life
-_FOR_EVER = 7 * 24 * 3600  # seconds; what waits longer is ended by the signs of life before
+_FOR_EVER = 7 * 24 * 3600  # seconds
 AGAIN = 75  # the exit code of what the same command goes on with
 _turns = itertools.count()
 
@@ -343,7 +342,7 @@ def _kinds(kind: type = ResearchError) -> dict[str, type]:
 
 
 def agreed(function: Callable[[], Any], devices: Sequence[jax.Device] | None = None) -> list:
-    """What `function` gave in each process, as JSON has it; where it raised a ResearchError in one of them, they all raise it.
+    """What `function` gave in each process, as JSON has it; where it raised a ResearchError or Stopped in one of them, they all do.
 
     Of one process, [function()]. All must call it, in the same order.
     """

@@ -269,7 +269,7 @@ def carry_out(
     done = parallel.led(lambda: [state(one.workdir, one.key, one.protocol, whole=True) == 'finished' for one in trials], devices)
     waiting = collections.deque(trial for trial, there in zip(trials, done, strict=True) if not there)
     together = parallel.process(devices)[1] > 1
-    limit = (devices[0].memory_stats() or {}).get('bytes_limit', float('inf'))
+    limit = ((parallel.local_devices() if together else devices)[0].memory_stats() or {}).get('bytes_limit', float('inf'))
     alone = all(2 * memory.training(trial.config, configs.network(trial.config)) < limit for trial in waiting)
     failed: set[pathlib.Path] = set()  # of this call, whether or not their error.json could be written
     groups = [[device] for device in devices] if alone and not together else [list(devices)]

@@ -300,6 +300,8 @@ OTHER = {
     'optimizer.trainable': '1',
     'schedule.kind': 'cosine',
     'evaluate.views': 'ten',
+    'parallel.coordinator': 'node2:29500',
+    'parallel.processes': 4,
 }
 
 
@@ -321,6 +323,8 @@ def test_the_key_changes_with_what_decides_numbers_and_with_nothing_else(name):
         first = {'schedule.kind': 'trapezoid'}
     elif name == 'initialization.stds':
         first = {'initialization.kernel': 'normal'}
+    elif name.startswith('parallel.'):
+        first = {'parallel.coordinator': 'node1:29500', 'parallel.processes': 9}
     else:
         first = {}
     base = configs.update(configs.default(), first)

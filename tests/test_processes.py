@@ -98,6 +98,23 @@ def test_a_signal_to_one_stops_all_where_they_stand_and_the_same_command_goes_on
     assert [code for code, *_ in several.ended(pair)] == [75, 75]
 
 
+@pytest.mark.slow
+def test_a_table_is_trained_by_all_and_measured_and_told_by_the_first(tmp_path):
+    values = {'architecture': 'perceptron', 'data.examples': 300, 'data.test_examples': 100, 'data.batch_size': 30, 'schedule.steps': 40}
+    values |= {
+        'loss.name': 'softmax',
+        'trials.grid': 'optimizer.learning_rate=0.01,1e30',
+        'parallel.coordinator': f'127.0.0.1:{several.port()}',
+    }
+    words = [sys.executable, '-m', 'experiments.train', '--config=configs/mlp.py:smoke', f'--workdir={tmp_path}']
+    words += [f'--config.{name}={value}' for name, value in {**values, 'parallel.processes': 2}.items()]
+    told = several.ended([several.begun([*words, f'--config.parallel.process={number}']) for number in range(2)])
+    # The second of the grid cannot be trained, which stops nothing else and is said by all.
+    assert [code for code, *_ in told] == [2, 2] and all('1 of 2 trials failed' in lines[-1] for *_, lines in told), told
+    assert len(list(tmp_path.glob('trials/*/result.json'))) == len(list(tmp_path.glob('trials/*/error.json'))) == 1
+    assert (tmp_path / 'report.html').is_file() and sum('report:' in out for _, out, _ in told) == 1
+
+
 # What is refused, in all processes, before any work.
 
 

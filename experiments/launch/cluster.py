@@ -107,6 +107,13 @@ def words(given: Command) -> list[str]:
     return [sys.executable, '-m', f'experiments.{given.name}', *kept]
 
 
+def intended(given: Command, missing: int) -> str:
+    """What a launch would submit, in a line of the plan."""
+    asked = given.options.trials
+    each = ', '.join(f'{name}={value}' for name, value in parameters(asked.slurm, asked.launch).items())
+    return f'trials.launch={asked.launch!r} hands {missing} of them to {min(asked.jobs, missing)} jobs, each with {each}'
+
+
 def hand_over(given: Command, missing: int) -> str:
     """Submits at most trials.jobs jobs for so many missing trials; a line that says which, and where they tell of themselves."""
     submitit, asked = optional.needed('submitit', 'trials.launch'), given.options.trials

@@ -144,6 +144,8 @@ def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
         )
     devices = len(parallel.local_devices())
     lines.append(f'{len(planned)} trials, {progress.duration(left / devices)} in steps to go on {devices} device{"s" * (devices > 1)}')
+    if given.options.trials.launch:
+        lines.append(cluster.intended(given, sum(trials.state(one.workdir, one.key) != 'finished' for one in planned)))
     if given.options.trials.budget:
         budget = 0.9 * trials.seconds(given.options.trials.budget) * devices - refits  # a tenth is kept for evaluation
         if budget <= 0:
