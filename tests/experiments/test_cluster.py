@@ -154,7 +154,10 @@ def asked(workdir, **more):
     words = [f'--config.{name}={value}' for name, value in {**_SMALL, **more}.items() if value != 0]
     words = [sys.executable, '-m', 'experiments.train', '--config=configs/mlp.py:smoke', f'--workdir={workdir}', *words]
     environment = {**os.environ, 'XLA_FLAGS': '--xla_force_host_platform_device_count=1', 'JAX_PLATFORMS': 'cpu'}
-    return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    said = workdir.with_name(f'{workdir.name}.txt')  # no pipe, which jobs that outlive the command would hold open
+    with said.open('w') as file:
+        subprocess.run(words, cwd=ROOT, env=environment, stdout=file, stderr=file, check=True)
+    return said.read_text()
 
 
 def children(number):
