@@ -103,7 +103,7 @@ def test_a_table_is_trained_by_all_and_measured_and_told_by_the_first(tmp_path):
     values = {'architecture': 'perceptron', 'data.examples': 300, 'data.test_examples': 100, 'data.batch_size': 30, 'schedule.steps': 40}
     values |= {
         'loss.name': 'softmax',
-        'trials.grid': 'optimizer.learning_rate=0.01,1e38',
+        'trials.grid': 'optimizer.weight_decay=0,1e30',
         'parallel.coordinator': f'127.0.0.1:{several.port()}',
     }
     words = [sys.executable, '-m', 'experiments.train', '--config=configs/mlp.py:smoke', f'--workdir={tmp_path}']
