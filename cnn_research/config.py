@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import itertools
 import json
 import math
 import pathlib
@@ -22,10 +23,11 @@ NUMERICS = 1  # raised by hand when the same config comes to mean other numbers;
 
 BY_NAME = {field.name: field for field in FIELDS}
 
-# What does not change the trained numbers of a run: where its data are, how they are held, what is measured of it and shown.
+# What does not change the trained numbers of a run: where its data are, how they are held, what is measured of it and shown, on how many
+# processes.
 _NOT_IN_KEY = ('architecture', 'data.dir', 'data.name', 'data.resident_gb', 'data.workers', 'data.test', 'data.test_examples')
 _NOT_IN_KEY += ('evaluate.views', 'evaluate.batch_size')
-_NOT_IN_KEY_SECTIONS = ('log.', 'checkpoint.')
+_NOT_IN_KEY_SECTIONS = ('log.', 'checkpoint.', 'parallel.')
 # Fields that came after trainings whose keys stand: at their default they change nothing, and so say nothing.
 _LATER = ('data.per_class', 'data.preprocessing')
 DECISIVE = tuple(field.name for field in FIELDS if field.name not in _NOT_IN_KEY and not field.name.startswith(_NOT_IN_KEY_SECTIONS))
@@ -187,6 +189,22 @@ def check(config) -> ml_collections.ConfigDict:
     return checked.lock()
 
 
+def check_processes(config) -> None:
+    """ConfigError where the fields parallel.* do not say together who trains."""
+    coordinator, processes, process = (config.parallel[name] for name in ('coordinator', 'processes', 'process'))
+    if process and process >= processes:
+        others = f'they count from 0 to {processes - 1}' if processes else 'parallel.processes must say how many there are'
+        raise ConfigError(f'parallel.process={process}, but parallel.processes={processes}; {others}.')
+    host, _, port = coordinator.rpartition(':')
+    if coordinator and not (host and port.isdecimal() and 0 < int(port) < 2**16):
+        raise ConfigError(f'parallel.coordinator={coordinator!r} cannot be read; write HOST:PORT of process 0, such as node1:29500.')
+    if bool(coordinator) != (processes > 1):
+        missing = (
+            'parallel.processes must say how many there are, two or more' if coordinator else 'parallel.coordinator must be its HOST:PORT'
+        )
+        raise ConfigError(f'parallel.coordinator={coordinator!r} and parallel.processes={processes}: {missing}.')
+
+
 def is_set(value) -> bool:
     """Whether a duration's unit or a text says anything; text is as a command line has it."""
     return value not in (None, 0, '0', '0.0', '')
@@ -236,6 +254,7 @@ def _check_combination(config, net) -> None:
         _one_unit(name, units)
         if not any(units.values()) and name not in ('schedule.warmup', 'schedule.cooldown'):
             raise ConfigError(f'{name} has no length; set one of {name}.epochs, {name}.steps, {name}.examples.')
+    check_processes(config)
     there = [layer.number for layer in net.layers]
     named = {
         name: by_layer(values[name], name)
@@ -294,6 +313,11 @@ def key(config, fingerprints: Mapping[str, str], task: str = 'classification') -
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def alone(config) -> ml_collections.ConfigDict:
+    """The config without the fields of the processes that train together, which are those of a start and not of a run."""
+    return update(config, {name: field.default for name, field in BY_NAME.items() if name.startswith('parallel.')})
+
+
 class Saved(NamedTuple):
     """What WORKDIR/config.json says. key, continued: whose run it is, as in runs.Identity."""
 
@@ -324,3 +348,25 @@ def saved(workdir) -> Saved:
 def read(workdir) -> dict[str, Any]:
     """{dotted name: value} of WORKDIR/config.json; CheckpointError where it is missing or not what was written."""
     return saved(workdir).values
+
+
+def grid(text: str) -> list[dict[str, str]]:
+    """The points of 'FIELD=a,b; FIELD=c,d', each {field: value}; one empty point for ''. ConfigError where it cannot be read."""
+    axes = []
+    for part in filter(None, map(str.strip, text.split(';'))):
+        name, equals, values = (word.strip() for word in part.partition('='))
+        values = [value.strip() for value in values.split(',')]
+        if not equals or not all(values) or name in [axis[0] for axis in axes]:
+            raise ConfigError(f"trials.grid={text!r} cannot be read; write 'optimizer.learning_rate=0.01,0.03; data.batch_size=32,128'.")
+        if name == 'seed':
+            raise ConfigError('trials.grid names seed; trials.seeds=5 trains five of each row.')
+        if name not in BY_NAME:
+            raise unknown_field(name, BY_NAME)
+        known: dict[Any, str] = {}
+        for value in values:
+            read = flat(update(default(), {name: value}))[name]
+            if read in known:
+                raise ConfigError(f'trials.grid names {name}={known[read]} twice, the second time as {value}; leave one out.')
+            known[read] = value
+        axes.append((name, values))
+    return [dict(zip([name for name, _ in axes], point, strict=True)) for point in itertools.product(*(values for _, values in axes))]

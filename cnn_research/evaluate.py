@@ -60,12 +60,7 @@ def folded(run: Callable, state, feed, steps: Sequence[int] | None = None) -> It
 
 def passed(run: Callable, variables, placed, feed) -> Iterator:
     """What `run` (of parallel.spread_map) makes of each batch of an evaluation feed, in order, without its padding: trees of (b, ...)."""
-
-    def one(_, batch):
-        counted = batch.pop('mask')
-        return jax.tree.map(lambda array: array[counted], run(variables, placed, batch))
-
-    return folded(one, None, feed)
+    return folded(lambda _, batch: run(variables, placed, batch), None, feed)
 
 
 def predictor(network: Network, views: str = 'centre', loss: str = 'softmax', j: float = 1.0, devices: Sequence | None = None):

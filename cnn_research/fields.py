@@ -135,4 +135,19 @@ FIELDS = (
         'log.wandb', '', "project of Weights & Biases that also gets them (pip install 'cnn-research[wandb]'); WANDB_MODE=offline: files"
     ),
     Field('log.profile_steps', 0, 'steps that are traced into WORKDIR/profile, from the eleventh on', low=0),
+    Field(
+        'parallel.coordinator',
+        '',
+        'HOST:PORT of process 0, where several processes train one network on all their devices, each with its slice of every batch and '
+        'all with one workdir; give each the same command and its own parallel.process and, on one machine, its own CUDA_VISIBLE_DEVICES',
+    ),
+    Field(
+        'parallel.processes',
+        0,
+        'how many processes train together; 0 = one or, in a SLURM step, a Kubernetes indexed job or a TPU pod, as many as jax.distributed '
+        'finds there; 1 = this one alone wherever it is',
+        low=0,
+        high=2**16,
+    ),
+    Field('parallel.process', 0, 'which of parallel.processes this one is, counted from 0; process 0 alone writes', low=0, high=2**16),
 )

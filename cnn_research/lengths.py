@@ -1,9 +1,11 @@
-"""A schedule of another length: its warm-up, its cool-down and its drops are shares of it, and go with it."""
+"""A schedule of another length: its warm-up, its cool-down and its drops are shares of it, and go with it. Lengths of time, as text."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from cnn_research import config as configs
+from cnn_research.errors import ConfigError
 
 LENGTH = ('schedule.epochs', 'schedule.steps', 'schedule.examples')
 _PARTS = ('schedule.warmup', 'schedule.cooldown')
@@ -42,3 +44,12 @@ def length(config) -> str | None:
     """The field that holds the schedule's length; None where none or several do."""
     found = [name for name in LENGTH if configs.flat(config)[name]]
     return found[0] if len(found) == 1 else None
+
+
+def seconds(text: str) -> float:
+    """'2h', '90min' or '30s' in seconds; ConfigError where it cannot be read."""
+    found = re.fullmatch(r'([0-9.]+)\s*(h|min|s)', text.strip())
+    try:
+        return float(found[1]) * {'h': 3600, 'min': 60, 's': 1}[found[2]]
+    except (TypeError, ValueError):
+        raise ConfigError(f"trials.budget={text!r} cannot be read; write '2h', '90min' or '30s'.") from None

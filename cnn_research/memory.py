@@ -131,7 +131,8 @@ def check(config, net: Architecture, found: Mapping[str, Source] | None = None, 
     ):
         if size > have:
             raise ConfigError(f'{name}={value:.16g} needs about {gigabytes(size)}{what}; {has}.')
-    _check_batch('data.batch_size', data.batch_size, _trained_image(config, net), _learned(config, net), net, have)
+    processes = parallel.process()[1]  # each takes its share of a batch
+    _check_batch('data.batch_size', data.batch_size, _trained_image(config, net) / processes, _learned(config, net), net, have)
     check_evaluation(config, net, have)
 
 

@@ -6,6 +6,8 @@ from types import ModuleType
 from cnn_research.errors import ConfigError
 
 _PACKAGES = {'sklearn': 'scikit-learn', 'skimage': 'scikit-image', 'cv2': 'opencv-contrib-python-headless', 'threadpoolctl': 'scikit-learn'}
+_PACKAGES |= {'submitit': 'submitit'}
+_EXTRAS = {'submitit': 'cluster'}  # the others are of 'traditional'
 
 
 def needed(module: str, what: str) -> ModuleType:
@@ -14,4 +16,5 @@ def needed(module: str, what: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         package = _PACKAGES[module.partition('.')[0]]
-        raise ConfigError(f"{what} needs {package}: pip install 'cnn-research[traditional]' ({error}).") from None
+        extra = _EXTRAS.get(package, 'traditional')
+        raise ConfigError(f"{what} needs {package}: pip install 'cnn-research[{extra}]' ({error}).") from None

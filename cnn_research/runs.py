@@ -2,13 +2,18 @@
 
 import contextlib
 import errno
+import hashlib
 import pathlib
+import secrets
+import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import filelock
+import jax
+import numpy as np
 
-from cnn_research import checkpoints, journal, records
+from cnn_research import checkpoints, files, journal, parallel, records
 from cnn_research import config as configs
 from cnn_research.errors import ArchitectureError, CheckpointError, ConfigError, TrialError
 
@@ -144,6 +149,67 @@ def _architectures_differ(old, new) -> bool:
         return configs.network_of(old) != configs.network_of(new)
     except ArchitectureError:
         return True
+
+
+_OF_A_MACHINE = ('data.dir', 'data.workers')
+_SEEN = 10.0  # seconds until what one process wrote must be seen by the others
+
+
+def alike(workdir, config, key: str, protocol: str, devices) -> None:
+    """ConfigError where processes that train together were asked for different runs, cannot share its batches, or see different folders."""
+    count = parallel.process(devices)[1]
+    if count == 1:
+        return
+    own = {name: value for name, value in configs.flat(config).items() if name not in _OF_A_MACHINE}
+    own |= {'the key of its images and task': key, 'the key of its test images': protocol}
+    first, *others = parallel.agreed(lambda: own, devices)
+    for number, other in enumerate(others, 1):
+        for name in own:
+            if other[name] != first[name]:
+                asked = f'process {number} was asked for {name}={other[name]!r}, process 0 for {first[name]!r}'
+                raise ConfigError(f'{asked}; give all of them the same command and the same data.')
+    size, places = config.data.batch_size, len(devices)
+    if size % places:
+        near = ' or '.join(str(one) for one in (size // places * places, -(-size // places) * places) if one)
+        raise ConfigError(f'data.batch_size={size} is not shared evenly by the {places} devices of {count} processes; take {near}.')
+    token, mark = secrets.token_hex(8), pathlib.Path(workdir) / '.together'
+    token = parallel.led(lambda: files.write(mark, token) or token, devices)
+
+    def seen():
+        until = time.monotonic() + _SEEN
+        while True:
+            with contextlib.suppress(OSError):
+                if mark.read_text() == token:
+                    return
+            if time.monotonic() > until:
+                raise ConfigError(f'{workdir} is not there as process 0 has it; name one workdir that all {count} processes share.')
+            time.sleep(0.1)
+
+    try:
+        parallel.each(seen, devices)
+    finally:
+        if parallel.leads(devices):
+            mark.unlink(missing_ok=True)
+
+
+def alike_at(step: int, params, devices) -> None:
+    """TrialError where processes that train together do not stand at one step with the same parameters."""
+    if parallel.process(devices)[1] == 1:
+        return
+
+    def stand():
+        digest = hashlib.sha256()
+        for leaf in jax.tree.leaves(params):
+            digest.update(np.ascontiguousarray(leaf).tobytes())
+        return [step, digest.hexdigest()]
+
+    first, *others = parallel.agreed(stand, devices)
+    for number, other in enumerate(others, 1):
+        if other != first:
+            where = f'at step {other[0]}, process 0 at step {first[0]}'
+            raise TrialError(
+                f'process {number} stands {where}, with other parameters than it; nothing of it is saved: give the command again.'
+            )
 
 
 @contextlib.contextmanager

@@ -21,6 +21,8 @@ from cnn_research.losses import LOSSES
 from cnn_research.models.initialization import Initialization
 from cnn_research.models.network import Network
 
+LOSS = 'the loss itself'  # where what is not finite stands when no map below has it
+
 
 @dataclass(frozen=True)
 class Task:
@@ -219,7 +221,7 @@ def where_bad(params, taps: Iterable[str], kept: Callable[[tuple[str, ...]], Map
             return f'the parameters of {name}'
     taps = tuple(taps)
     found = jax.jit(lambda: kept(taps))()
-    return next((f'the output of {tap}' for tap in taps if not bool(jnp.isfinite(found[tap]).all())), 'the loss itself')
+    return next((f'the output of {tap}' for tap in taps if not bool(jnp.isfinite(found[tap]).all())), LOSS)
 
 
 def resize_of(config, shape: Sequence[int] | None, learned: Sequence[int] | None) -> int:
@@ -260,7 +262,8 @@ def classification(
     net, found, data = network(config), found or sources(config), config.data
     settings = augment.Augmentation(**config.augment)
     shape = net.architecture.input_shape
-    examples, (index, count) = found['train'].num_examples, parallel.process()
+    devices = devices or parallel.devices()
+    examples, (index, count) = found['train'].num_examples, parallel.process(devices)
     feed = stream.open_feed(found['train'], config.seed, data.batch_size, data.resize, data.resident_gb, data.workers, index, count, log)
     for role, source in found.items():
         if role != 'train' or not feed.resident:  # a resident one has just been read
@@ -300,9 +303,8 @@ def classification(
 
     def measure(params, role):
         if role not in feeds:
-            feeds[role] = stream.evaluation_feed(
-                found[role], config.evaluate.batch_size, data.resize, data.resident_gb, data.workers, log=log
-            )
+            size = parallel.share_evenly(config.evaluate.batch_size, devices)
+            feeds[role] = stream.evaluation_feed(found[role], size, data.resize, data.resident_gb, data.workers, index, count, log=log)
         view = config.evaluate.views if role == 'test' else 'centre'
         chosen = predict if view == 'centre' else evaluate.predictor(net, view, config.loss.name, config.loss.j, devices)
         told = chosen({'params': params, **constants}, feeds[role])

@@ -1,7 +1,7 @@
 """fit(config, workdir, task) -> Run: the only training loop."""
 
 import collections
-import dataclasses
+import contextlib
 import json
 import pathlib
 import time
@@ -39,6 +39,10 @@ class Run(NamedTuple):
     step: int
     result: dict
     history: list[dict]
+
+
+def _unheard(event: dict) -> None:
+    """What watches in a process that leaves this to another one."""
 
 
 def train_step(task: tasks.Task, optimizer, schedule, total=parallel.all_sum, trainable: Collection[str] | None = None):
@@ -87,7 +91,7 @@ def train_step(task: tasks.Task, optimizer, schedule, total=parallel.all_sum, tr
     return step
 
 
-def _initial(config, task, plateau) -> TrainState:
+def initial(config, task, plateau) -> TrainState:
     key = jax.random.key(config.seed)
     params = task.initialize(jax.random.fold_in(key, 0))
     return TrainState(
@@ -104,82 +108,14 @@ def _empty_window(task) -> dict:
     return {name: jnp.float32(0) for name in ('loss', 'examples', *task.metrics)} | {'bad_step': jnp.int32(-1)}
 
 
-def _explain(task, state, placed, step):
+def _explain(task, state, placed, step, devices):
     """Raises TrialError for the step whose loss was not finite; the parameters are those before it."""
     batch = jax.tree.map(jnp.asarray, task.feed.batch(step))
-    where = task.first_bad(state.params, placed, batch, jax.random.wrap_key_data(state.rng))
+    state, placed = parallel.local((state, placed))
+    found = parallel.agreed(lambda: task.first_bad(state.params, placed, batch, jax.random.wrap_key_data(state.rng)), devices)
+    where = next((place for place in found if place != tasks.LOSS), tasks.LOSS)  # of several processes, not all saw it
     cure = 'Try a lower optimizer.learning_rate in another workdir.'
     raise TrialError(f'the loss or its gradient is not finite at step {step}; the first bad numbers are in {where}. {cure}')
-
-
-class Rehearsal(NamedTuple):
-    """Of a training step: its seconds, the median of a few, and the bytes that each device holds in it, of the `has` that it has."""
-
-    seconds: float
-    memory: float
-    has: float
-
-
-def seconds_per_step(config, found, devices: Sequence[jax.Device] | None = None) -> float:
-    """The seconds of `rehearsed`."""
-    return rehearsed(config, found, devices).seconds
-
-
-def rehearsed(config, found, devices: Sequence[jax.Device] | None = None) -> Rehearsal:
-    """A few steps of a checked config on random images of the shape of its `sources`, compilation left out.
-
-    ConfigError, with the batch size that fits, before any step where the compiled one needs more memory than a device has.
-    """
-    devices = devices or parallel.local_devices()
-    run, task, state, placed = _rehearsal(config, found, devices)
-    has, kept = memory.machine() / len(devices), memory.resident(config, {'train': found['train']})
-    needed = parallel.memory_of(run, state, placed, task.feed.batch(0)) + kept
-    if needed > has:
-        task.feed.close()
-        raise ConfigError(_too_large(config, found, devices, needed, has, kept))
-    times = []
-    while len(times) < 3 or (sum(times[1:]) < 0.5 and len(times) < 50):  # the first one may compile
-        start = time.perf_counter()
-        state, metrics = run(state, placed, task.feed.batch(len(times)))
-        jax.block_until_ready(metrics)
-        times.append(time.perf_counter() - start)
-    task.feed.close()
-    return Rehearsal(float(np.median(times[1:])), needed, has)
-
-
-def _rehearsal(config, found, devices):
-    """(step over the devices, task, state, placed) on two batches of random images."""
-    config = configs.update(config, {'data.statistics_examples': 1})
-    # Of single examples some more, so that most steps begin no pass.
-    source, count, side = found['train'], max(2 * config.data.batch_size, 100), config.data.resize
-    height, width, channels = source.image_shape or (side, side, configs.network(config).input_shape[-1])
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (count, height, width, channels), np.uint8)
-    labels = random.integers(0, source.num_classes, count, np.int32)
-    source = dataclasses.replace(
-        source, num_examples=count, fingerprint=f'random {images.shape}', read=lambda index: (list(images[index]), labels[index])
-    )
-    task = tasks.classification(config, {'train': source}, devices)
-    state = parallel.replicated(_initial(config, task, optimizers.plateau(config)), devices)
-    placed = parallel.replicated({'store': task.feed.store, 'constants': task.constants}, devices)
-    rule, learns = optimizers.optimizer(config, state.params), optimizers.trainable(config, state.params)
-    run = parallel.spread_step(train_step(task, rule, lambda step: config.optimizer.learning_rate, trainable=learns), devices)
-    return run, task, state, placed
-
-
-def _too_large(config, found, devices, needed, has, kept) -> str:
-    """The refusal of a batch, with the largest that fits: a line through its memory and that of half of it."""
-    size = config.data.batch_size
-    has_words = f'each of the {len(devices)} devices has {memory.gigabytes(has)}'
-    said = f'data.batch_size={size} needs {memory.gigabytes(needed)} in a step, as compiled; {has_words}'
-    half = max(1, size // 2)
-    if half == size:
-        return f'{said}; choose a smaller network.'
-    run, task, state, placed = _rehearsal(configs.update(config, {'data.batch_size': half}), found, devices)
-    of_half = parallel.memory_of(run, state, placed, task.feed.batch(0)) + kept
-    task.feed.close()
-    fits = int(half + (has - of_half) * (size - half) / max(needed - of_half, 1))
-    return f'{said}; {f"the largest that fits is about {fits}" if fits >= 1 else "not one image fits"}.'
 
 
 def fit(
@@ -192,45 +128,63 @@ def fit(
 ) -> Run:
     """Trains what the config says in `workdir`, going on from its newest checkpoint; a finished run is only read.
 
-    task: what to learn, by default the classification that the config describes. devices: of this process, by default all.
+    task: what to learn, by default the classification that the config describes. devices: those that train, by default all of this process
+    and of those that train with it; of several processes all call this, and the first alone writes and watches.
     watch: is told {'start': step, 'total': steps} when steps begin, {'step', 'total', 'loss', ...} at each log line, {'reading': text}
     while data are read and before the first step is compiled, and {'note': text} of what should be said aloud, with 'assumed' where it is
-    so of the data. stop: asked at every step; when it says True the state is saved and Stopped raised. Raises ResearchError before any
-    work for what cannot be run, and TrialError with step and place when the loss is no longer finite.
+    so of the data. stop: asked at every step; when it says True, in any of the processes, the state is saved and Stopped raised. Raises
+    ResearchError before any work for what cannot be run, and TrialError with step and place when the loss is no longer finite.
     """
     config, workdir = configs.check(config), pathlib.Path(workdir)
-    devices = devices or parallel.local_devices()
-    found = None if task else tasks.sources(config)
+    parallel.start(**config.parallel)
+    devices, config = devices or parallel.devices(), configs.alone(config)
+    leads = parallel.leads(devices)
+    if not leads:
+        watch = _unheard
+    found = None if task else parallel.each(lambda: tasks.sources(config), devices)
     fingerprints = task.fingerprints if task else tasks.fingerprints(found)
     key = configs.key(config, fingerprints, task.name if task else tasks.task_name())
     protocol = tasks.protocol(config.evaluate.views, fingerprints)
     num_examples = task.num_examples if task else found['train'].num_examples
-    total, schedule = _scheduled(config, num_examples)
+    runs.alike(workdir, config, key, protocol, devices)
+    total, schedule = parallel.each(lambda: _scheduled(config, num_examples), devices)
 
     def note(text):
         watch({'note': text})
 
-    run = _finished_whole(workdir, config, key, protocol, note)
-    if run:
-        return run
-    memory.check(config, configs.network(config), found)
-    runs.going_on(runs.begun(workdir), config, key, total)  # what cannot be gone on with is refused before the images are read
-    with runs.claimed(workdir):
-        task = task or tasks.classification(config, found, devices, lambda line: watch({'reading': line}))
-        if config.optimizer.name == 'sdlm' and task.curvature is None:
-            raise ConfigError(f"optimizer.name='sdlm' knows no second derivatives of {task.name}; choose another optimizer.")
-        there = runs.begun(workdir)
-        for text in dict.fromkeys(line for source in (found or {}).values() for line in source.notes):
-            watch({'note': text, 'assumed': True})
-        for problem in there.problems:
-            note(problem)
-        done = runs.going_on(there, config, key, total)
-        continued = there.continued
-        if done is not None:
+    run = parallel.each(lambda: _finished_whole(workdir, config, key, protocol, note), devices)
+    if parallel.led(lambda: run is not None, devices):
+        return parallel.each(lambda: run or _unseen(workdir), devices)
+    parallel.each(lambda: memory.check(config, configs.network(config), found), devices)
+    with contextlib.ExitStack() as held:
+
+        def claim():
+            runs.going_on(runs.begun(workdir), config, key, total)  # what cannot be gone on with is refused before the images are read
+            held.enter_context(runs.claimed(workdir))
+
+        def continued():
+            there = runs.begun(workdir)
+            for problem in there.problems:
+                note(problem)
+            done = runs.going_on(there, config, key, total)
+            if done is None:
+                return there.continued
             _, before = _scheduled(configs.update(configs.default(), there.config), num_examples)
             own = np.array_equal(*(np.asarray(jax.vmap(one)(np.arange(done))) for one in (schedule, before)))
-            continued = [*continued, [there.key, done, own]]
-        return _trained(config, workdir, task, runs.Identity(key, protocol, continued), total, schedule, devices, watch, stop)
+            return [*there.continued, [there.key, done, own]]
+
+        parallel.led(claim, devices)
+        task = task or parallel.each(lambda: tasks.classification(config, found, devices, lambda line: watch({'reading': line})), devices)
+        if config.optimizer.name == 'sdlm' and task.curvature is None:
+            raise ConfigError(f"optimizer.name='sdlm' knows no second derivatives of {task.name}; choose another optimizer.")
+        for text in dict.fromkeys(line for source in (found or {}).values() for line in source.notes):
+            watch({'note': text, 'assumed': True})
+        identity = runs.Identity(key, protocol, parallel.led(continued, devices))
+        return _trained(config, workdir, task, identity, total, schedule, devices, watch, stop)
+
+
+def _unseen(workdir):
+    raise CheckpointError(f'{workdir} holds a finished run for process 0, but not for another one; give the same command again.')
 
 
 def _scheduled(config, num_examples: int) -> tuple[int, Callable]:
@@ -256,13 +210,24 @@ def _trained(config, workdir, task, identity, total, schedule, devices, watch, s
     batch_size, num_examples, plateau = config.data.batch_size, task.num_examples, optimizers.plateau(config)
     every = {name: configs.steps(config[name].every, batch_size, num_examples) for name in ('log', 'evaluate', 'checkpoint')}
     marked = configs.marked_steps(config.checkpoint.marks, batch_size, num_examples)
-    state = _initial(config, task, plateau)
+    state, leads, together = initial(config, task, plateau), parallel.leads(devices), parallel.process(devices)[1] > 1
+    kept: list = [None, None, []]
+
+    def restore(fits):
+        kept[:] = checkpoints.restore(workdir, {'state': state, **task.constants}, fits)
+        return kept[1] and kept[1]['step']
 
     def fits(told):
         identity.own(told)
         journal.hold(workdir, told.get('metrics'))
 
-    saved, told, problems = checkpoints.restore(workdir, {'state': state, **task.constants}, fits)
+    def same(told):
+        if told['step'] != newest:
+            raise CheckpointError(f'the checkpoint of step {newest}, from which process 0 goes on, is not there.')
+
+    newest = parallel.led(lambda: restore(fits), devices)
+    parallel.each(lambda: leads or newest is None or restore(same), devices)
+    saved, told, problems = kept
     for problem in problems:
         watch({'note': problem})
     first = size = 0
@@ -281,20 +246,21 @@ def _trained(config, workdir, task, identity, total, schedule, devices, watch, s
     learned = {role: fingerprint for role, fingerprint in task.fingerprints.items() if role != 'test'}
     about = {'key': identity.key, 'data': learned, 'continued': identity.continued, **task.about}
     about['config'] = configs.decisive(configs.flat(config))
-    runs.take(workdir, config, before, identity)
+    parallel.led(lambda: runs.take(workdir, config, before, identity), devices)
     if first < total:
         watch({'start': first, 'total': total})
         watch({'reading': 'compiling the first step'})
-    pages = journal.Journal(workdir, size, first, config.log.tensorboard, config.log.wandb)
+    opened = journal.Journal if leads else journal.Unwritten
+    pages = parallel.each(lambda: opened(workdir, size, first, config.log.tensorboard, config.log.wandb), devices)
 
     state = parallel.replicated(state, devices)
     placed = parallel.replicated({'store': task.feed.store, 'constants': task.constants}, devices)
     learns = optimizers.trainable(config, state.params) if config.optimizer.trainable else None
-    run = parallel.spread_step(train_step(task, optimizers.optimizer(config, state.params), schedule, trainable=learns), devices)
+    run = parallel.spread_step(train_step(task, optimizers.optimizer(config, state.params), schedule, trainable=learns), devices, stop)
     in_flight: collections.deque = collections.deque()
-    profiled = config.log.profile_steps if total > first + 10 else 0
+    profiled = config.log.profile_steps if total > first + 10 and leads else 0
     clock = journal.Clock(first, total, batch_size)
-    saved_at, tracing = first if saved else -1, False
+    saved_at, tracing, stopped = first if saved else -1, False, False
 
     def line(step, role, values):
         pages.write('metrics', {'step': step, 'epoch': step * batch_size / num_examples, 'role': role, **values})
@@ -303,7 +269,7 @@ def _trained(config, workdir, task, identity, total, schedule, devices, watch, s
         """Writes the window's means and empties it; raises TrialError when the loss was not finite in it."""
         step, window = int(state.step), jax.device_get(state.window)
         if window['bad_step'] >= 0:
-            _explain(task, state, placed, int(window['bad_step']))
+            _explain(task, state, placed, int(window['bad_step']), devices)
         count = float(window['examples'])
         if not count:
             return state
@@ -327,11 +293,15 @@ def _trained(config, workdir, task, identity, total, schedule, devices, watch, s
 
     def save(state):
         arrays = {'state': state, **task.constants}
-        checkpoints.save(workdir, int(state.step), arrays, config.checkpoint.keep, marked, {**about, 'metrics': pages.sync()})
+        runs.alike_at(int(state.step), state.params, devices)
+        parallel.led(
+            lambda: checkpoints.save(workdir, int(state.step), arrays, config.checkpoint.keep, marked, {**about, 'metrics': pages.sync()}),
+            devices,
+        )
 
     try:
         for step in range(first, total):
-            if stop():
+            if stopped or not together and stop():
                 if step != saved_at:
                     save(state)
                 raise Stopped(step)
@@ -345,7 +315,8 @@ def _trained(config, workdir, task, identity, total, schedule, devices, watch, s
             state, metrics = run(state, placed, batch)
             in_flight.append(metrics)
             if len(in_flight) > 2:  # the host stays near the devices, so that rates are true and a stop is prompt
-                jax.block_until_ready(in_flight.popleft())
+                earlier = jax.block_until_ready(in_flight.popleft())
+                stopped = together and bool(earlier['stop'])  # several processes learn in the same step that one of them was asked to
             done = step + 1
             if profiled and done == min(first + 10 + profiled, total):
                 jax.block_until_ready(metrics)
@@ -369,8 +340,13 @@ def _trained(config, workdir, task, identity, total, schedule, devices, watch, s
         roles = {role: measured(state, role) for role in task.roles if role != 'train'}
         tested = {'protocol': identity.protocol, 'views': config.evaluate.views} | ({'test': roles['test']} if 'test' in roles else {})
         result = {**about, 'step': total, 'architecture': json.loads(config.architecture_json)['name'], **roles}
-        pages.sync()
-        return Run(workdir, config, total, runs.write_result(workdir, identity, result, tested), pages.history)
+
+        def write():
+            pages.sync()
+            return runs.write_result(workdir, identity, result, tested)
+
+        written = parallel.led(write, devices)
+        return Run(workdir, config, total, written, pages.history if leads else journal.history(workdir, written['metrics']))
     finally:
         if tracing:
             jax.profiler.stop_trace()

@@ -31,6 +31,20 @@ FIELDS = (
     Field('trials.grid', '', "values to cross with every row: 'optimizer.learning_rate=0.01,0.03; data.batch_size=32,128'"),
     Field('trials.select', '', "'holdout' shows of a row's grid only the point with the lowest mean holdout error", ('', 'holdout')),
     Field('trials.shard', '', "the share of the trials that this process takes: '2/8' is the second of eight"),
+    Field(
+        'trials.launch',
+        '',
+        "where the missing trials are trained: '' here, 'slurm' by a job array of SLURM, 'local' by processes of this machine that outlive "
+        "the command (both by pip install 'cnn-research[cluster]'); the report shows how far they are",
+        ('', 'slurm', 'local'),
+    ),
+    Field('trials.jobs', 8, 'jobs of a launch at most, each of which takes one trial after the other', low=1, high=10000),
+    Field(
+        'trials.slurm',
+        '',
+        "what each job of a launch asks for, in sbatch's words, time in minutes: 'partition=gpu,gpus_per_node=1,time=240'; a job that is "
+        "preempted or out of time saves, and is requeued; 'local' knows time and gpus_per_node",
+    ),
     Field('trials.budget', '', "for --dry_run, the time there is: '2h' or '90min'; the plan then says the schedule.epochs that fit"),
 )
 POLL = 5.0  # seconds between looks at a trial that another process trains
@@ -79,37 +93,6 @@ class Record(NamedTuple):
     seconds: float
 
 
-def grid(text: str) -> list[dict[str, str]]:
-    """The points of 'FIELD=a,b; FIELD=c,d', each {field: value}; one empty point for ''. ConfigError where it cannot be read."""
-    axes = []
-    for part in filter(None, map(str.strip, text.split(';'))):
-        name, equals, values = (word.strip() for word in part.partition('='))
-        values = [value.strip() for value in values.split(',')]
-        if not equals or not all(values) or name in [axis[0] for axis in axes]:
-            raise ConfigError(f"trials.grid={text!r} cannot be read; write 'optimizer.learning_rate=0.01,0.03; data.batch_size=32,128'.")
-        if name == 'seed':
-            raise ConfigError('trials.grid names seed; trials.seeds=5 trains five of each row.')
-        if name not in configs.BY_NAME:
-            raise configs.unknown_field(name, configs.BY_NAME)
-        known: dict[Any, str] = {}
-        for value in values:
-            read = configs.flat(configs.update(configs.default(), {name: value}))[name]
-            if read in known:
-                raise ConfigError(f'trials.grid names {name}={known[read]} twice, the second time as {value}; leave one out.')
-            known[read] = value
-        axes.append((name, values))
-    return [dict(zip([name for name, _ in axes], point, strict=True)) for point in itertools.product(*(values for _, values in axes))]
-
-
-def seconds(text: str) -> float:
-    """'2h', '90min' or '30s' in seconds; ConfigError where it cannot be read."""
-    found = re.fullmatch(r'([0-9.]+)\s*(h|min|s)', text.strip())
-    try:
-        return float(found[1]) * {'h': 3600, 'min': 60, 's': 1}[found[2]]
-    except (TypeError, ValueError):
-        raise ConfigError(f"trials.budget={text!r} cannot be read; write '2h', '90min' or '30s'.") from None
-
-
 def share(trials: Sequence[Trial], text: str) -> list[Trial]:
     """Every n-th trial from the k-th on, of 'k/n'; all for ''. ConfigError where it cannot be read."""
     found = re.fullmatch(r'(\d+)/(\d+)', text)
@@ -133,7 +116,7 @@ def plan(
     """
     made, opened = [], {}
     for row, changes in rows.items():
-        for point in grid(options.trials.grid):
+        for point in configs.grid(options.trials.grid):
             overrides = lengths.in_proportion(config, {**changes, **point})
             for seed in range(config.seed, config.seed + options.trials.seeds):
                 checked = configs.check(configs.update(config, {**overrides, 'seed': seed}))
@@ -199,31 +182,33 @@ def state(workdir: pathlib.Path, key: str, protocol: str | None = None, whole: b
 
 def lost(workdir: pathlib.Path, key: str) -> bool:
     """Whether a trial ended without a network, so that what begins with it waits in vain: it failed, or is damaged and was tried again."""
-    now = state(workdir, key)
-    return now == 'failed' or now == 'damaged' and (workdir / 'error.json').is_file()
+    return state(workdir, key) in ('failed', 'damaged') and (workdir / 'error.json').is_file()
 
 
-def _put_aside(workdir: pathlib.Path, key: str) -> None:
-    """A stale trial is renamed, never deleted; Busy where another process does so, or trains there already."""
+def _cleared(workdir: pathlib.Path, key: str) -> None:
+    """A stale trial is renamed, never deleted; the word of an earlier failure goes, by which others would call this attempt lost.
+
+    Busy where another process does so, or trains there already."""
+    word = workdir / 'error.json'
+    if state(workdir, key) != 'stale' and not word.is_file():
+        return
     with runs.claimed(workdir):
         if state(workdir, key) == 'stale':
             number = next(n for n in itertools.count(1) if not workdir.with_name(f'{workdir.name}.stale-{n}').exists())
             workdir.rename(workdir.with_name(f'{workdir.name}.stale-{number}'))
+        else:
+            word.unlink(missing_ok=True)
 
 
 def _attempt(trial: Trial, devices, watch, stop) -> str:
     """Trains a trial: 'finished', 'failed' or 'busy'. Stopped passes through."""
     try:
-        if state(trial.workdir, trial.key) == 'stale':
-            _put_aside(trial.workdir, trial.key)
-        if (trial.workdir / 'error.json').is_file():  # of an earlier attempt, by which others would call this one lost
-            with runs.claimed(trial.workdir):
-                (trial.workdir / 'error.json').unlink(missing_ok=True)
+        parallel.led(lambda: _cleared(trial.workdir, trial.key), devices)
         task, make = None, trial.task
         if trial.start:
             make = functools.partial(tasks.classification, trial.config, start=trial.start)
         if make:
-            task = make(devices=devices, log=lambda line: watch({'reading': line}))
+            task = parallel.each(lambda: make(devices=devices, log=lambda line: watch({'reading': line})), devices)
         train.fit(trial.config, trial.workdir, task, devices, watch, stop)
     except runs.Busy:
         return 'busy'
@@ -232,17 +217,20 @@ def _attempt(trial: Trial, devices, watch, stop) -> str:
     except Exception as problem:
         if isinstance(problem, WriteError) and problem.errno in FULL:
             raise
+        together = parallel.process(devices)[1] > 1
+        if together and (isinstance(problem, WriteError) or not isinstance(problem, ResearchError)):
+            raise  # the other processes may know nothing of it, and would wait for this one
         text = str(problem) if isinstance(problem, ResearchError) else f'{type(problem).__name__}: {problem}'
         content = {'error': ' '.join(text.split()), 'traceback': traceback.format_exc()}
         watch({'note': text if isinstance(problem, ResearchError) else content['traceback']})
         try:
-            files.write(trial.workdir / 'error.json', json.dumps(content))
+            parallel.led(lambda: files.write(trial.workdir / 'error.json', json.dumps(content)), devices)
         except WriteError as refused:
             if refused.errno in FULL:
                 raise
         return 'failed'
     with contextlib.suppress(OSError):
-        (trial.workdir / 'error.json').unlink(missing_ok=True)
+        parallel.led(lambda: (trial.workdir / 'error.json').unlink(missing_ok=True), devices)
     return 'finished'
 
 
@@ -254,16 +242,18 @@ def carry_out(
 ) -> None:
     """Trains what is missing, begun, failed before or stale. A trial that fails leaves error.json, and the rest goes on.
 
-    Each device takes one trial at a time, unless a trial may need more than half of its memory; then all of them work on one. Trials that
-    another process trains are waited for at the end, and taken over if that process dies. watch is told (trial, event of `fit`), and
-    {'outcome': 'finished' or 'failed'} at its end. Raises Stopped once `stop` says so.
+    Each device takes one trial at a time, unless a trial may need more than half of its memory; then all of them work on one, as do all
+    devices of processes that train together. Trials that another process trains are waited for at the end, and taken over if that process
+    dies. watch is told (trial, event of `fit`), and {'outcome': 'finished' or 'failed'} at its end. Raises Stopped once `stop` says so.
     """
-    devices = devices or parallel.local_devices()
-    waiting = collections.deque(trial for trial in trials if state(trial.workdir, trial.key, trial.protocol, whole=True) != 'finished')
-    limit = (devices[0].memory_stats() or {}).get('bytes_limit', float('inf'))
+    devices, trials = devices or parallel.devices(), list(trials)
+    done = parallel.led(lambda: [state(one.workdir, one.key, one.protocol, whole=True) == 'finished' for one in trials], devices)
+    waiting = collections.deque(trial for trial, there in zip(trials, done, strict=True) if not there)
+    together = parallel.process(devices)[1] > 1
+    limit = ((parallel.local_devices() if together else devices)[0].memory_stats() or {}).get('bytes_limit', float('inf'))
     alone = all(2 * memory.training(trial.config, configs.network(trial.config)) < limit for trial in waiting)
     failed: set[pathlib.Path] = set()  # of this call, whether or not their error.json could be written
-    groups = [[device] for device in devices] if alone else [list(devices)]
+    groups = [[device] for device in devices] if alone and not together else [list(devices)]
     taking = threading.Lock()
 
     def work(own):
@@ -281,7 +271,7 @@ def carry_out(
                     failed.add(trial.workdir)
                 watch(trial, {'outcome': outcome})
                 continue
-            if stop():
+            if any(parallel.agreed(stop, devices)):
                 raise train.Stopped
             with taking:
                 waiting.append(trial)

@@ -48,7 +48,7 @@ def _planned(given: command.Command) -> list[trials.Trial]:
     shared = plans.rows(given, FIELDS, reads).get(report.EVERY, {})
     if given.config.architecture != configs.default().architecture:
         raise ConfigError(f'architecture={given.config.architecture!r} does not go with dropconnect; name it in dropconnect.network.')
-    for name in (name for name in trials.grid(given.options.trials.grid)[0] if name in _OURS):
+    for name in (name for name in configs.grid(given.options.trials.grid)[0] if name in _OURS):
         raise ConfigError(f'trials.grid names {name}, which the rows of dropconnect say; leave it out.')
     learning.check(given, (), 'rows')
     _samples(configs.flat(given.options))
@@ -91,7 +91,7 @@ def _measure(given: command.Command, trial: trials.Trial, chosen: Callable[[], s
 
 def _rows(book: pages.Book) -> list[report.Row]:
     fitted, averages = _protocols(book.options)
-    points = [point.get('optimizer.learning_rate') for point in trials.grid(book.options['trials.grid'])]
+    points = [point.get('optimizer.learning_rate') for point in configs.grid(book.options['trials.grid'])]
     tried, rows = [float(rate) for rate in points if rate], []
     for label, records in book.of().items():
         done = [record for record in records if record.result]

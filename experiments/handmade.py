@@ -40,7 +40,7 @@ def _check(given: command.Command) -> None:
     learning.check(given, _OURS, 'rows')
     if given.config.architecture != configs.default().architecture:
         raise ConfigError(f'architecture={given.config.architecture!r} does not go with handmade; name it in handmade.networks.')
-    for name in (name for name in trials.grid(given.options.trials.grid)[0] if name in _SHARED):
+    for name in (name for name in configs.grid(given.options.trials.grid)[0] if name in _SHARED):
         raise ConfigError(f'trials.grid names {name}, and hand-made weights belong to the images of a row; leave it out.')
     if given.config.data.normalization not in ways.WHITE:
         offer = f'hand-made weights are for {" or ".join(ways.WHITE)}'

@@ -105,7 +105,7 @@ def _row(label: str, records: list[trials.Record], tests: dict[int, dict], tried
 
 def render(book: pages.Book) -> pages.Rendered:
     """The report's sections, and the tables and figures beside it, from the records alone."""
-    points = [point.get('optimizer.learning_rate') for point in trials.grid(book.options['trials.grid'])]
+    points = [point.get('optimizer.learning_rate') for point in configs.grid(book.options['trials.grid'])]
     tried, rows = [float(rate) for rate in points if rate], []
     for label, records in book.of().items():
         tests = {record.seed: record.result['test'] for record in records if record.result}

@@ -12,7 +12,7 @@ seeds or a grid, the report is a table of all of them.
 
 import numpy as np
 
-from cnn_research import checkpoints, evaluate, files, tasks, train, trials
+from cnn_research import checkpoints, evaluate, files, parallel, tasks, train, trials
 from cnn_research.data import stream
 from cnn_research.data.sources import subset
 from cnn_research.reporting import figures, page, tables
@@ -133,17 +133,17 @@ def render(book: pages.Book) -> pages.Rendered:
 
 def main(given: command.Command) -> None:
     asked = given.options.trials
-    if asked.seeds > 1 or asked.grid or asked.select or asked.shard or asked.budget:
+    if asked.seeds > 1 or any(asked[name] for name in ('grid', 'select', 'shard', 'budget', 'launch', 'slurm')):
         planned = trials.plan({given.recipe.label: {}}, given.config, given.options, given.workdir)
         sweep.carry_out(given, planned) if not given.dry_run else print(plans.table(given, planned))
         return
     if given.dry_run:
         plans.show(given.config)
         return
-    outcome.check_place(given, 'checkpoints', 'evaluations', 'figures')
+    parallel.led(lambda: outcome.check_place(given, 'checkpoints', 'evaluations', 'figures'))
     run = train.fit(given.config, given.workdir, watch=progress.Progress(given), stop=command.stopper())
-    files.write(run.workdir / 'report.html', report(run, given.line))
-    print(f'test error {100 * run.result["test"]["top1_error"]:.2f} %; report: {run.workdir / "report.html"}')
+    parallel.led(lambda: files.write(run.workdir / 'report.html', report(run, given.line)))
+    parallel.led(lambda: print(f'test error {100 * run.result["test"]["top1_error"]:.2f} %; report: {run.workdir / "report.html"}'))
 
 
 if __name__ == '__main__':

@@ -301,6 +301,8 @@ OTHER = {
     'optimizer.trainable': '1',
     'schedule.kind': 'cosine',
     'evaluate.views': 'ten',
+    'parallel.coordinator': 'node2:29500',
+    'parallel.processes': 4,
 }
 
 
@@ -324,6 +326,8 @@ def test_the_key_changes_with_what_decides_numbers_and_with_nothing_else(name):
         first = {'schedule.kind': 'trapezoid'}
     elif name == 'initialization.stds':
         first = {'initialization.kernel': 'normal'}
+    elif name.startswith('parallel.'):
+        first = {'parallel.coordinator': 'node1:29500', 'parallel.processes': 9}
     else:
         first = {}
     base = configs.update(configs.default(), first)
@@ -382,16 +386,3 @@ def test_the_same_layers_have_the_same_key_however_they_are_written(monkeypatch)
     before = key()
     monkeypatch.setattr(configs, 'NUMERICS', configs.NUMERICS + 1)
     assert key() != before
-
-
-def test_numbers_of_another_kind_and_bound():
-    assert configs.numbers('1e-6, 0.5,2', 'probe.costs', float) == (1e-6, 0.5, 2) and configs.numbers('', 'x') == ()
-    for text, kind, low, message in (
-        ('1,5', int, 2, 'names 1'),
-        ('', int, 1, 'names nothing'),
-        ('5,3', int, None, 'rising'),
-        ('-1,3', int, None, 'rising'),
-        ('1,inf', float, None, 'rising'),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            configs.numbers(text, 'x', kind, low)

@@ -225,7 +225,7 @@ def task():
 def trained(task, devices, batch_size, steps=6, total=parallel.all_sum):
     """Parameters after some steps of the task's own stream on the devices, and the losses on the way."""
     given = config(data__batch_size=batch_size, schedule__kind='constant')
-    state = train._initial(configs.check(given), task, None)
+    state = train.initial(configs.check(given), task, None)
     step = train.train_step(task, optimizers.optimizer(given, state.params), lambda step: 0.05, total)
     run = parallel.spread_step(step, devices)
     placed = parallel.replicated({'store': task.feed.store, 'constants': task.constants}, devices)

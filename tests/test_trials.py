@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from small_runs import ONE, SETTINGS, config, flip, swap
 
-from cnn_research import checkpoints, files, records, runs, tasks, train, trials
+from cnn_research import checkpoints, files, lengths, records, runs, tasks, train, trials
 from cnn_research import config as configs
 from cnn_research.data.source import subset
 from cnn_research.errors import ConfigError, WriteError
@@ -226,7 +226,7 @@ def test_a_shard_takes_every_nth_trial(tmp_path):
 
 
 def test_a_grid_is_crossed_with_the_rows_and_selected_by_the_holdout(tmp_path):
-    points = trials.grid('optimizer.learning_rate=0.01,0.03; data.batch_size=32,128')
+    points = configs.grid('optimizer.learning_rate=0.01,0.03; data.batch_size=32,128')
     assert len(points) == 4 and points[1] == {'optimizer.learning_rate': '0.01', 'data.batch_size': '128'}
     for text, match in {
         'optimizer.learning_rat=1': 'Did you mean',
@@ -238,7 +238,7 @@ def test_a_grid_is_crossed_with_the_rows_and_selected_by_the_holdout(tmp_path):
         'data.batch_size=8,many': 'not a whole number',
     }.items():
         with pytest.raises(ConfigError, match=match):
-            trials.grid(text)
+            configs.grid(text)
     made = planned(tmp_path, {'row': {}}, grid='optimizer.learning_rate=0.00001,0.02', seeds=2)
     assert len(made) == 4
     outcomes(made, devices=ONE)
@@ -281,10 +281,10 @@ def test_an_evaluation_never_stands_for_another(table):
 
 
 def test_times_are_read_or_refused():
-    assert [trials.seconds(text) for text in ('2h', '90min', '1.5 h', '30s')] == [7200, 5400, 5400, 30]
+    assert [lengths.seconds(text) for text in ('2h', '90min', '1.5 h', '30s')] == [7200, 5400, 5400, 30]
     for text in ('2', 'h', '2d', '1.2.3h'):
         with pytest.raises(ConfigError, match='2h'):
-            trials.seconds(text)
+            lengths.seconds(text)
 
 
 def test_a_trial_begins_where_it_is_told_and_only_what_is_trainable_moves(table, tmp_path):

@@ -7,6 +7,7 @@ import pathlib
 import shlex
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -192,7 +193,8 @@ _PLACES = (
 
 
 def guarded(name: str, main: Callable) -> Callable:
-    """main with the exits of every command: 2 for what the user can mend, 75 after a stop that saved, 130 after one with nothing to
+    """main with the exits of every command: 2 for what the user can mend, 75 after a stop that saved or where another process that trains
+    with this one has ended, 130 after one with nothing to
     save; bugs keep their traceback."""
 
     def run_main(*arguments):
@@ -208,18 +210,61 @@ def guarded(name: str, main: Callable) -> Callable:
             os._exit(130)  # at once: devices may be at work, and the interpreter's own end would wait for them or crash
         except ResearchError as error:
             print(f'{name}: {error}', file=sys.stderr)
-            sys.exit(2)
+            _leave(2)
         except OSError as error:
             if error.errno not in _PLACES:
                 raise
             place = f'{error.filename} ' if error.filename else 'a file '
             print(f'{name}: {place}cannot be used ({error.strerror}); name a place that can.', file=sys.stderr)
-            sys.exit(2)
+            _leave(2)
         except Stopped as stopped:
             print(f'{name}: {stopped}; the same command goes on from there', file=sys.stderr)
-            sys.exit(75)
+            _leave(75)
+        except Exception:
+            if _several():
+                traceback.print_exc()
+                _leave(1)
+            raise
+        else:
+            if _several():
+                _several().finish()
 
     return run_main
+
+
+def _several():
+    """The library's parallel.py, where this process is one of several; None otherwise, and where nothing has asked for a device."""
+    parallel = sys.modules.get('cnn_research.parallel')
+    return parallel if parallel and parallel.together() else None
+
+
+def _leave(code: int) -> None:
+    """Ends a command with an exit code; of several processes, each waits a little for the others, which end for the same reason."""
+    if _several():
+        _several().finish(10, code)
+    sys.exit(code)
+
+
+# The commands whose work several processes share: tables of trainings, by launch/sweep.py, and one training.
+_TOGETHER = ('committee', 'depth_ablation', 'dropconnect', 'finetune', 'handmade', 'ingredients', 'layer_probing', 'stride_diagnosis')
+_TOGETHER += ('train',)
+
+
+def _meet(given: Command) -> None:
+    """Brings together the processes that were asked for, or that a cluster has started; ConfigError for another command."""
+    from cnn_research import parallel
+
+    configs.check_processes(given.config)
+    count = parallel.expected(given.config.parallel.processes)
+    if count > 1 and given.name not in _TOGETHER:
+        what = f'{given.name} works in one process, not in {count} together; those that do are {", ".join(_TOGETHER)}'
+        raise ConfigError(f'{what}. Start it once, with --config.parallel.processes=1.')
+    if given.name not in _TOGETHER and any(given.options.get('trials', {}).get(name) for name in ('launch', 'slurm')):
+        raise ConfigError(
+            f'{given.name} hands no trials over, so that trials.launch says nothing there; it goes with {", ".join(_TOGETHER)}.'
+        )
+    if not given.dry_run:
+        parallel.start(**given.config.parallel, say=lambda text: print(f'{given.name}: {text}', file=sys.stderr))
 
 
 def keep_compiled() -> None:
@@ -265,6 +310,7 @@ def run(name: str, main: Callable[[Command], None], doc: str, default_config: st
         for note in given.notes:
             print(f'{name}: {note}', file=sys.stderr)
         keep_compiled()
+        _meet(given)
         main(given)
 
     guarded(name, parse_and_run)()

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from cnn_research import config as configs
-from cnn_research import trials
 from cnn_research.errors import ConfigError
 from cnn_research.reporting import claims, per_class
 from experiments.launch import command, pages
@@ -22,7 +21,7 @@ def check(given: command.Command, ours: Sequence[str], who: str) -> None:
 
 def rows(book: pages.Book) -> list[per_class.Row]:
     """What the records of the main table say of each row, in percent."""
-    points = [point.get('optimizer.learning_rate') for point in trials.grid(book.options['trials.grid'])]
+    points = [point.get('optimizer.learning_rate') for point in configs.grid(book.options['trials.grid'])]
     tried, planned, found = [float(rate) for rate in points if rate], {}, []
     for record in (record for record in book.records if not record.part):
         planned.setdefault(record.row, []).append(record)

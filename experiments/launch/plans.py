@@ -4,13 +4,13 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
-from cnn_research import classes, lengths, memory, optimizers, parallel, tasks, train, trials
+from cnn_research import classes, lengths, memory, optimizers, parallel, rehearsal, tasks, trials
 from cnn_research import config as configs
 from cnn_research.data import prepared
 from cnn_research.data.sources import Source
 from cnn_research.errors import ConfigError
 from cnn_research.fields import Field
-from experiments.launch import command, progress
+from experiments.launch import cluster, command, progress
 
 
 def say(notes: Sequence[str]) -> None:
@@ -31,7 +31,7 @@ def training(config, assume: bool = False) -> str:
     steps = configs.steps(config.schedule, batch, examples)
     memory.check(config, net, found)
     optimizers.schedule(config, steps, batch, examples)  # refuses what cannot be scheduled
-    step, devices, shape = train.rehearsed(config, found), parallel.local_devices(), found['train'].image_shape
+    step, devices, shape = rehearsal.rehearsed(config, found), parallel.local_devices(), found['train'].image_shape
     each = f'each of {len(devices)} devices ({devices[0].device_kind})' if len(devices) > 1 else f'the device ({devices[0].device_kind})'
     size, count = memory.saved(config, net)
     lines = [
@@ -115,8 +115,9 @@ def check(given: command.Command, planned: Sequence[trials.Trial]) -> None:
             names = [', '.join(filter(None, (t.part, t.row, t.point, f'seed {t.config.seed}'))) for t in (same, trial)]
             raise ConfigError(f'{names[0]!r} and {names[1]!r} are the same training twice; leave one out.')
     trials.share(planned, options.shard)
+    cluster.check(given)
     if options.budget:
-        trials.seconds(options.budget)
+        lengths.seconds(options.budget)
         if not given.config.schedule.epochs:
             raise ConfigError('trials.budget needs a schedule in epochs; set schedule.epochs.')
     if options.select and not options.grid:
@@ -175,7 +176,7 @@ def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
         # How many examples of a class there are changes no step.
         shape = (net, configs.update(config, {'data.per_class': 0}).data.to_json(), config.dtype, config.optimizer.trainable)
         if shape not in measured:
-            measured[shape] = train.seconds_per_step(config, tasks.sources(config))
+            measured[shape] = rehearsal.seconds_per_step(config, tasks.sources(config))
         step, examples = measured[shape], counted[data]
         steps = configs.steps(config.schedule, config.data.batch_size, examples)
         time, gigabytes = steps * step, memory.training(config, net) / 1e9
@@ -195,8 +196,10 @@ def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
     devices = len(parallel.local_devices())
     lines.append(f'{len(planned)} trials, {progress.duration(left / devices)} in steps to go on {devices} device{"s" * (devices > 1)}')
     lines[-1] += f'; up to {memory.gigabytes(disk)} of checkpoints'
+    if given.options.trials.launch:
+        lines.append(cluster.intended(given, sum(trials.state(one.workdir, one.key) != 'finished' for one in planned)))
     if given.options.trials.budget:
-        budget = 0.9 * trials.seconds(given.options.trials.budget) * devices - refits  # a tenth is kept for evaluation
+        budget = 0.9 * lengths.seconds(given.options.trials.budget) * devices - refits  # a tenth is kept for evaluation
         if budget <= 0:
             raise ConfigError(f'trials.budget={given.options.trials.budget!r} does not even hold the trials of fixed length; give it more.')
         lines.append(f'in {given.options.trials.budget}: {_fitting(given.config, budget / max(per_epoch, 1e-9))}')

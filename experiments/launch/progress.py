@@ -12,9 +12,7 @@ import subprocess
 import sys
 import time
 
-import jax
-
-from cnn_research import files
+from cnn_research import files, parallel
 from cnn_research.errors import CheckpointError
 from experiments.launch.command import Command
 
@@ -74,7 +72,7 @@ def elsewhere(line: str, *more: str) -> str:
 
     One that no shell could read, as a damaged record may hold, is left as it is.
     """
-    own = tuple(f'--{name}=' for name in ('workdir', 'config.data.dir', *more))
+    own = (*(f'--{name}=' for name in ('workdir', 'config.data.dir', *more)), '--config.parallel.')
     try:
         return shlex.join(word for word in shlex.split(line) if not word.startswith(own))
     except ValueError:
@@ -87,8 +85,9 @@ def machine() -> str:
     cpuinfo = pathlib.Path('/proc/cpuinfo')
     if cpuinfo.is_file():
         model = next((line.split(':')[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith('model name')), model)
-    devices = jax.local_devices()
-    return f'{os.cpu_count()} cores of {model}, {len(devices)} {devices[0].device_kind} device{"s" if len(devices) > 1 else ""}'
+    devices, processes = parallel.devices(), parallel.process()[1]
+    together = f' of {processes} processes' if processes > 1 else ''
+    return f'{os.cpu_count()} cores of {model}, {len(devices)} {devices[0].device_kind} device{"s" if len(devices) > 1 else ""}{together}'
 
 
 @functools.cache

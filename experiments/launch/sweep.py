@@ -6,10 +6,10 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from cnn_research import checkpoints, files, runs, train, trials
+from cnn_research import checkpoints, files, parallel, runs, train, trials
 from cnn_research import config as configs
 from cnn_research.errors import FULL, ResearchError, TrialError, WriteError
-from experiments.launch import command, outcome, pages, plans, progress
+from experiments.launch import cluster, command, outcome, pages, plans, progress
 
 
 def line(given: command.Command, trial: trials.Trial) -> str:
@@ -18,6 +18,7 @@ def line(given: command.Command, trial: trials.Trial) -> str:
         return given.line
     words = [word for word in shlex.split(given.line)[3:] if word.startswith(('--config=', '--config.'))]
     kept = [w for w in words if w.startswith('--config=') or w[len('--config.') :].partition('=')[0] in configs.BY_NAME]
+    kept = [w for w in kept if not w.startswith('--config.parallel.')]
     kept = [w for w in kept if w[len('--config.') :].partition('=')[0] not in trial.overrides]
     more = [f'--config.{name}={value}' for name, value in trial.overrides.items()]
     # A recipe may cross its rows with a grid, of which this is one point.
@@ -50,7 +51,8 @@ def carry_out(
     planned: Sequence[trials.Trial],
     measure: Callable[[trials.Trial, Callable[[], bool]], None] = lambda trial, stop: None,
 ) -> None:
-    """Trains this process's share, measures each finished trial, and leaves plan.json and the report.
+    """Trains this process's share, measures each finished trial, and leaves plan.json and the report; or, where trials.launch says so and
+    something is missing, hands the work to jobs that do.
 
     A trial that failed, is damaged or cannot be measured stops no other: TrialError at the end. ConfigError, before anything is written,
     where the workdir holds another experiment's table.
@@ -58,11 +60,16 @@ def carry_out(
     measure(trial, stop): raises Stopped between two things that it keeps, where it takes minutes and `stop` says so.
     """
     plans.check(given, planned)
-    outcome.check_place(given, 'figures', 'trials')
+    parallel.led(lambda: outcome.check_place(given, 'figures', 'trials'))
     mine, stop = trials.share(planned, given.options.trials.shard), command.stopper()
-    about = {'experiment': given.name, 'label': given.recipe.label, 'options': configs.flat(given.options)}
-    about['line'] = progress.elsewhere(given.line, 'config.trials.shard')
-    trials.write_plan(given.workdir, planned, [plans.reduced(given, trial) for trial in planned], about)
+    about = {'experiment': given.name, 'label': given.recipe.label, 'options': cluster.without(configs.flat(given.options))}
+    about['line'] = progress.elsewhere(given.line, 'config.trials.shard', *cluster.FLAGS)
+    reduced = [plans.reduced(given, trial) for trial in planned]
+    parallel.led(lambda: trials.write_plan(given.workdir, planned, reduced, about))
+    missing = sum(trials.state(one.workdir, one.key, one.protocol) != 'finished' for one in mine) if given.options.trials.launch else 0
+    if missing:
+        print(f'{given.name}: {cluster.hand_over(given, missing)}')
+        return
     ended, begun, watches = [], time.monotonic(), {}
 
     def watch(trial, event):
@@ -79,7 +86,12 @@ def carry_out(
 
     if not mine:
         print(f'{given.name}: trials.shard={given.options.trials.shard!r} of {len(planned)} trials is an empty share', file=sys.stderr)
-    trials.carry_out(mine, watch, stop)
+    trials.carry_out(mine, watch if parallel.leads() else lambda trial, event: None, stop)
+    parallel.led(lambda: _measured(given, mine, measure, stop))  # by process 0 on its own devices; the others wait
+
+
+def _measured(given, mine, measure, stop) -> None:
+    """Measures what is finished and writes the report; TrialError where something is missing."""
     wrong: dict[str, str] = {}
     for trial in mine:
         if stop():

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cnn_research import checkpoints, features, journal, memory, runs, tasks, trials
+from cnn_research import checkpoints, features, journal, memory, rehearsal, runs, tasks, trials
 from cnn_research import config as configs
-from cnn_research import train as fitting
 from cnn_research.architecture import Architecture
 from cnn_research.data import faces, pairs, preprocessing, stream
 from cnn_research.data.source import Source, joined
@@ -260,7 +259,7 @@ def plan(given: command.Command, trainings: Sequence[Training], judged: Faces) -
         config, found = one.trial.config, one.trial.task.args[1]
         net, steps = configs.network(config), configs.steps(config.schedule, config.data.batch_size, found['train'].num_examples)
         if one.row not in timed:  # the networks of a row differ in their classes alone
-            timed[one.row] = fitting.seconds_per_step(config, found)
+            timed[one.row] = rehearsal.seconds_per_step(config, found)
         state = trials.state(one.trial.workdir, one.trial.key)
         left += steps * timed[one.row] * (state != 'finished')
         people = f'{one.classes:6,} identities in {len(one.learned):7,} images'

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from cnn_research import config as configs
-from cnn_research import memory, train
+from cnn_research import memory, rehearsal
 from cnn_research.errors import ConfigError, SourceError
 from configs import alexnet
 from experiments.launch import plans
@@ -17,7 +17,7 @@ def imagenet(tmp_path, **changes):
 
 
 def test_of_imagenet_the_plan_is_said_and_then_it_is_refused(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(train, 'rehearsed', lambda config, found: train.Rehearsal(0.25, 4e9, 80e9))
+    monkeypatch.setattr(rehearsal, 'rehearsed', lambda config, found: rehearsal.Rehearsal(0.25, 4e9, 80e9))
     monkeypatch.setattr(memory, 'machine', lambda: 80e9)
     with pytest.raises(SourceError, match='imagenet2012 is not prepared'):
         plans.show(imagenet(tmp_path))
@@ -60,7 +60,7 @@ def test_a_batch_that_no_device_holds_is_refused_with_one_that_it_does(monkeypat
         config = configs.check(small_runs.config(data__batch_size=size))
         found = tasks.sources(config)
         found['train'] = type(found['train'])(**{**vars(found['train']), 'num_examples': 1})  # the pixels that stay are counted apart
-        return train.rehearsed(config, found, small_runs.ONE)
+        return rehearsal.rehearsed(config, found, small_runs.ONE)
 
     needed = rehearsed(4096).memory
     monkeypatch.setattr(memory, 'machine', lambda: 0.6 * needed)

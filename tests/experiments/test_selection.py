@@ -10,7 +10,7 @@ from finished import PERCEPTRON, RUN, error, recorded
 from page_reader import Reader
 
 from cnn_research import config as configs
-from cnn_research import files, records, runs, tasks, train, trials
+from cnn_research import files, records, rehearsal, runs, tasks, trials
 from cnn_research.errors import CheckpointError, ConfigError, TrialError, WriteError
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
@@ -155,7 +155,7 @@ REFUSED = {
 @pytest.mark.parametrize('dry', [(), ('--dry_run',)])
 @pytest.mark.parametrize('arguments', REFUSED)
 def test_a_table_that_means_nothing_is_refused_before_any_work(arguments, dry, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, 'seconds_per_step', lambda *_: pytest.fail('a step was measured'))
+    monkeypatch.setattr(rehearsal, 'seconds_per_step', lambda *_: pytest.fail('a step was measured'))
     monkeypatch.setattr(trials, 'carry_out', lambda *_: pytest.fail('a trial was begun'))
     monkeypatch.setattr(command, 'stopper', lambda: lambda: False)
     assert REFUSED[arguments] in refused(training, 'train', tmp_path, '--config=configs/alexnet.py:smoke', *DIGITS, *arguments, *dry)
@@ -254,7 +254,7 @@ def test_a_trial_that_cannot_be_measured_stops_no_other_and_no_report(tmp_path, 
 
 def test_the_race_plans_both_networks_and_refuses_what_cannot_be_raced(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(command, 'stopper', lambda: lambda: False)
-    monkeypatch.setattr(train, 'seconds_per_step', lambda *_: 0.001)
+    monkeypatch.setattr(rehearsal, 'seconds_per_step', lambda *_: 0.001)
     nonlinearity.main(command.parse('nonlinearity', 'configs/nonlinearity.py:smoke', ['--dry_run', f'--workdir={tmp_path}/run']))
     out = capsys.readouterr().out
     assert out.startswith('tuning') and out.count('architecture  cifar_18pct') == 2 and not (tmp_path / 'run').exists()

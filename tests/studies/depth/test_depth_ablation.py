@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from cnn_research import checkpoints, parallel, train, trials
+from cnn_research import checkpoints, parallel, rehearsal, trials
 from cnn_research import config as configs
 from cnn_research.errors import ConfigError
 from cnn_research.models import zoo
@@ -202,13 +202,13 @@ def test_a_grid_has_a_row_for_each_point_or_the_chosen_one(workdir, tmp_path, se
 
 
 def test_with_a_grid_there_are_no_lesions(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(train, 'seconds_per_step', lambda config, found: 1.0)
+    monkeypatch.setattr(rehearsal, 'seconds_per_step', lambda config, found: 1.0)
     depth_ablation.main(small(tmp_path / 'x', '--dry_run', '--config.trials.grid=data.batch_size=16,32'))
     assert not any(line.startswith('refit') for line in capsys.readouterr().out.splitlines())
 
 
 def test_the_plan_lists_every_trial_and_does_nothing(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(train, 'seconds_per_step', lambda config, found: 3600.0)
+    monkeypatch.setattr(rehearsal, 'seconds_per_step', lambda config, found: 3600.0)
     depth_ablation.main(small(tmp_path / 'x', '--dry_run', '--config.trials.seeds=2'))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 13 and all('missing' in line and 'GB' in line for line in lines[:-1])
@@ -221,7 +221,7 @@ def test_the_plan_lists_every_trial_and_does_nothing(tmp_path, capsys, monkeypat
 
 
 def test_the_plan_says_the_epochs_that_fit_a_budget(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(train, 'seconds_per_step', lambda config, found: 1.0)
+    monkeypatch.setattr(rehearsal, 'seconds_per_step', lambda config, found: 1.0)
     monkeypatch.setattr(parallel, 'local_devices', lambda count=None: jax.local_devices()[:1])
     arguments = [f'--config={CONFIG}:smoke', '--config.data.examples=320', '--config.trials.budget=1h', '--dry_run']
     given = command.parse('depth_ablation', '', [*arguments, f'--workdir={tmp_path}/x'], depth_ablation.FIELDS)
