@@ -51,6 +51,7 @@ def _rules(looked: looking.Looked, options, shown: int, asked: int, square: occl
     """What was chosen, scaled and left out, in words."""
     left = f'Of these, {shown} of each layer are shown: more would take more than {options.megabytes:g} MB. ' if shown < asked else ''
     return [
+        f'The network: {looked.name}.',
         f'Units: of each layer the {asked} (or all, where it has fewer) whose nine strongest activations are the largest in the mean '
         f'at the last checkpoint. {left}Images: all {looked.source.num_examples:,} of {looked.images}; an image counts once for each '
         f'unit, where its map is strongest. Pictures longer than {options.side} px are made smaller.',
@@ -76,8 +77,8 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
     for number, tap in taps.items():
         print(f'[explore] projections of layer {number}', flush=True)
         layers.append(exploring.units(seen, number, tap, options.units, options.side))
-    asked, times = max(len(one.chosen) for one in layers), f'at {len(seen)} checkpoint{"s" * (len(seen) > 1)}'
-    lead = f'{looked.name}, {looked.images}: units of {len(layers)} layers {times}, and {len(pictures.names)} images.'
+    asked, short = max(len(one.chosen) for one in layers), looked.name.replace(net.name, net.name.split()[0])
+    lead = f'{short} on {looked.images}: {len(layers)} layers, {len(seen)} checkpoint{"s" * (len(seen) > 1)}, {len(pictures.names)} images.'
 
     def whole(count):
         parts = [exploring.layer(one, seen, count, labels) for one in layers]

@@ -31,7 +31,10 @@ const sheet = (file) => {
     sheets.set(file, new Promise((loaded, failed) => {
       const picture = new Image();
       picture.onload = () => loaded(picture);
-      picture.onerror = () => failed(new Error(`${file} is missing: the folder is not whole`));
+      picture.onerror = () => {
+        view.before(make('p', { role: 'alert' }, `${file} is missing: the folder is not whole.`));
+        failed(new Error(`${file} is missing`));
+      };
       picture.src = file;
     }));
   }
@@ -52,7 +55,8 @@ const draw = async (canvas, sprite, index, box = [0, 0, sprite.height, sprite.wi
   canvas.dataset.shown = wanted;
   after(context);
 };
-const blank = (sprite, label) => make('canvas', { width: sprite.width, height: sprite.height, role: 'img', 'aria-label': label });
+// One without a label stands beside words that say the same.
+const blank = (sprite, label = '') => make('canvas', { width: sprite.width, height: sprite.height, role: label ? 'img' : null, ...(label ? { 'aria-label': label } : { 'aria-hidden': 'true' }) });
 
 const layerOf = (one) => told.layers.find((layer) => layer.number === one);
 const unitName = (layer, unit) => (layer.names ? layer.names[unit] : `unit ${unit}`);
@@ -119,9 +123,9 @@ function tools() {
 
 function layerView() {
   const layer = layerOf(now.layer), count = layer.units.length;
-  const grid = make('div', { class: 'grid', 'aria-label': `units of layer ${layer.number}`, onkeydown: moved });
+  const grid = make('div', { class: count > 36 ? 'grid' : 'few grid', role: 'group', 'aria-label': `units of layer ${layer.number}`, onkeydown: moved });
   layer.units.forEach((unit, place) => {
-    const name = unitName(layer, unit.number), canvas = blank(layer.overviews.patch, '');
+    const name = unitName(layer, unit.number), canvas = blank(layer.overviews.patch);
     const link = make('a', { href: '#', 'data-unit': unit.number, 'aria-label': layer.names ? `unit ${unit.number}, ${name}` : name }, canvas,
       layer.names ? name : String(unit.number));
     redraws.push(() => {
@@ -131,8 +135,8 @@ function layerView() {
     });
     grid.append(link);
   });
-  const few = count < layer.size ? ` Shown are ${count} of ${layer.size}, see below by which rule.` : '';
-  const whole = make('div', { class: 'layer' }, make('p', {}, `${layer.words}.${few}`), grid, make('section', { class: 'unit', 'aria-live': 'polite' }));
+  const few = count < layer.size ? ` Shown are ${count} of ${layer.size}: those whose nine strongest activations are the largest in the mean.` : '';
+  const whole = make('div', { class: 'layer' }, make('p', {}, `${layer.words}.${few}`), grid, make('section', { class: 'unit' }));
   queueMicrotask(unitChosen);
   return whole;
 }
@@ -160,14 +164,14 @@ function unitChosen() {
 }
 
 function unitView(layer, place) {
-  const unit = layer.units[place], sprite = { ...layer.tile, file: unit.file }, summary = make('p', { class: 'summary' });
+  const unit = layer.units[place], sprite = { ...layer.tile, file: unit.file }, summary = make('p', { class: 'summary', 'aria-live': 'polite' });
   const filter = layer.overviews.filter ? blank(layer.overviews.filter, 'its filter') : null;
   const step = (to, text) => (to ? make('a', { href: '#', 'data-to': to.number }, text) : null);
   const steps = make('p', { class: 'steps' }, make('a', { href: '#', class: 'all', 'data-to': '' }, `All of layer ${layer.number}`),
     step(layer.units[place - 1], '‹ before'), step(layer.units[place + 1], 'next ›'));
   const nine = make('ol', { class: 'nine' });
   const cells = unit.winners[0].map((_, rank) => {
-    const patch = blank(sprite, ''), projection = blank(sprite, ''), name = make('b'), fresh = make('span', { class: 'new' }), value = make('span');
+    const patch = blank(sprite, 'patch'), projection = blank(sprite, 'its projection'), name = make('b'), fresh = make('span', { class: 'new' }), value = make('span');
     nine.append(make('li', { class: 'pair' }, make('div', {}, patch, projection), name, ' ', fresh, make('br'), value));
     return { rank, patch, projection, name, fresh, value };
   });
@@ -177,7 +181,7 @@ function unitView(layer, place) {
     for (const link of steps.children) link.href = address(layer.number, link.dataset.to === '' ? null : Number(link.dataset.to));
     const counts = new Map();
     for (const one of winners.filter((other) => other.image >= 0)) counts.set(one.class, (counts.get(one.class) ?? 0) + 1);
-    const classes = [...counts].sort((one, other) => other[1] - one[1]).map(([label, count]) => `${count} ${told.classes[label]}`);
+    const classes = [...counts].sort((one, other) => other[1] - one[1]).map(([label, count]) => `${count}× ${told.classes[label]}`);
     const silent = winners.every((one) => one.value === null || one.value === 0);
     summary.textContent = `At ${checkpoint(now.checkpoint)}, ${silent ? 'no image excites it.' : `of the nine: ${classes.join(', ')}.`}`;
     for (const { rank, patch, projection, name, fresh, value } of cells) {
@@ -186,7 +190,6 @@ function unitView(layer, place) {
       draw(patch, sprite, index, box);
       draw(projection, sprite, index + 1, box);
       patch.setAttribute('aria-label', `patch ${rank + 1}: ${text}, image ${image}`);
-      projection.setAttribute('aria-label', `its projection`);
       name.textContent = text;
       fresh.textContent = before && image >= 0 && !before.includes(image) ? 'new' : '';
       fresh.title = before ? `not among the nine at ${checkpoint(now.checkpoint - 1)}` : '';
@@ -228,7 +231,7 @@ document.addEventListener('keydown', (event) => {
 function images() {
   const list = make('nav', { class: 'images', 'aria-label': 'Images' });
   told.images.names.forEach((name, place) => {
-    const canvas = blank(told.images.sprite, '');
+    const canvas = blank(told.images.sprite);
     draw(canvas, told.images.sprite, place);
     list.append(make('a', { href: `#${now.view}/${place}`, 'aria-current': place === now.image && 'true' }, canvas, name));
   });
@@ -261,7 +264,7 @@ function board() {
     context.putImageData(pixels, 0, 0);
     return canvas;
   };
-  const clean = blank(sprite, ''), marks = [];
+  const clean = blank(sprite), marks = [];
   const field = (canvas, title, words) => {
     const mark = make('i', { hidden: true });
     marks.push(mark);
