@@ -11,6 +11,7 @@ and on their way through the stages. Leaves WORKDIR/explorer, which can be sent 
 
 import numpy as np
 
+from cnn_research import checkpoints
 from cnn_research.fields import Field
 from cnn_research.reporting import explorer as page
 from cnn_research.reporting import panels, templates
@@ -41,10 +42,13 @@ def _square(options, architecture) -> occlusion.Square:
 
 
 def check(given, architecture, source) -> None:
-    """ResearchError for an image or a way down that is not there, or a square that is larger than the image."""
+    """ResearchError for an image, a way down or a checkpoint that is not there, or a square that is larger than the image."""
     gallery.numbers(given, source)
     occlusion.check_square(_square(given.options.explore, architecture), architecture.input_shape)
     projection.projecting(architecture, 'deconvnet')
+    home = looking.workdirs(given)[0]
+    for step in exploring.steps(home, looking.network(given, home).step) if given.options.network else ():
+        checkpoints.load(home, step)  # what is damaged is refused before anything is drawn
 
 
 def _rules(looked: looking.Looked, options, shown: int, asked: int, square: occlusion.Square) -> list[str]:

@@ -21,6 +21,7 @@ from cnn_research.studies.looking.figures.units import grey_centred
 from experiments.launch import command, gallery, looking
 
 _ACROSS = 32  # units in a row of an overview
+_AT_ONCE = 16  # units
 _TOP = 5  # classes that are named of an image
 
 
@@ -47,16 +48,20 @@ class Units(NamedTuple):
     filters: np.ndarray | None
 
 
+def steps(home: str, end: int) -> list[int]:
+    """The marked checkpoints of a training before the step `end`; none of a file of weights."""
+    return [step for step in evolution.compared(home) if step < end] if pathlib.Path(home).is_dir() else []
+
+
 def over_checkpoints(given: command.Command, looked: looking.Looked, taps: list[str]) -> list[Seen]:
     """The marked checkpoints up to the one that is looked at, each with a pass over all images that is kept, and that one."""
     home = looking.workdirs(given)[0]
     here = looked.trained.step
-    steps = [step for step in evolution.compared(home) if step < here] if pathlib.Path(home).is_dir() else []
     seen, config = [], looked.trained.config
     feed = stream.evaluation_feed(looked.source, looked.batch, looked.resize, config.data.resident_gb, config.data.workers)
     with contextlib.closing(feed):
         stop = command.stopper()
-        for step in [*steps, here]:
+        for step in [*steps(home, here), here]:
             now = looked if step == here else looked._replace(trained=checkpoints.load(home, step))
             print(f'[explore] {looked.source.num_examples:,} images through the network at step {step:,}', flush=True)
             told = fingerprint(now.network, now.variables, now.source, 0, now.resize)
@@ -72,14 +77,15 @@ def units(seen: list[Seen], number: int, tap: str, count: int, side: int) -> Uni
     last = seen[-1]
     chosen = explorer.leading(last.top[tap].values, count)
     patches, signals, boxes = [], [], []
-    for now in seen:
-        projected, cut, inside = (array.reshape(-1, *array.shape[2:]) for array in gallery.winners(now.looked, tap, chosen, now.top[tap]))
+    # Few units at once: the projections of many would be large.
+    for now, some in itertools.product(seen, np.split(chosen, range(_AT_ONCE, len(chosen), _AT_ONCE))):
+        projected, cut, inside = (array.reshape(-1, *array.shape[2:]) for array in gallery.winners(now.looked, tap, some, now.top[tap]))
         tiles, box = page.framed(cut, inside, side)
         signals.append(page.framed(grey_centred(projected), inside, side)[0])
         patches.append(tiles)
         boxes.append(box)
     of_unit = (len(seen), len(chosen), explorer.NINE)
-    shown, below, boxes = (np.stack(each).reshape(*of_unit, *each[0].shape[1:]).swapaxes(0, 1) for each in (patches, signals, boxes))
+    shown, below, boxes = (np.concatenate(each).reshape(*of_unit, *each[0].shape[1:]).swapaxes(0, 1) for each in (patches, signals, boxes))
     pairs = np.stack([shown, below], axis=3)  # (units, checkpoints, nine, 2, h, w, C)
     sprites = [page.sprite(one.reshape(-1, *one.shape[3:]), 2 * explorer.NINE) for one in pairs]
     first = {'patch': shown[:, :, 0], 'projection': below[:, :, 0]}

@@ -4,17 +4,19 @@ import csv
 import io
 import json
 import re
+import shutil
 
 import browser
 import numpy as np
 import pytest
 from page_reader import Reader
 from PIL import Image
+from small_runs import flip
 
 from cnn_research import checkpoints, train
 from cnn_research import config as configs
 from cnn_research.data.sources import open_source
-from cnn_research.errors import ArchitectureError, ConfigError
+from cnn_research.errors import ArchitectureError, CheckpointError, ConfigError
 from cnn_research.studies.looking import feature_maps, occlusion
 from experiments import explore
 from experiments.launch import command
@@ -174,6 +176,14 @@ def test_what_cannot_be_shown_is_refused_in_one_line_before_any_work(network, tm
     with pytest.raises(error, match=message) as refused:
         explored(network, tmp_path / 'none', argument.format(network))
     assert '\n' not in str(refused.value) and not (tmp_path / 'none').exists()
+
+
+def test_a_damaged_checkpoint_is_found_before_anything_is_drawn(network, tmp_path, monkeypatch):
+    other = shutil.copytree(network, tmp_path / 'other')
+    flip(next((other / 'checkpoints').glob('*3/arrays.npz')))
+    monkeypatch.setattr(explore, 'draw', lambda *_: pytest.fail('it drew'))
+    with pytest.raises(CheckpointError, match='cannot be read'):
+        explored(other, tmp_path / 'none')
 
 
 def test_a_network_without_a_way_down_is_refused_before_it_is_trained(tmp_path):

@@ -181,7 +181,7 @@ function unitView(layer, place) {
     for (const link of steps.children) link.href = address(layer.number, link.dataset.to === '' ? null : Number(link.dataset.to));
     const counts = new Map();
     for (const one of winners.filter((other) => other.image >= 0)) counts.set(one.class, (counts.get(one.class) ?? 0) + 1);
-    const classes = [...counts].sort((one, other) => other[1] - one[1]).map(([label, count]) => `${count}× ${told.classes[label]}`);
+    const classes = [...counts].sort((one, other) => other[1] - one[1]).map(([label, count], place) => `${count} of ${place ? '' : 'class '}${told.classes[label]}`);
     const silent = winners.every((one) => one.value === null || one.value === 0);
     summary.textContent = `At ${checkpoint(now.checkpoint)}, ${silent ? 'no image excites it.' : `of the nine: ${classes.join(', ')}.`}`;
     for (const { rank, patch, projection, name, fresh, value } of cells) {
