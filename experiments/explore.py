@@ -30,7 +30,7 @@ FIELDS = (
     Field('explore.side', 64, 'px of the longer side of a picture, above which it is made smaller', low=16, high=256),
     Field('explore.square', 0, 'side of the square that hides, in px; 0 = a quarter of the image', low=0),
     Field('explore.stride', 0, 'px between its places; 0 = a 32nd of the image', low=0),
-    Field('explore.megabytes', 30.0, 'the most that the folder takes (10^6 bytes): more units are left out of every layer', low=1),
+    Field('explore.megabytes', 30.0, 'the most that the folder takes (10^6 bytes): more units are left out of every layer', low=0.1),
 )
 FOLDER = 'explorer'
 

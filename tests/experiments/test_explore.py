@@ -178,6 +178,26 @@ def test_what_cannot_be_shown_is_refused_in_one_line_before_any_work(network, tm
     assert '\n' not in str(refused.value) and not (tmp_path / 'none').exists()
 
 
+def test_what_would_make_the_folder_too_large_is_left_out_by_the_rule_that_is_said(network, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, 'stopper', lambda: lambda: False)
+    whole = sum(path.stat().st_size for path in folder.rglob('*') if path.is_file())
+    limit = 0.75 * whole / 1e6
+    more = ('--config.look.images=2,5', '--config.explore.units=4', '--config.explore.stride=8', '--config.explore.square=8')
+    small = explored(network, tmp_path / 'small', *more, f'--config.explore.megabytes={limit}')
+    told, arrays = told_by(small), np.load(tmp_path / 'small' / 'arrays.npz')
+    counts = {len(layer['units']) for layer in told['layers']}
+    assert len(counts) == 1 and 0 < min(counts) < 4
+    for layer in told['layers']:
+        values = arrays[f'step 9 {layer["tap"]} values'].mean(1)
+        assert [one['number'] for one in layer['units']] == sorted(np.argsort(-values, kind='stable')[: min(counts)].tolist())
+    assert sum(path.stat().st_size for path in small.rglob('*') if path.is_file()) <= 1e6 * limit
+    assert f'Of these, {min(counts)} of each layer are shown' in (small / 'index.html').read_text()
+    assert {f'layer5_unit{one["number"]}' for one in told['layers'][2]['units']} == {p.stem for p in small.rglob('layer5_unit*')}
+    with pytest.raises(ConfigError, match='explore.megabytes=0.1, but with one unit of each layer'):
+        explored(network, tmp_path / 'none', *more, '--config.explore.megabytes=0.1', '--config.explore.side=256')
+    assert not (tmp_path / 'none' / 'explorer').exists()
+
+
 def test_a_damaged_checkpoint_is_found_before_anything_is_drawn(network, tmp_path, monkeypatch):
     other = shutil.copytree(network, tmp_path / 'other')
     flip(next((other / 'checkpoints').glob('*3/arrays.npz')))
@@ -282,4 +302,12 @@ def test_a_browser_shows_it_from_the_folder_alone(folder, tmp_path):
         page.wait("document.querySelector('.unit .all')")
         page.click('.unit .all')
         page.wait("getComputedStyle(document.querySelector('.grid')).display !== 'none' && location.hash === '#layer5'")
+        page.wait(f"document.activeElement.dataset.unit === '{second['number']}'")
+        page.size(390, 330)  # a unit far down is opened at its head
+        page.click(f'.grid a[data-unit="{last["number"]}"]')
+        page.wait(f"document.querySelector('.unit h2')?.textContent === 'Layer 5, unit {last['number']}'")
+        top, bar = (
+            page.ask(f"document.querySelector('{one}').getBoundingClientRect().{side}") for one, side in (('h2', 'top'), ('#bar', 'bottom'))
+        )
+        assert bar <= top + 1 < 330
         assert page.said == [] and Image.open(io.BytesIO(before)).size == (1280, 900)

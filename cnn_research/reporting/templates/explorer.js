@@ -78,14 +78,17 @@ function read() {
 function show() {
   const wanted = read();
   const same = view.childElementCount && wanted.view === now.view && wanted.layer === now.layer && wanted.image === now.image;
-  const unit = same && wanted.unit === now.unit;
+  const unit = same && wanted.unit === now.unit, left = now.unit;
   Object.assign(now, wanted);
   if (!same) {
     spot = null;
     redraws = [];
     navigation();
     view.replaceChildren(...(now.view === 'layer' ? [layerView()] : [images(), now.view === 'way' ? wayView() : board()]));
-  } else if (!unit) unitChosen();
+  } else if (!unit) {
+    unitChosen();
+    if (now.unit === null) view.querySelector(`.grid a[data-unit="${left}"]`)?.focus();
+  }
   redraws.forEach((redraw) => redraw());
 }
 
@@ -159,7 +162,7 @@ function unitChosen() {
   redraws.filter((redraw) => redraw.ofUnit).forEach((redraw) => redraw());
   if (now.unit !== null && (held || !wide.matches)) {
     panel.querySelector('h2')?.focus({ preventScroll: true });
-    if (!wide.matches) window.scrollTo(0, Math.min(window.scrollY, bar.offsetTop));
+    if (!wide.matches) window.scrollTo(0, Math.min(window.scrollY, view.offsetTop - bar.offsetHeight));
   }
 }
 
@@ -218,9 +221,7 @@ function moved(event) {
 document.addEventListener('keydown', (event) => {
   if (now.view !== 'layer' || event.target.matches?.('input, .grid a') && event.key !== 'Escape') return;
   if (event.key === 'Escape' && now.unit !== null) {
-    const left = now.unit;
     go(address(now.layer, null));
-    window.addEventListener('hashchange', () => view.querySelector(`.grid a[data-unit="${left}"]`)?.focus(), { once: true });
   } else if (event.key === 'ArrowLeft' || event.key === 'ArrowRight') {
     const units = layerOf(now.layer).units, at = units.findIndex((unit) => unit.number === now.unit);
     const to = now.unit === null ? undefined : units[at + (event.key === 'ArrowLeft' ? -1 : 1)];
