@@ -105,7 +105,7 @@ def _filters(seen: list[Seen], number: int, chosen: np.ndarray) -> np.ndarray | 
 def layer(found: Units, seen: list[Seen], count: int, labels: Mapping[int, int]) -> tuple[dict[str, Any], dict[str, bytes]]:
     """(what the page is told of a layer, its files) with the first `count` of its units, in the order of their numbers."""
     places = np.argsort(found.chosen[:count])
-    last = seen[-1].looked.trained.architecture
+    last, classes = seen[-1].looked.trained.architecture, seen[-1].looked.classes
     row, geometry = last.row(found.tap), found.sprites[0]
     kinds = found.tiles | ({'filter': found.filters} if found.filters is not None else {})
     overviews, contents = {}, {}
@@ -136,7 +136,7 @@ def layer(found: Units, seen: list[Seen], count: int, labels: Mapping[int, int])
         'tap': found.tap,
         'words': f'{found.tap}: {words}, each sees {window}',
         'size': output[-1],
-        'names': list(seen[-1].looked.classes) if found.number == last.layers[-1].number else None,
+        'names': list(classes) if found.number == last.layers[-1].number and output[-1] == len(classes) else None,
         'tile': {k: v for k, v in geometry.told('').items() if k != 'file'},
         'overviews': overviews,
         'units': told,

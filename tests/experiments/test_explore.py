@@ -19,7 +19,7 @@ from cnn_research.data.sources import open_source
 from cnn_research.errors import ArchitectureError, CheckpointError, ConfigError
 from cnn_research.studies.looking import feature_maps, occlusion
 from experiments import explore
-from experiments.launch import command
+from experiments.launch import command, exploring
 
 NAMES = ('<b>one<b>', 'two & "2"', "it's three")
 SETTINGS = {
@@ -198,6 +198,11 @@ def test_what_would_make_the_folder_too_large_is_left_out_by_the_rule_that_is_sa
     assert not (tmp_path / 'none' / 'explorer').exists()
 
 
+def test_the_slider_ends_at_the_step_that_is_looked_at(network, tmp_path):
+    assert exploring.steps(str(network), 9) == [3, 6] and exploring.steps(str(network), 6) == [3]
+    assert exploring.steps(str(tmp_path / 'weights.npz'), 0) == []
+
+
 def test_a_damaged_checkpoint_is_found_before_anything_is_drawn(network, tmp_path, monkeypatch):
     other = shutil.copytree(network, tmp_path / 'other')
     flip(next((other / 'checkpoints').glob('*3/arrays.npz')))
@@ -311,3 +316,9 @@ def test_a_browser_shows_it_from_the_folder_alone(folder, tmp_path):
         )
         assert bar <= top + 1 < 330
         assert page.said == [] and Image.open(io.BytesIO(before)).size == (1280, 900)
+        # What is missing is said.
+        part = shutil.copytree(folder, tmp_path / 'part')
+        (part / told['layers'][0]['overviews']['filter']['file']).unlink()
+        page.open((part / 'index.html').as_uri())
+        page.wait("document.querySelector('[role=alert]')?.textContent.includes('layer1_filter.png is missing')")
+        assert page.said
