@@ -21,7 +21,7 @@ const number = (value) => (value === null ? 'not a number' : Number(value.toPrec
 const percent = (value) => `${(100 * value).toFixed(1)} %`;
 const checkpoint = (place) => {
   const { epoch, step } = told.checkpoints[place];
-  return epoch === null ? (step ? `step ${step}` : 'as published') : `epoch ${epoch}`;
+  return epoch === null ? `step ${step}` : `epoch ${epoch}`;
 };
 
 // Pictures are cut from sprites, each of which is loaded once, when it is first shown.
@@ -119,7 +119,7 @@ function tools() {
   const choices = kinds.map((kind) => make('label', {}, make('input', { type: 'radio', name: 'kind', value: kind, checked: kind === now.kind,
     onchange: () => { now.kind = kind; redraws.forEach((redraw) => redraw()); } }), words[kind]));
   return [
-    last ? make('label', {}, 'Checkpoint', slider, said) : make('span', { class: 'quiet' }, 'One checkpoint: train with checkpoint.marks for a slider.'),
+    last ? make('label', {}, 'Checkpoint', slider, said) : make('span', { class: 'quiet' }, told.checkpoints[0].step ? 'One checkpoint: train with checkpoint.marks for a slider.' : 'Published weights'),
     make('fieldset', { 'aria-label': 'pictures of the units' }, ...choices),
   ];
 }
@@ -184,9 +184,10 @@ function unitView(layer, place) {
     for (const link of steps.children) link.href = address(layer.number, link.dataset.to === '' ? null : Number(link.dataset.to));
     const counts = new Map();
     for (const one of winners.filter((other) => other.image >= 0)) counts.set(one.class, (counts.get(one.class) ?? 0) + 1);
-    const classes = [...counts].sort((one, other) => other[1] - one[1]).map(([label, count], place) => `${count} of ${place ? '' : 'class '}${told.classes[label]}`);
+    const classes = [...counts].sort((one, other) => other[1] - one[1]).map(([label, count], place) => `${count} of ${place ? '' : 'the nine are of class '}${told.classes[label]}`);
     const silent = winners.every((one) => one.value === null || one.value === 0);
-    summary.textContent = `At ${checkpoint(now.checkpoint)}, ${silent ? 'no image excites it.' : `of the nine: ${classes.join(', ')}.`}`;
+    const when = told.checkpoints[now.checkpoint].step ? `At ${checkpoint(now.checkpoint)}: ` : ''; // published weights have no step
+    summary.textContent = when + (silent ? 'no image excites it.' : `${classes.join(', ')}.`);
     for (const { rank, patch, projection, name, fresh, value } of cells) {
       const { value: activation, image, class: label, box } = winners[rank], index = 2 * (now.checkpoint * winners.length + rank);
       const text = image < 0 ? 'no image' : told.classes[label];
