@@ -48,17 +48,6 @@ def _drifts(looked: looking.Looked, workdir: str, steps: list[int], taps: list[s
     return {tap: np.array([drift[tap] for drift in drifts]) for tap in taps}
 
 
-def compared(workdir: str) -> list[int]:
-    """The checkpoints of checkpoint.marks and the last one; all that are there, where the training had no marks."""
-    there = checkpoints.steps(workdir)
-    config, a_step = (configs.read(workdir), runs.epoch(workdir, 1)) if there else ({}, None)
-    if not a_step or not config['checkpoint.marks']:
-        return there
-    batch_size = config['data.batch_size']
-    marks = configs.marked_steps(config['checkpoint.marks'], batch_size, round(batch_size / a_step))
-    return [step for step in there if step in marks or step == there[-1]]
-
-
 def check(given, architecture, source) -> None:
     """ArchitectureError for a network without a way down, ConfigError for networks whose checkpoints differ."""
     projection.projecting(architecture, 'deconvnet')
@@ -67,7 +56,7 @@ def check(given, architecture, source) -> None:
     if not activations.default_taps(architecture):
         raise ConfigError(f'{architecture.name} has no maps, whose growth could be drawn.')
     homes = looking.workdirs(given)
-    steps = [compared(home) for home in homes]
+    steps = [evolution.compared(home) for home in homes]
     if given.options.network and (len(steps[0]) < 2 or any(other != steps[0] for other in steps)):
         raise ConfigError('evolution needs networks with the same checkpoints, two or more; train with --config.checkpoint.marks=1,2,5,10.')
     for home, there in zip(homes, steps, strict=True) if given.options.network else ():
@@ -91,7 +80,7 @@ def _settling(shelf: Shelf, looked: looking.Looked, epochs: np.ndarray, drifts: 
 
 def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcome.Page:
     options, homes = given.options.evolution, looking.workdirs(given)
-    steps = compared(homes[0])
+    steps = evolution.compared(homes[0])
     count = min(options.examples, looked.source.num_examples)
     images = np.linspace(0, looked.source.num_examples - 1, count).astype(int)
     looked = looked._replace(source=subset(looked.source, images))

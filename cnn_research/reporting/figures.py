@@ -53,6 +53,12 @@ def filter_mosaic(kernels: np.ndarray, scaling: str = 'each') -> tuple[np.ndarra
     divides all by the largest weight of the layer, so that a filter that dominates, or is dead, shows (Zeiler and Fergus 2013, Fig. 6).
     ValueError for any other scaling or shape, and for weights that are not finite.
     """
+    tiles, largest = filter_tiles(kernels, scaling)
+    return _mosaic(tiles), largest
+
+
+def filter_tiles(kernels: np.ndarray, scaling: str = 'each') -> tuple[np.ndarray, float]:
+    """(pictures (Cout, kh, kw, 3) with values in [0, 1]; the largest weight drawn), as `filter_mosaic` has them."""
     kernels = np.asarray(kernels, np.float32)
     if kernels.ndim != 4 or 0 in kernels.shape:
         raise ValueError(f'kernels have shape (kh, kw, Cin, Cout), none of them 0; got {kernels.shape}')
@@ -63,7 +69,7 @@ def filter_mosaic(kernels: np.ndarray, scaling: str = 'each') -> tuple[np.ndarra
     drawn = kernels if kernels.shape[2] == 3 else kernels[:, :, :1].repeat(3, axis=2)
     largest = np.abs(drawn).max(axis=(0, 1, 2) if scaling == 'each' else None, keepdims=True)
     tiles = 0.5 + 0.5 * np.divide(drawn, largest, out=np.zeros_like(drawn), where=largest > 0)
-    return _mosaic(np.moveaxis(tiles, 3, 0)), float(largest.max())
+    return np.moveaxis(tiles, 3, 0), float(largest.max())
 
 
 def filter_grid(kernels: np.ndarray, scaling: str = 'each') -> Figure:

@@ -1,8 +1,10 @@
-"""The templates of pages: one file of parts, one of the document, one stylesheet, one script that sorts tables."""
+"""The templates of pages: one file of parts, one of the document, one stylesheet, one script that sorts tables; explorer.* is a page of
+its own."""
 
 import base64
 import functools
 import hashlib
+from collections.abc import Sequence
 
 import jinja2
 from markupsafe import Markup as Markup  # what is put into a template as it is
@@ -27,8 +29,17 @@ def part(name: str, *values) -> str:
 
 def document(title: str, lead: str, contents: str, body: str) -> str:
     """A complete page; title is text, the others are markup."""
-    script = _text('sort.js')
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     given = {name: Markup(markup) for name, markup in {'lead': lead, 'contents': contents, 'body': body}.items()}
-    given |= {'style': Markup(_text('style.css')), 'script': Markup(script), 'script_hash': f'sha256-{digest}'}
-    return _environment().get_template('document.html').render(title=title, **given)
+    return whole('document.html', 'sort.js', ['style.css'], title=title, **given)
+
+
+def whole(name: str, script: str, styles: Sequence[str], **values) -> str:
+    """A template that is a page, with its script, whose hash its policy holds, and its stylesheets; values as in `part`."""
+    text = _text(script)
+    own = {'script': Markup(text), 'script_hash': digest(text), 'style': Markup(''.join(map(_text, styles)))}
+    return _environment().get_template(name).render(**own, **values)
+
+
+def digest(script: str) -> str:
+    """What a policy calls a script that may run."""
+    return 'sha256-' + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

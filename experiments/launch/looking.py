@@ -2,7 +2,7 @@
 
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from cnn_research import checkpoints, classes, memory, runs, tasks, train
@@ -177,13 +177,14 @@ def opened(given: command.Command, check: Check) -> Looked | None:
     return Looked(named(trained, home), trained, tasks.network(config), source, resize, tuple(told), outputs, notes)
 
 
-def run(given: command.Command, draw: Draw, check: Check, several: bool = False) -> None:
-    """Writes what is drawn of a network; --dry_run says what that would be. several: whether `network` may name more than one."""
+def run(given: command.Command, draw: Draw, check: Check, several: bool = False, folders: Sequence[str] = ()) -> None:
+    """Writes what is drawn of a network; --dry_run says what that would be. several: whether `network` may name more than one; folders:
+    those that `draw` makes in the workdir beside figures."""
     if not several and len(workdirs(given)) > 1:
         raise ConfigError(f'network={given.options.network!r} names {len(workdirs(given))} networks; {given.name} looks into one.')
     if not given.dry_run:
         own = () if given.options.network else ('network', 'network/checkpoints', 'network/evaluations')
-        outcome.check_place(given, 'figures', *own)
+        outcome.check_place(given, 'figures', *folders, *own)
     looked = opened(given, check)
     if looked is None:
         print(plans.training(given.config))

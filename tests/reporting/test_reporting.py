@@ -257,6 +257,7 @@ def test_reporting_knows_nothing_of_networks():
         'numpy',
         'scipy',
         'matplotlib',
+        'PIL',
         'jinja2',
         'markupsafe',
         'cnn_research.errors',

@@ -4,6 +4,20 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from cnn_research import checkpoints, runs
+from cnn_research import config as configs
+
+
+def compared(workdir: str) -> list[int]:
+    """The checkpoints of checkpoint.marks and the last one; all that are there, where the training had no marks."""
+    there = checkpoints.steps(workdir)
+    config, a_step = (configs.read(workdir), runs.epoch(workdir, 1)) if there else ({}, None)
+    if not a_step or not config['checkpoint.marks']:
+        return there
+    batch_size = config['data.batch_size']
+    marks = configs.marked_steps(config['checkpoint.marks'], batch_size, round(batch_size / a_step))
+    return [step for step in there if step in marks or step == there[-1]]
+
 
 def drift(early: Mapping[str, np.ndarray], last: Mapping[str, np.ndarray]) -> dict[str, float]:
     """{tap: 1 - the correlation of features (N, D) early and last}: 0 where they vary over the images alike, 1 where nothing is in common.

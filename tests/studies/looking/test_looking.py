@@ -158,7 +158,7 @@ def test_epoch_0_is_the_network_before_its_training_as_fit_begins_it(tmp_path):
 
 def test_evolution_takes_the_marked_checkpoints_and_the_last(network, monkeypatch):
     monkeypatch.setattr(checkpoints, 'steps', lambda workdir: [10, 15, 20, 28, 30])
-    assert evolution.compared(str(network)) == [10, 20, 30]  # 28 is one that checkpoint.keep has left
+    assert growth.compared(str(network)) == [10, 20, 30]  # 28 is one that checkpoint.keep has left
 
 
 @pytest.mark.parametrize(
