@@ -15,7 +15,6 @@ import contextlib
 import numpy as np
 
 from cnn_research import checkpoints, features, runs, tasks
-from cnn_research import config as configs
 from cnn_research.data import stream
 from cnn_research.data.sources import subset
 from cnn_research.errors import ConfigError

@@ -56,6 +56,9 @@ SOURCES = {
     'df': Source(
         'Taigman et al. 2014', 'DeepFace: closing the gap to human-level performance in face verification', f'{_WHOLE}, without its tables'
     ),
+    'fong': Source(
+        'Fong et al. 2019', 'Understanding deep networks via extremal perturbations and smooth masks', 'its numbers were read in its code'
+    ),
     'deck': Source('The lecture deck', 'A CNN for image classification', _WHOLE),
     'own': Source('Questions of this project', 'no source claims anything of them', 'nothing is claimed'),
 }
@@ -116,9 +119,16 @@ def _subject(found: re.Match) -> str:
 
 def entries() -> dict[str, Entry]:
     """{key: entry}, by sources in the order of SOURCES."""
-    from cnn_research.reporting import catalogue_digits, catalogue_features, catalogue_networks, catalogue_tasks, catalogue_zf
+    from cnn_research.reporting import (
+        catalogue_digits,
+        catalogue_features,
+        catalogue_networks,
+        catalogue_saliency,
+        catalogue_tasks,
+        catalogue_zf,
+    )
 
-    rooms = (catalogue_digits, catalogue_networks, catalogue_zf, catalogue_features, catalogue_tasks)
+    rooms = (catalogue_digits, catalogue_networks, catalogue_zf, catalogue_features, catalogue_tasks, catalogue_saliency)
     every = [entry for room in rooms for entry in room.ENTRIES]
     order = list(SOURCES)
     return {entry.key: entry for entry in sorted(every, key=lambda entry: order.index(entry.source))}
