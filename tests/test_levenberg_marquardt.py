@@ -134,6 +134,7 @@ def test_radial_basis_units_count_with_the_loss():
     assert np.ptp(found) > 0.002 and max(found) < 1.9
 
 
+@pytest.mark.slow
 def test_of_lenet5_it_is_never_negative():
     network = Network(zoo.architecture('lenet5'))
     params = tasks.fresh(network, jax.random.key(0))
@@ -143,6 +144,7 @@ def test_of_lenet5_it_is_never_negative():
     assert all(bool((leaf >= 0).all()) and bool((leaf > 0).any()) for leaf in jax.tree.leaves(whole))
 
 
+@pytest.mark.slow
 def test_blocks_are_summed():
     network, params = made((Dense(3),), shape=(2, 2, 1))
     for count in (106, 53):  # two blocks, 53 of one

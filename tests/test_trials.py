@@ -307,7 +307,8 @@ def test_a_trial_begins_where_it_is_told_and_only_what_is_trainable_moves(table,
         configs.check(configs.update(wide, {'optimizer.trainable': '7'}))
 
 
-def test_a_trial_learns_its_own_task_once_that_can_be_had(tmp_path):
+def test_a_trial_learns_its_own_task_once_that_can_be_had(tmp_path, monkeypatch):
+    monkeypatch.setattr(trials, 'POLL', 0.01)
     found, asked = tasks.sources(config()), []
     found = {'train': subset(found['train'], np.arange(40)), 'holdout': found['holdout']}
     key = configs.key(configs.check(config()), tasks.fingerprints(found))

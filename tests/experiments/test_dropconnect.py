@@ -32,6 +32,7 @@ def test_what_makes_no_table_is_refused_before_any_work(argument, message, tmp_p
     assert isinstance(caught.value, ConfigError) and not (tmp_path / 'plan.json').exists()
 
 
+@pytest.mark.slow
 def test_a_table_is_trained_measured_and_told(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, 'stopper', lambda: lambda: False)
     size = ('dropconnect.network=wan_800 resized(1=20,2=20)', 'dropconnect.rates=0.5', 'data.test_examples=40', 'data.batch_size=20')

@@ -80,6 +80,7 @@ def pixels(path):
         return np.asarray(image)
 
 
+@pytest.mark.slow
 def test_the_folder_is_whole_and_holds_nothing_else(folder):
     told, read = told_by(folder), Reader((folder / 'index.html').read_text())
     units = {unit['file'] for layer in told['layers'] for unit in layer['units']}
@@ -95,6 +96,7 @@ def test_the_folder_is_whole_and_holds_nothing_else(folder):
     assert sum(path.stat().st_size for path in folder.rglob('*') if path.is_file()) < 1e6
 
 
+@pytest.mark.slow
 def test_the_winners_are_those_of_the_library(folder, network):
     told, arrays = told_by(folder), np.load(folder.parent / 'arrays.npz')
     steps = checkpoints.steps(network)
@@ -119,6 +121,7 @@ def test_the_winners_are_those_of_the_library(folder, network):
         assert [int(row['image']) for row in own] == best.tolist() and {row['class'] for row in own} <= set(NAMES)
 
 
+@pytest.mark.slow
 def test_a_patch_is_the_window_of_its_image(folder, network):
     told, arrays, trained = told_by(folder), np.load(folder.parent / 'arrays.npz'), checkpoints.load(network)
     source, (layer, *_) = open_source(trained.config['data.name'], 'test', None, trained.class_names), told['layers']
@@ -133,6 +136,7 @@ def test_a_patch_is_the_window_of_its_image(folder, network):
         np.testing.assert_array_equal(drawn, source.read([int(image)])[0][0][top:bottom, left:right])
 
 
+@pytest.mark.slow
 def test_images_under_the_square_and_on_their_way_are_those_of_the_library(folder, network):
     told, trained = told_by(folder), checkpoints.load(network)
     source = open_source(trained.config['data.name'], 'test', None, trained.class_names)
@@ -178,6 +182,7 @@ def test_what_cannot_be_shown_is_refused_in_one_line_before_any_work(network, tm
     assert '\n' not in str(refused.value) and not (tmp_path / 'none').exists()
 
 
+@pytest.mark.slow
 def test_what_would_make_the_folder_too_large_is_left_out_by_the_rule_that_is_said(network, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(command, 'stopper', lambda: lambda: False)
     whole = sum(path.stat().st_size for path in folder.rglob('*') if path.is_file())

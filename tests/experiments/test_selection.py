@@ -254,7 +254,7 @@ def test_a_trial_that_cannot_be_measured_stops_no_other_and_no_report(tmp_path, 
 
 def test_the_race_plans_both_networks_and_refuses_what_cannot_be_raced(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(command, 'stopper', lambda: lambda: False)
-    monkeypatch.setattr(rehearsal, 'seconds_per_step', lambda *_: 0.001)
+    monkeypatch.setattr(rehearsal, 'rehearsed', lambda *_: rehearsal.Rehearsal(0.001, 1e6, 1e12))
     nonlinearity.main(command.parse('nonlinearity', 'configs/nonlinearity.py:smoke', ['--dry_run', f'--workdir={tmp_path}/run']))
     out = capsys.readouterr().out
     assert out.startswith('tuning') and out.count('architecture  cifar_18pct') == 2 and not (tmp_path / 'run').exists()

@@ -218,6 +218,7 @@ def test_what_is_kept_is_made_again_where_it_is_damaged(table, tmp_path):
     assert path.stat().st_mtime_ns == stamp  # once
 
 
+@pytest.mark.slow
 def test_finished_runs_join_and_are_not_trained_again(table, tmp_path, monkeypatch):
     monkeypatch.setattr('cnn_research.train._trained', lambda *given: pytest.fail('it trains'))
     pattern = f'{table}/trials/*'

@@ -243,6 +243,7 @@ def test_the_page_is_made_of_records_alone(tmp_path):
     assert float(lines['one view at test']['gain']) == pytest.approx(4.5) and json.loads(lines['every choice']['rate']) == 0.02
 
 
+@pytest.mark.slow
 def test_one_view_is_a_second_test_of_the_same_networks(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, 'stopper', lambda: lambda: False)  # a signal's handler is not a test's to set
     narrow = '--config.architecture=alexnet_32 resized(1=2,2=2,3=2,4=2,5=2,6=4,7=4)'

@@ -334,7 +334,7 @@ def test_a_dry_run_without_a_network_refuses_what_the_run_would(tmp_path, module
 
 
 def test_a_dry_run_without_a_network_says_how_it_is_trained(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(rehearsal, 'seconds_per_step', lambda *_: 0.001)
+    monkeypatch.setattr(rehearsal, 'rehearsed', lambda *_: rehearsal.Rehearsal(0.001, 1e6, 1e12))
     line = ['--dry_run', f'--workdir={tmp_path}/none', '--config=configs/looking.py:smoke']
     stages.main(command.parse('stages', '', line, stages.FIELDS))
     assert capsys.readouterr().out.startswith('architecture') and not (tmp_path / 'none').exists()
