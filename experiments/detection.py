@@ -17,7 +17,7 @@ from cnn_research.errors import ConfigError
 from cnn_research.fields import Field
 from cnn_research.models.network import check_taps
 from cnn_research.reporting.shelf import Shelf
-from cnn_research.studies.detection import evaluation, proposals, report
+from cnn_research.studies.detection import diagnosis, evaluation, proposals, report
 from experiments.launch import command, detecting, elsewhere, outcome, plans
 
 FIELDS = (
@@ -116,7 +116,7 @@ def main(given: command.Command) -> None:
     kinds, (pool, of_train) = _kinds(options.rows), _opened(given)
     proposals.check(options.proposals, options.most)
     drawn = detecting.drawn(pool.num_examples, of_train, options.seeds, options.redrawn)
-    table = detecting.Table(given, planned, pool, [], drawn, detecting.groups(options.similar, pool.class_names))
+    table = detecting.Table(given, planned, pool, [], drawn, diagnosis.groups(options.similar, pool.class_names))
     net, taps = planned.trained.architecture, detecting.table_taps(table)
     check_taps(net, taps)
     rows = detecting.keys(taps, net, kinds)
@@ -139,9 +139,8 @@ def main(given: command.Command) -> None:
     pictures = {f'{row.key.label}, seed 0': detecting.pictures(told[row.key, 0], pool) for row in shown}
     recalls = _recalls(table, options.proposals)
     page = outcome.Page(*report.report(lines, about, recalls, pictures, shelf), {})
-    said = [f'{key.label}, seed {seed}: {note}' for (key, seed), one in told.items() for note in one['notes']]
     seconds = sum(one['seconds'] for one in told.values())
-    outcome.write(given, page, shelf, [table.named.home], [*notes, *said], seconds)
+    outcome.write(given, page, shelf, [table.named.home], [*notes, *detecting.notes(told)], seconds)
 
 
 if __name__ == '__main__':

@@ -39,6 +39,7 @@ KINDS = {
     'pyramid': 'a pyramid of visual words',
 }
 MOST = 100  # detections of each class in an image
+_LEFT = 'mining left out at most '  # what a note begins with
 _DRAWN = 6  # images that are drawn with what is found on them
 _RECORD = {'dimension': int, 'seconds': (0, float('inf')), 'outcome': dict, 'notes': [str], 'problem': str, 'scenes': [dict]}
 
@@ -205,6 +206,20 @@ def row(key: report.Key, told: Mapping[int, Mapping[str, Any]]) -> report.Row:
     return report.Row(key, next(iter(told.values()))['dimension'], {seed: one['outcome'] for seed, one in told.items()}, problem)
 
 
+def notes(told: Mapping[tuple[report.Key, int], Mapping[str, Any]]) -> list[str]:
+    """What the records say beside their numbers: how much mining left out at most, and of all else once in which rows and seeds."""
+    left, found = [], {}
+    for (key, seed), one in told.items():
+        for note in one['notes']:
+            if note.startswith(_LEFT):
+                left.append(float(note.removeprefix(_LEFT).split()[0]))
+            else:
+                found.setdefault(note, {}).setdefault(key.label, []).append(str(seed))
+    words = [f'{_LEFT}{max(left):.2g} % of the objective of a class, in all rows and seeds'] if left else []
+    rows = {note: '; '.join(f'{label}, seed {", ".join(seeds)}' for label, seeds in of.items()) for note, of in found.items()}
+    return words + [f'{note}: {where}' for note, where in rows.items()]
+
+
 def cut(table: Table) -> str:
     """How windows are cut and what is learned from them, as sentences: what every number rests on."""
     options, (height, width) = table.options, windows.window_size(table.named.trained)
@@ -292,7 +307,7 @@ def _said(linear, moves, names) -> tuple[str, list[str]]:
         bad = [name for name, one in zip(names, linear.told, strict=True) if not one.settled]
         problem = f'the SVMs of {", ".join(bad)} did not reach their minimum' if bad else ''
         left = max(one.left for one in linear.told)
-        notes.append(f'mining left out at most {100 * left:.2g} % of the objective of a class')
+        notes.append(f'{_LEFT}{100 * left:.2g} % of the objective of a class')
     elif linear.told:
         problem = '' if linear.told.settled else 'the softmax did not reach its minimum'
         notes.append(f'C = {linear.told.cost:g}' + (', at an end of those tried' if linear.told.at_an_end else ''))
@@ -381,11 +396,3 @@ def _name(table: Table, key: report.Key, seed: int, same: _Same) -> str:
     told += [list(_how(table, key)), same.network] if key.features not in report.HANDMADE else []
     told += [_tuned_name(table, seed, same)] if key.tuned else []
     return records.digest(told)[:24]
-
-
-def groups(text: str, class_names: Sequence[str]) -> list[list[int]]:
-    """Numbers of similar classes, of names such as 'cat+dog,chair+sofa'; ConfigError for a name that is none, or is in two groups."""
-    named = [[name.strip() for name in group.split('+') if name.strip()] for group in text.split(',') if group.strip()]
-    if lone := [group[0] for group in named if len(group) < 2]:
-        raise ConfigError(f'detection.similar={text!r} has {lone[0]!r} alone; name groups, such as cat+dog,chair+sofa.')
-    return diagnosis.checked_groups(named, class_names)

@@ -75,3 +75,11 @@ def told(diagnosis: Diagnosis) -> dict[str, Any]:
         'counts': diagnosis.counts.tolist(),
         'similar': diagnosis.similar,
     }
+
+
+def groups(text: str, class_names: Sequence[str]) -> list[list[int]]:
+    """Numbers of similar classes, of names such as 'cat+dog,chair+sofa'; ConfigError for a name that is none, or is in two groups."""
+    named = [[name.strip() for name in group.split('+') if name.strip()] for group in text.split(',') if group.strip()]
+    if lone := [group[0] for group in named if len(group) < 2]:
+        raise ConfigError(f'detection.similar={text!r} has {lone[0]!r} alone; name groups, such as cat+dog,chair+sofa.')
+    return checked_groups(named, class_names)

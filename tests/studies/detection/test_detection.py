@@ -199,3 +199,19 @@ def test_proposals_of_other_images_and_several_networks_are_refused(place):
 def test_every_scale_is_a_table(scale):
     one = command.parse('detection', '', [f'--config=configs/detection.py:{scale}'], detection.FIELDS)
     assert one.options.detection.most >= 1 and detecting.configs.check(one.config)
+
+
+def test_notes_of_many_rows_are_few():
+    key, other = detecting.report.Key('layer6'), detecting.report.Key('layer6', 'softmax')
+    left = 'mining left out at most {} % of the objective of a class'
+    told = {
+        (key, 0): {'notes': [left.format('1e-06')]},
+        (key, 1): {'notes': [left.format('0.02'), 'boxes of a stay']},
+        (other, 0): {'notes': ['C = 1']},
+        (other, 1): {'notes': ['C = 1']},
+    }
+    assert detecting.notes(told) == [
+        f'{left.format("0.02")}, in all rows and seeds',
+        'boxes of a stay: layer6 (SVM), seed 1',
+        'C = 1: layer6 (softmax), seed 0, 1',
+    ]
