@@ -12,11 +12,20 @@ _SMOKE = {'data': {'name': 'clutter', 'examples': 2000, 'test_examples': 500, 'b
 _DIGITS = {'data': {'name': 'digits', 'batch_size': 32}}
 _MNIST = {'data': {'name': 'mnist', 'batch_size': 128}}
 _CIFAR10 = {'data': {'name': 'cifar10', 'batch_size': 128}, 'augment': {'flip': True, 'shift': 0.1}}
+_TINY = {'data': {'name': 'tiny_imagenet_32', 'test': 'validation', 'batch_size': 128}, 'augment': {'flip': True, 'shift': 0.1}}
 _IMAGENETTE = {
     'data': {'name': 'imagenette/160px-v2', 'test': 'validation', 'resize': 144, 'batch_size': 64},
     'augment': {'crop': True, 'flip': True},
 }
-_SCALES = {'clutter': _CLUTTER, 'smoke': _SMOKE, 'digits': _DIGITS, 'mnist': _MNIST, 'cifar10': _CIFAR10, 'imagenette': _IMAGENETTE}
+_SCALES = {
+    'clutter': _CLUTTER,
+    'smoke': _SMOKE,
+    'digits': _DIGITS,
+    'mnist': _MNIST,
+    'cifar10': _CIFAR10,
+    'tiny_imagenet': _TINY,
+    'imagenette': _IMAGENETTE,
+}
 
 # No dropout: it hurts in a training this short, and would hide what a layer is worth.
 _PLAIN = 'replaced(6,dropout=none) replaced(7,dropout=none)'
