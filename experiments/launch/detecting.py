@@ -369,8 +369,9 @@ def _tuning(table: Table, seed: int) -> Any:
 
 
 def _tuned_name(table: Table, seed: int, same: _Same) -> str:
-    about = [configs.flat(_tuning(table, seed)), same.network, table.drawn[seed].train.tolist(), same.proposed, list(table.how)]
-    return records.digest(about)[:12]
+    # By what decides numbers: a field that comes later must not orphan what is there.
+    key = configs.key(configs.check(_tuning(table, seed)), {})
+    return records.digest([key, same.network, table.drawn[seed].train.tolist(), same.proposed, list(table.how)])[:12]
 
 
 def _same(table: Table) -> _Same:
