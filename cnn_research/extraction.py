@@ -81,6 +81,7 @@ def described(given: Plan) -> dict[str, Any]:
             'learned': dict(trained.data),
         },
         'preprocessing': {
+            'images': trained.config.data.preprocessing,
             'resize': given.resize,
             'view': f'centre, {"x".join(map(str, trained.architecture.input_shape))}',
             'then': '(image - mean) * scale',
@@ -114,6 +115,8 @@ def begun(given: Plan, folder: pathlib.Path) -> dict[str, Any]:
     ConfigError where the folder holds other features, CheckpointError where the record is damaged.
     """
     if not (folder / RECORD).is_file():
+        if folder.is_dir() and any(folder.iterdir()):
+            raise ConfigError(f'{folder} holds something else: there is no {RECORD} in it; choose another folder, or a new one.')
         return {}
     kept, wanted = records.read(folder / RECORD, _NEEDS), json.loads(json.dumps(described(given)))
     wanted['source']['name'] = kept['source'].get('name')  # content decides, not place: a folder that moved has another name
@@ -153,6 +156,7 @@ def extract(
     whole = {**described(given), 'notes': notes, 'shards': begun(given, folder).get('shards', [])}
     there = {shard['file']: shard for shard in whole['shards'] if _sound(folder, shard)}
     whole['shards'] = list(there.values())
+    records.write(folder / RECORD, whole)  # before the first shard, so that none is ever without it
     for number in range(given.shards):
         path, first = _path(given, folder, number), number * given.shard
         name = path.relative_to(folder).as_posix()

@@ -225,8 +225,12 @@ def _trained(config, workdir, task, identity, total, schedule, devices, watch, s
         if told['step'] != newest:
             raise CheckpointError(f'the checkpoint of step {newest}, from which process 0 goes on, is not there.')
 
+    def follow():
+        if not leads and newest is not None and restore(same) != newest:
+            raise CheckpointError(f'the checkpoint of step {newest}, from which process 0 goes on, cannot be read by another one.')
+
     newest = parallel.led(lambda: restore(fits), devices)
-    parallel.each(lambda: leads or newest is None or restore(same), devices)
+    parallel.each(follow, devices)
     saved, told, problems = kept
     for problem in problems:
         watch({'note': problem})

@@ -77,14 +77,16 @@ def _measure(given: command.Command, trial: trials.Trial, chosen: Callable[[], s
     fitted, averages = _protocols(options)
 
     def fit():
-        found = checkpoints.load(trial.workdir).evaluate(_spaced(sources()['train'], options['dropconnect.training_images']))
+        found = checkpoints.load(trial.workdir).evaluate(
+            _spaced(sources()['train'], options['dropconnect.training_images']), trial.config.evaluate.views
+        )
         return {'error': found.top1_error, 'loss': found.loss, 'examples': found.examples}
 
     def compare():
         found = inference.head(checkpoints.load(trial.workdir), _spaced(sources()['test'], options['dropconnect.images']))
         return inference.compared(found, trial.config.seed, options['dropconnect.masks'], _samples(options))
 
-    trials.stored(trial.workdir, fitted, fit)
+    trials.stored(trial.workdir, fitted, fit, trial.protocol)
     if trial.row != report.NEITHER:
         trials.stored(trial.workdir, averages, compare, trial.protocol)
 
@@ -96,7 +98,7 @@ def _rows(book: pages.Book) -> list[report.Row]:
     for label, records in book.of().items():
         done = [record for record in records if record.result]
         rate = done[0].config['optimizer.learning_rate'] if done else None
-        fits = {record.seed: trials.read(record.workdir, fitted) for record in done}
+        fits = {record.seed: trials.read(record.workdir, fitted, record.protocol) for record in done}
         seen = {record.seed: trials.read(record.workdir, averages, record.protocol) for record in done}
         rows.append(
             report.Row(

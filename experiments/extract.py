@@ -16,6 +16,7 @@ import pathlib
 from absl import flags
 
 from cnn_research import checkpoints, extraction, features, files, memory, tasks
+from cnn_research.data import preprocessing
 from cnn_research.data.sources import open_source
 from cnn_research.errors import ConfigError
 from experiments.launch import command, looking, plans
@@ -43,7 +44,8 @@ def _source(trained: checkpoints.Trained):
     own = not _DATA.value or tasks.same_data(config, _DATA.value, trained.data)
     split = _SPLIT.value or (config.data.test if own else 'test')
     known = trained.class_names or None if own else None
-    return open_source(_DATA.value or config.data.name, split, _DATA_DIR.value or config.data.dir or None, known)
+    found = open_source(_DATA.value or config.data.name, split, _DATA_DIR.value or config.data.dir or None, known)
+    return preprocessing.applied(found, config.data.preprocessing)
 
 
 def _taps(trained: checkpoints.Trained) -> list[str]:

@@ -59,10 +59,10 @@ def _projections(looked: looking.Looked, tap: str, numbers: np.ndarray, pictures
     return np.stack(found)
 
 
-def _confined(looked: looking.Looked, square, tap: str, count: int) -> occlusion.Confinement:
-    """Of the first images of clutter's split, whose boxes are known."""
-    images, labels, boxes = clutter.examples(looked.source.split, np.arange(min(count, looked.source.num_examples)))
-    return occlusion.confinement(occlusion.occlude(looked.network, looked.variables, images, labels, tap, square), boxes)
+def _confined(looked: looking.Looked, square, tap: str, chosen: np.ndarray) -> occlusion.Confinement:
+    """Of images of clutter's split, whose boxes are known."""
+    (images, labels), boxes = looked.source.read(chosen), clutter.boxes(looked.source.split, chosen)
+    return occlusion.confinement(occlusion.occlude(looked.network, looked.variables, np.stack(images), labels, tap, square), boxes)
 
 
 def _square(options, architecture) -> occlusion.Square:
@@ -129,7 +129,7 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
     arrays |= {f'clean {name}': array for name, array in found.clean._asdict().items()}
     if looked.source.name == 'clutter' and looked.outputs is not None:
         coarse = square._replace(stride=max(_COARSE, square.stride))
-        confined = _confined(looked, coarse, options.tap, options.many)
+        confined = _confined(looked, coarse, options.tap, np.arange(min(options.many, looked.source.num_examples)))
         share, chance = (100 * value for value in confined.means())
         lead += f" Of the drop in p(true class), {share:.0f} % falls inside the digit's box (chance: {chance:.0f} %)."
         columns = [Column('images'), Column('share', 'drop inside the box, %', '.1f'), Column('chance', 'chance, %', '.1f')]

@@ -13,13 +13,15 @@ network's outputs; --csv=FILE.csv keeps them, one row for each image and class.
 import csv
 import io
 import pathlib
+import sys
 
 import numpy as np
 from absl import flags
 
 from cnn_research import checkpoints, classes, files, tasks
-from cnn_research.data import folders, images, stream
-from cnn_research.errors import ConfigError
+from cnn_research import config as configs
+from cnn_research.data import folders, images, preprocessing, stream
+from cnn_research.errors import ConfigError, SourceError
 from experiments.launch import command, plans
 
 FLAGS = flags.FlagValues()  # of this command alone, so that commands can be imported together
@@ -52,18 +54,22 @@ def _notes(trained: checkpoints.Trained, headers) -> list[str]:
     return notes
 
 
-def _pictures(trained: checkpoints.Trained, paths: list[pathlib.Path]) -> list[np.ndarray]:
-    """Images as the network is given them: scaled one by one, since many large photographs at once would not fit in memory."""
-    found = []
-    for path in paths:
+def _picture(trained: checkpoints.Trained, path: pathlib.Path) -> np.ndarray | None:
+    """An image as the network is given it, preprocessed and then scaled: alone, since many large photographs at once would not fit in
+    memory. None, said aloud, where it cannot be read."""
+    try:
         picture = images.decoded(path, trained.architecture.input_shape[2], str(path), upright=True)
-        side = tasks.resize_of(trained.config, picture.shape, trained.image_shape)
-        found.append(stream.resized(picture, side) if side else picture)
-    return found
+    except SourceError as error:
+        print(f'predict: {error}', file=sys.stderr)
+        return None
+    picture = preprocessing.preprocessed(picture, trained.config.data.preprocessing)
+    side = tasks.resize_of(trained.config, picture.shape, trained.image_shape)
+    return stream.resized(picture, side) if side else picture
 
 
 def _probabilities(trained: checkpoints.Trained, pictures: list[np.ndarray]) -> np.ndarray:
-    """(N, classes) of scaled images: those of one size together."""
+    """(N, classes) of images that are preprocessed and scaled: those of one size together."""
+    trained = trained._replace(config=configs.update(trained.config, {'data.preprocessing': 'none'}))
     sizes = [picture.shape for picture in pictures]
     found = np.zeros((len(pictures), trained.architecture.num_classes), np.float32)
     for size in sorted(set(sizes)):
@@ -91,11 +97,13 @@ def main() -> None:
     if _CSV.value:
         files.check_writable(pathlib.Path(_CSV.value).parent)
     plans.say([*trained.notes, *notes, *_notes(trained, headers.values())])
-    found, rows = list(headers), []
+    found, rows, lost = list(headers), [], 0
     for start in range(0, len(found), _CHUNK):
         part = found[start : start + _CHUNK]
-        pictures = _pictures(trained, [folder / file for file in part])
-        for file, probabilities in zip(part, _probabilities(trained, pictures), strict=True):
+        pictures = {file: _picture(trained, folder / file) for file in part}
+        pictures = {file: picture for file, picture in pictures.items() if picture is not None}
+        lost += len(part) - len(pictures)
+        for file, probabilities in zip(pictures, _probabilities(trained, list(pictures.values())), strict=True):
             best = np.argsort(-probabilities, kind='stable')[:top]  # of equal ones the first, as argmax has it
             said = ', '.join(f'{classes.meaning(names[number])} {100 * probabilities[number]:.1f} %' for number in best)
             print(f'{images.plain(file)}: {said}', flush=True)
@@ -107,6 +115,8 @@ def main() -> None:
         csv.writer(text, lineterminator='\n').writerows([_COLUMNS, *rows])
         files.write(_CSV.value, text.getvalue())
         print(f'table: {_CSV.value}')
+    if lost:
+        raise SourceError(f'{lost} of {len(found)} images could not be read and are left out.')
 
 
 if __name__ == '__main__':

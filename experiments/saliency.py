@@ -83,7 +83,9 @@ def _found(looked: looking.Looked, raw: np.ndarray, labels: np.ndarray, options)
     watched = net.layers[-1].name  # of all maps that occlusion may watch the smallest
     hidden = occlusion.occlude(network, variables, raw, labels, watched, _square(options, net))
     drop = np.maximum(0, hidden.clean.probability[:, None, None] - hidden.under.probability)
-    found['occlusion'] = measures.spread(drop, hidden.rows, hidden.columns, net.input_shape[:2])
+    size = _square(options, net).size
+    middle = (size - 1) / 2 - size // 2  # from the pixel under the middle to the middle itself: of an even square half a pixel
+    found['occlusion'] = measures.spread(drop, hidden.rows + middle, hidden.columns + middle, net.input_shape[:2])
     return found, float(np.nanmedian(missed)) if np.isfinite(missed).any() else np.nan
 
 
@@ -91,7 +93,8 @@ def _compared(given: command.Command, looked: looking.Looked, shelf: Shelf) -> t
     """(lead, markup, arrays) of the comparison on clutter's boxes."""
     options, homes = given.options.saliency, looking.workdirs(given)
     count = min(options.many, looked.source.num_examples)
-    raw, labels, boxes = clutter.examples(looked.source.split, np.arange(count))
+    images, labels = looked.source.read(np.arange(count))  # through the network's preprocessing, which moves nothing
+    raw, boxes = np.stack(images), clutter.boxes(looked.source.split, np.arange(count))
     parts, missed = [], []
     for number, home in enumerate(homes):
         now = looked if number == 0 else looked._replace(trained=looking.network(given, home))
@@ -128,7 +131,7 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
     pictures = gallery.pictures(looked, chosen)
     found, _ = _found(looked, pictures.raw, gallery.classes(looked, pictures), given.options.saliency)
     bounded = looked.source.name == _BOUNDED and looked.outputs is not None
-    boxes = clutter.examples(looked.source.split, chosen)[2] if bounded else None
+    boxes = clutter.boxes(looked.source.split, chosen) if bounded else None
     lead, drawn, arrays = _compared(given, looked, shelf) if bounded else ('', '', {})
     caption = f'{looked.name} on {looked.images}: what the score of the {looked.truth} rests on, by {len(found)} methods.'
     plate = shelf.figure('maps', figures.plate(pictures.seen, pictures.names, found, boxes), caption)

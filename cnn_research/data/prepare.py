@@ -138,11 +138,12 @@ def _of_folder(source, splits):
 
 
 def _of_set(source, splits, place):
-    classes, parts = (), []
+    classes, parts, left = (), [], []
     for split in splits or prepared.splits(source, place, ()):
         found = prepared.opened(source, split, place, ())
         read = found.read
         if not splits and read.records([0])[0][read.label] < 0:  # the test images of ImageNet
+            left.append(f'{source} ({split}) has no labels and is left out')
             continue
         if classes and classes != found.class_names:
             raise SourceError(f'{source}: its splits have other classes than each other.')
@@ -150,6 +151,7 @@ def _of_set(source, splits, place):
         parts.append(Part(split, Numbered(read.plain(), read.label), list(range(found.num_examples)), found.fingerprint, (), found.notes))
     if not parts:
         raise SourceError(f'{source} has no split with labels.')
+    parts[0] = parts[0]._replace(notes=(*parts[0].notes, *left))
     return classes, tuple(parts)
 
 

@@ -190,14 +190,16 @@ class _Change:
 
 
 def applied(source: Source, name: str) -> Source:
-    """The source with every image under a preprocessing of PREPROCESSINGS; itself under 'none'.
+    """The source with every image under a preprocessing of PREPROCESSINGS; itself under 'none', and where it has been through this one.
 
     Classes, order and labels stay. The fingerprint follows from the source's and the name: so a holdout is drawn from a source before this,
     and then is of the same examples under all of them. ConfigError, before more than a few images are read, for what `check` refuses, and
-    for digits whose ground is not black: their box would be the whole image.
+    for digits whose ground is not black: their box would be the whole image. ValueError for a source that has been through another.
     """
-    if name == 'none':
+    if name == source.preprocessing or name == 'none':
         return source
+    if source.preprocessing != 'none':
+        raise ValueError(f'{source.name} has been through {source.preprocessing!r} and cannot be seen through {name!r}')
     what = f'{source.name} ({source.split})'
     check(name, source.channels, source.image_shape, what)
     if name in _OF_DIGITS and source.num_examples:
@@ -211,4 +213,5 @@ def applied(source: Source, name: str) -> Source:
                 f'{np.median(edges):g} of 255; choose another.'
             )
     fingerprint = sha256(source.fingerprint.encode(), b'preprocessing', name.encode())
-    return replace(source, fingerprint=fingerprint, read=Changed(source.read, _Change(name, what), source.channels))
+    read = Changed(source.read, _Change(name, what), source.channels)
+    return replace(source, fingerprint=fingerprint, read=read, preprocessing=name)

@@ -17,6 +17,7 @@ class Source:
     `read(indices)` gives a list of uint8 (H, W, C) arrays, C = 1 for grey, and int32 (n,) labels; it can be pickled and called in other
     processes and threads. notes: what was skipped, chosen or assumed in opening it, one readable line each. stamp: changes when a file
     that is read was written again, even where the fingerprint cannot tell; '' where there are no files. Only `verified` asks for it.
+    preprocessing: what every image has been through, of data.preprocessing.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Source:
     read: Callable[[Sequence[int]], tuple[list[np.ndarray], np.ndarray]]
     notes: tuple[str, ...] = ()
     stamp: str = ''
+    preprocessing: str = 'none'
 
     @property
     def channels(self) -> int:

@@ -139,6 +139,7 @@ def write(folder: pathlib.Path, content: Mapping[str, str | bytes], megabytes: f
             f'explore.megabytes={megabytes:g}, but with one unit of each layer the folder takes {size / 1e6:.1f}: allow more, '
             'or ask for smaller pictures (explore.side) or fewer images (look.images).'
         )
+    (folder / 'index.html').unlink(missing_ok=True)  # which names these pictures: none is shown beside another's numbers
     for name, data in whole.items():
         files.write(folder / name, data)
     for old in (folder / PICTURES).iterdir():

@@ -258,7 +258,7 @@ def _order(value: Any) -> str:
     if _is_seeds(value):
         value = float(np.mean(value)) if len(value) else None
     value = value.mean if isinstance(value, Interval) else value
-    return '' if value is None or math.isnan(value) else repr(float(value))
+    return '' if value is None or not math.isfinite(value) else repr(float(value))
 
 
 def _markdown_cell(cell: Cell, spec: str) -> str:

@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import time
+import urllib.parse
 from collections.abc import Iterator
 from html.parser import HTMLParser
 
@@ -56,9 +57,15 @@ def found(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     """Every run below a folder, and the folder itself where it is one; what lies within a run is its own."""
     for place, names, here in os.walk(folder):
         names.sort()
-        if any(sign in here for sign in _SIGNS) or _WITHIN & set(names):
+        if any(sign in here for sign in _SIGNS) or _is_run(pathlib.Path(place), names):
             names.clear()
             yield pathlib.Path(place)
+
+
+def _is_run(place: pathlib.Path, names: list[str]) -> bool:
+    """Whether a folder holds what a run is made of, each in a folder of its own with a digest for a name; one may be called networks."""
+    made = [inner.name for name in _WITHIN & set(names) for inner in (place / name).iterdir()]
+    return bool(made) and all(re.fullmatch(r'[0-9a-f]{8,}(\..*)?', name) for name in made)
 
 
 def _state(run: pathlib.Path) -> str:
@@ -113,7 +120,7 @@ def _entry(run: pathlib.Path, folder: pathlib.Path) -> overview.Entry:
     place = run.relative_to(folder)
     when = time.strftime('%Y-%m-%d %H:%M', time.localtime(_changed(run)))
     title = head.title.strip() if head and head.title.strip() else _name(run)
-    href = (place / _REPORT).as_posix() if head else None
+    href = urllib.parse.quote(f'./{(place / _REPORT).as_posix()}') if head else None
     return overview.Entry(title, lead, place.as_posix(), state, when, href, _picture(head.picture) if head else '')
 
 

@@ -267,3 +267,15 @@ def test_what_would_show_a_network_images_as_they_are_is_refused(narrow, tmp_pat
 
 def test_the_table_of_names_and_the_functions_are_the_same():
     assert list(PREPROCESSINGS) == ['none', *OF_DIGITS, *OF_LIGHTNESS]
+
+
+def test_a_source_is_seen_through_one_preprocessing_once():
+    from cnn_research.data.source import subset
+
+    seen = preprocessing.applied(open_source('digits', 'test'), 'width_12')
+    assert (
+        preprocessing.applied(seen, 'width_12') is seen
+        and preprocessing.applied(subset(seen, [1, 2]), 'width_12').preprocessing == 'width_12'
+    )
+    with pytest.raises(ValueError, match='has been through'):
+        preprocessing.applied(seen, 'deskewed')

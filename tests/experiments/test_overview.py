@@ -23,8 +23,10 @@ def folder(tmp_path_factory):
     (root / 'looked' / 'report.html').write_text(looked)
     made = [trials.Trial('', 'row', '', {}, configs.default(), f'{n:012d}', 'p', root / 'table' / 'trials' / f'{n:012d}') for n in range(3)]
     trials.write_plan(root / 'table', made, [False] * 3, {'experiment': 'depth_ablation'})
-    (root / 'begun' / 'networks' / 'abc').mkdir(parents=True)
-    (root / 'begun' / 'networks' / 'abc' / 'config.json').write_text('{}')
+    (root / 'begun' / 'networks' / 'abcdef012345').mkdir(parents=True)
+    (root / 'begun' / 'networks' / 'abcdef012345' / 'config.json').write_text('{}')
+    (root / 'networks' / 'a#1 50%').mkdir(parents=True)  # no run, but a folder of runs
+    (root / 'networks' / 'a#1 50%' / 'report.html').write_text(page.page('Odd', '', [('S', '')], 'python'))
     (root / 'nothing').mkdir()
     return root
 
@@ -33,9 +35,13 @@ def test_every_run_stands_there_once_with_what_is_known_of_it(folder):
     text = overview.write(folder).read_text()
     read = Reader(text)
     places = sorted(re.findall(r'\d\d:\d\d · ([^<]*)</p>', text))
-    assert places == ['begun', 'looked', 'one/single', 'table'] and scripts(text) == []
+    assert places == ['begun', 'looked', 'networks/a#1 50%', 'one/single', 'table'] and scripts(text) == []
     assert '0 of 3 trainings finished (3 missing)' in read.text and 'depth ablation' in read.text
-    assert f'A lead. {EVIL}' in read.text and 'looked/report.html' in read.addresses
+    assert (
+        f'A lead. {EVIL}' in read.text
+        and './looked/report.html' in read.addresses
+        and './networks/a%231%2050%25/report.html' in read.addresses
+    )
     assert 'not finished' in read.text and 'Training' in read.text
     assert sum(address.startswith('data:image/svg') for address in read.addresses) == 1
 

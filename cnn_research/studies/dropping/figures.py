@@ -150,3 +150,17 @@ def distances(drawn: Sequence[Distances], columns: int) -> Figure:
     figure.supylabel('mean absolute difference', fontsize=9)
     legend_below(figure, list(shown.values()), list(shown))
     return figure
+
+
+def reached(curves: Mapping[str, Mapping[int, Curve]]) -> dict[str, dict[int, float]]:
+    """{row: {seed: epochs to a holdout loss that all pass on their way}} of {row: {seed: its curve}}: the geometric mean of the higher of
+    their lowest and the lower of their first; their lowest themselves would ask who ends lower, not who is faster."""
+    seeds = set.intersection(*(set(of) for of in curves.values())) if curves else set()
+    found: dict[str, dict[int, float]] = {row: {} for row in curves}
+    for seed in seeds:
+        lowest = max(of[seed].holdout.min(initial=np.inf) for of in curves.values())
+        begun = min(of[seed].holdout[:1].max(initial=0) or np.inf for of in curves.values())
+        level = float(np.sqrt(begun * lowest)) if begun > lowest else lowest
+        for row, of in curves.items():
+            found[row][seed] = of[seed].first_epoch(level)
+    return found

@@ -87,7 +87,7 @@ ORDER, TRAINED, GAP, SLOWER, NEARER = (
     'error',
     'training cross-entropy',
     'cross-entropy, test less training',
-    'epochs to the holdout cross-entropy that both reach',
+    'epochs to the holdout cross-entropy that both pass',
     'mean absolute difference of the probabilities to the reference',
 )
 
@@ -114,8 +114,9 @@ def stated(rows: Sequence[Row], large: bool = False) -> list[claims.Claim]:
                 claims.Claim(
                     f'The same where each way drops at the rate that is best on the holdout: {chosen[0]}, {chosen[1]}, {NEITHER}.',
                     f'{_WAN} (as above, at {RATE:g})',
-                    claims.rising(*chosen, NEITHER),
+                    claims.rising(*((chosen[0], NEITHER, chosen[1]) if large else (*chosen, NEITHER))),
                     top=1,
+                    key='wan.best',
                     instead=f'the source: a rate of {RATE:g}',
                 )
             )
@@ -178,17 +179,6 @@ def _of(row: str, form: str, samples: int | None) -> str:
     return f'{row}: {form_name(form, samples)}'
 
 
-def reached(rows: Sequence[Row]) -> dict[str, dict[int, float]]:
-    """{row: {seed: epochs to the holdout loss that all of the rows reach}}: of each seed the higher of their lowest losses."""
-    seeds = set.intersection(*(set(row.curves) for row in rows)) if rows else set()
-    found: dict[str, dict[int, float]] = {row.label: {} for row in rows}
-    for seed in seeds:
-        level = max(row.curves[seed].holdout.min(initial=np.inf) for row in rows)
-        for row in rows:
-            found[row.label][seed] = row.curves[seed].first_epoch(level)
-    return found
-
-
 def values(rows: Sequence[Row], quantity: str) -> dict[str, dict[int, float]]:
     """{row, or row and form: {seed: the quantity of a claim}}."""
     if quantity == ORDER:
@@ -198,7 +188,8 @@ def values(rows: Sequence[Row], quantity: str) -> dict[str, dict[int, float]]:
     if quantity == GAP:
         return {row.label: {seed: row.loss[seed] - found['loss'] for seed, found in row.fitted.items()} for row in rows}
     if quantity == SLOWER:
-        return reached([row for row in rows if row.label in (label(DROPCONNECT, RATE), label(DROPOUT, RATE))])
+        both = (label(DROPCONNECT, RATE), label(DROPOUT, RATE))
+        return figures.reached({row.label: row.curves for row in rows if row.label in both})
     found: dict[str, dict[int, float]] = {}
     for row in rows:
         for name in (_of(row.label, _MEAN, None), _of(row.label, _MOMENTS, None)):
@@ -337,7 +328,7 @@ _CURVES = (
     'Cross-entropy of the steps, with what they drop, and of the holdout, nothing dropped: rows at a rate of {rate:g}, each at its own '
     'best learning rate. Bands reach over the seeds. The test images are looked at once, at the end.'
 )
-_SLOWER = 'Epochs to the holdout cross-entropy that both reach: of each seed the higher of the lowest values of both.'
+_SLOWER = 'Epochs to a holdout cross-entropy between the lower of their first values and the higher of their lowest (geometric mean).'
 
 
 def _drawn(rows: Sequence[Row]) -> list[figures.Distances]:

@@ -58,12 +58,12 @@ def verdicts(rows, large=False):
 
 
 def test_claims_come_out_either_way():
-    assert verdicts(table()) == ['reproduced'] * 3 + ['contradicted', 'reproduced']
+    assert verdicts(table()) == ['reproduced'] * 5  # slower, though it ends lower
     order, *_, slower, nearer = report.judged(table())
     assert [one.text for one in order.differences] == ['dropout 0.5 - DropConnect 0.5', 'neither - dropout 0.5']
     assert [one.mean for one in nearer.differences] == pytest.approx([0.0202 - 0.003, 0.0202 - 0.004])
     worse = table(**{'DropConnect 0.5': row('DropConnect 0.5', 2.0, 0.0001, [1.0, 0.1], (0.002, 0.003, {100: 0.004}))})
-    assert verdicts(worse)[:3] == ['contradicted', 'contradicted', 'contradicted'] and verdicts(worse)[-1] == 'contradicted'
+    assert len(found := verdicts(worse)) == 6 and set(found) == {'contradicted'}
     assert verdicts(table(), large=True)[0] == 'contradicted'  # there the paper's dropout alone is above neither
     better = report.judged(table(**{'DropConnect 0.8': row('DropConnect 0.8', 1.1, 0.03, [1.2, 0.9, 0.4])}))[1]
     assert [one.text for one in better.differences] == ['dropout 0.5 - DropConnect 0.8', 'neither - dropout 0.5']
@@ -73,12 +73,13 @@ def test_claims_come_out_either_way():
     assert len(report.stated([row for row in table() if row.label != 'DropConnect 0.5'])) == 0
 
 
-def test_who_converges_first_is_told_at_the_level_that_both_reach():
+def test_who_converges_first_is_told_at_a_level_that_both_pass():
     rows = [row('dropout 0.5', 1, 1, [1.0, 0.5, 0.3]), row('DropConnect 0.5', 1, 1, [1.2, 0.9, 0.2])]
-    found = report.reached(rows)
-    assert found['dropout 0.5'][0] == pytest.approx(3) and found['DropConnect 0.5'][0] == pytest.approx(2 + 0.6 / 0.7)
+    found, level = figures.reached({one.label: one.curves for one in rows}), np.sqrt(1.0 * 0.3)
+    assert found['dropout 0.5'][0] == pytest.approx(1 + (1 - level) / 0.5)
+    assert found['DropConnect 0.5'][0] == pytest.approx(2 + (0.9 - level) / 0.7)
     assert curve(1.0, 0.5, 0.7, 0.1).first_epoch(0.75) == 1.5 and curve(0.5, 0.2).first_epoch(0.6) == 1
-    assert np.isnan(curve(1.0, 0.5).first_epoch(0.4)) and report.reached([]) == {}
+    assert np.isnan(curve(1.0, 0.5).first_epoch(0.4)) and figures.reached({}) == {}
     history = [{'role': 'train', 'epoch': 0.5, 'loss': 2.0}, {'role': 'holdout', 'epoch': 1.0, 'loss': 1.0, 'error': 0.3}]
     told = figures.curve(history)
     assert [list(column) for column in told] == [[0.5], [2.0], [1.0], [1.0]]
