@@ -33,7 +33,7 @@ def main() -> None:
         source = open_source(f'{_NAME.value}:{home.name}', split, root)
         plans.say(source.notes)
         print(f'{source.name} ({split}): {source.num_examples:,} examples of {source.num_classes} classes')
-    print(f'prepared: {home}')
+    print(f'prepared: {home}; use it by --config.data.name={_NAME.value} --config.data.dir={root}')
 
 
 if __name__ == '__main__':

@@ -47,15 +47,18 @@ def raw(config) -> Source:
 def adopted(given: command.Command, patterns: Sequence[str], test: Source) -> list[trials.Trial]:
     """Finished runs, named by patterns, as trials of the part 'adopted'; test: the raw images that the table is tested on.
 
-    ConfigError for a pattern that nothing matches, a run that is named twice, is not finished, tells other classes, or was tested on other
-    images or in other views.
+    ConfigError for a pattern that nothing matches, a run that is named twice or is the copy of another, is not finished, tells other
+    classes, or was tested on other images or in other views.
     """
     made: dict[pathlib.Path, trials.Trial] = {}
     for place in (pathlib.Path(path) for pattern in patterns for path in sorted(glob.glob(pattern)) or [pattern]):
         home = place.resolve()
         if home in made:
             raise ConfigError(f'committee.runs names {place} twice; leave one out.')
-        made[home] = _adopted(given, place, test)
+        one = _adopted(given, place, test)
+        if same := [other for other, run in made.items() if (run.key, run.protocol) == (one.key, one.protocol)]:
+            raise ConfigError(f'committee.runs names {place} and {same[0]}, which are one training; leave one out.')
+        made[home] = one
     return list(made.values())
 
 

@@ -255,6 +255,8 @@ def test_what_cannot_join_is_refused(table, tmp_path):
     assert "in evaluate.views='ten'" in refused(tmp_path, runs[0], '--config.evaluate.views=ten')
     assert 'is not the workdir of a finished training' in refused(tmp_path, '--config.committee.runs=nowhere/*')
     assert 'twice' in refused(tmp_path, f'{runs[0]},{found[0].workdir.parent}/*')
+    shutil.copytree(found[0].workdir, tmp_path / 'again')
+    assert 'which are one training' in refused(tmp_path, f'{runs[0]},{tmp_path}/again')
     clutter = ('--config.data.name=clutter', '--config.architecture=zfnet_32', '--config.loss.name=softmax')
     assert "'width_10' is of grey digits, but clutter (train) has images of 3 channels" in refused(tmp_path, *clutter)
     assert 'names none' in refused(tmp_path, '--config.committee.train=false')
