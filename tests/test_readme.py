@@ -95,25 +95,10 @@ def test_the_network_that_is_added_is_one():
     assert Architecture('tiny', shape, tuple(Layer(number, made) for number, made in enumerate(layers, 1))).num_classes == 10
 
 
-CONFIG = """
-import ml_collections
-
-SCALES = ('smoke',)
-
-
-def get_rows(scale):
-    return {'narrow': {'architecture': 'perceptron'}, 'wide': {'architecture': 'mlp_300'}}
-
-
-def get_config(scale):
-    data = {'name': 'digits', 'examples': 40, 'test_examples': 20, 'batch_size': 20}
-    return ml_collections.ConfigDict({'data': data, 'loss': {'name': 'squared_error'}, 'schedule': {'steps': 2}})
-"""
-
-
 def test_the_experiment_that_is_added_trains_and_renders(tmp_path, monkeypatch, capsys):
     (block,) = [block for block in BLOCKS if 'command.run' in block]
-    (tmp_path / 'mine.py').write_text(CONFIG)
+    (recipe,) = [block for block in BLOCKS if 'def get_rows' in block]
+    (tmp_path / 'mine.py').write_text(recipe)
     module = types.ModuleType('experiments.mine')
     exec(compile(block, 'README.md', 'exec'), vars(module))
     monkeypatch.setitem(sys.modules, 'experiments.mine', module)
