@@ -12,8 +12,7 @@ _AIR = 0.06  # of an axis, beyond what is drawn on it
 
 def to_html(judged: Sequence[claims.Judged], caption: str = '') -> str:
     """A card for each claim, as markup; under them the caption, what intervals cover, and by what rule verdicts come."""
-    unit = judged[0].unit if judged else 'seed'
-    return templates.part('claims', [_card(one) for one in judged], f'{caption} {claims.rule(unit)}'.strip())
+    return templates.part('claims', [_card(one) for one in judged], f'{caption} {claims.rule(judged)}'.strip())
 
 
 def _card(one: claims.Judged) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class Claim(NamedTuple):
     which quantity the source speaks of, and why another stands in, '' where none does. `top`: of an error, among how many of the first
     classes the true one has to be; 0 for what is not judged image by image.
     Where `directed` is False the differences are reported and nothing is claimed of them. `note`: 'sources disagree', say.
+    `unit`: of what there is one number each, 'seed' or, say, 'seed pair'.
     `key`: of the catalogue's entry that the sentence is, by which a ledger finds it ('' : by the sentence itself).
     """
 
@@ -54,6 +55,7 @@ class Claim(NamedTuple):
     instead: str = ''
     top: int = 0
     key: str = ''
+    unit: str = 'seed'
 
 
 class Within(NamedTuple):
@@ -173,7 +175,7 @@ def judge(
     """
     problems = problems or {}
     _check(claim, {*values, *problems})
-    unit, overlap = ('seed', 0.0) if overlap is None else ('split', overlap)
+    unit, overlap = (claim.unit, 0.0) if overlap is None else ('split', overlap)
     differences = [_difference(contrast, values, claim, overlap) for contrast in claim.contrasts]
     corrected = holm([measured.p for measured in differences])
     differences = [measured._replace(holm=p) for measured, p in zip(differences, corrected, strict=True)]
@@ -234,12 +236,13 @@ def table(judged: Sequence[Judged], caption: str = '') -> Table:
                 | {name: None if math.isnan(p) else p for name, p in (('p', measured.p), ('holm', measured.holm))}
                 | (words if place == 0 else dict.fromkeys(words, ''))
             )
-    return Table(columns, rows, f'{caption} {rule(judged[0].unit if judged else "seed")}'.strip())
+    return Table(columns, rows, f'{caption} {rule(judged)}'.strip())
 
 
-def rule(unit: str) -> str:
-    """How verdicts and p come about, as a sentence; unit: what differs between the numbers of a row, 'seed' or 'split'."""
-    return _P.format(unit=unit, overlap=_OVERLAP * (unit == 'split'))
+def rule(judged: Sequence[Judged]) -> str:
+    """How verdicts and p of these come about, as a sentence."""
+    units = list(dict.fromkeys(one.unit for one in judged)) or ['seed']
+    return _P.format(unit='s or '.join(units), overlap=_OVERLAP * ('split' in units))
 
 
 def count(judged: Sequence[Judged]) -> str:

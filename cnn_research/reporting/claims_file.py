@@ -19,8 +19,8 @@ _DEMONSTRATION = 'a demonstration: '
 
 
 class Told(NamedTuple):
-    """One judged claim. key: '' where it carries none; unit: 'seed' or 'split'; overlap: None where splits do not say how much they
-    share."""
+    """One judged claim. key: '' where it carries none; unit: 'seed', 'seed pair' or 'split'; overlap: None where splits do not say how
+    much they share."""
 
     sentence: str
     key: str
@@ -85,7 +85,8 @@ def _told(path: pathlib.Path, rows: list[dict]) -> Told:
         raise _damaged(path, f'row {first["row"]} has the verdict {first["verdict"][:40]!r}; there are {", ".join(claims.VERDICTS)}')
     suffix = _MARGIN.search(first['sentence'])
     overlap = _number(path, first, 'overlap') if 'overlap' in first else math.nan
-    unit = 'split' if re.search(r'\bsplits?\b', first['reason']) or not math.isnan(overlap) else 'seed'
+    pairs = re.search(r'\bseed pairs?\b', first['reason'])
+    unit = 'seed pair' if pairs else 'split' if re.search(r'\bsplits?\b', first['reason']) or not math.isnan(overlap) else 'seed'
     told = Told(
         sentence=_MARGIN.sub('', first['sentence']),
         key=first.get('key', ''),
@@ -96,7 +97,7 @@ def _told(path: pathlib.Path, rows: list[dict]) -> Told:
         reason=first['reason'],
         source=first['source'],
         unit=unit,
-        overlap=0.0 if unit == 'seed' else None if math.isnan(overlap) else overlap,
+        overlap=0.0 if unit != 'split' else None if math.isnan(overlap) else overlap,
     )
     if told.verdict in ('reproduced', 'undecided', 'contradicted') and told.verdict != _says(told):
         raise _damaged(path, f'row {first["row"]} says {told.verdict} where its intervals say {_says(told)}')

@@ -31,9 +31,9 @@ class Shelf:
         return page.text_html(text)
 
     def table(self, name: str, table: tables.Table, unit: str = 'seed') -> str:
-        """The caption of a table with intervals is given what they cover; unit: what they are over, 'seed' or 'split'."""
+        """The caption of a table with intervals is given what they cover; unit: what they are over, 'seed', 'seed pair' or 'split'."""
         if tables.has_intervals(table):
-            table = table._replace(caption=f'{table.caption} {_COVERED[unit]}'.strip())
+            table = table._replace(caption=f'{table.caption} {_COVERED.get(unit, _COVERED["seed"])}'.strip())
         table = self._with_points(table)
         linked = [{key: self._linked(key, cell) for key, cell in row.items()} for row in table.rows]
         tables.write(table, self._folder / name)
@@ -62,4 +62,4 @@ class Shelf:
         """Cards in the page, a table in the files."""
         unit = judged[0].unit if judged else 'seed'
         self.table('claims', claims.table(judged, caption), unit)
-        return cards.to_html(judged, f'{caption} {_COVERED[unit]}')
+        return cards.to_html(judged, f'{caption} {_COVERED.get(unit, _COVERED["seed"])}')

@@ -278,3 +278,10 @@ def test_splits_that_share_examples_have_the_wider_interval_of_nadeau_and_bengio
     table = claims.table([shared])
     assert 'Nadeau & Bengio' in table.caption and 'Splits' in [column.header for column in table.columns]
     assert 'Nadeau' not in claims.table([plain]).caption
+
+
+def test_a_claim_says_what_there_is_one_number_of():
+    claim = claims.Claim('A sentence.', 'A source', ({'a': 1, 'b': -1},), unit='seed pair')
+    found = claims.judge(claim, {'a': {0: 2.0, 1: 2.2, 2: 2.1}, 'b': {0: 1.0, 1: 1.1, 2: 0.9}})
+    assert found.unit == 'seed pair' and found.reason == '3 seed pairs' and 'over seed pairs.' in claims.rule([found])
+    assert [column.header for column in claims.table([found]).columns if column.key == 'n'] == ['Seed pairs']

@@ -87,7 +87,9 @@ class About(NamedTuple):
 
 _SOURCE = 'Ciresan et al. 2012 (multi-column deep neural networks)'
 _SEEDS = 'a committee has one column of each preprocessing, of one seed'
-_PAIRS = 'a seed here is a pair of seeds that no other pair shares, and its committees have two columns'
+_PAIRS = 'a pair has two seeds that no other pair shares, and its committees have two columns'
+
+_UNITS = {_SEEDS: 'seed', _PAIRS: 'seed pair'}  # of what there is one number each
 
 
 def stated(there: Mapping[str, object]) -> list[claims.Claim]:
@@ -108,7 +110,7 @@ def stated(there: Mapping[str, object]) -> list[claims.Claim]:
         ),
     )
     return [
-        claims.Claim(sentence, source, claims.below(lower, higher), quantity='test error', note=note)
+        claims.Claim(sentence, source, claims.below(lower, higher), quantity='test error', note=note, unit=_UNITS[note])
         for sentence, lower, higher, note, source in told
         if lower in there and higher in there
     ]
@@ -225,7 +227,7 @@ def equal_sizes(replicates: Mapping[str, Mapping[int, np.ndarray]], preprocessin
         {
             'compared': row,
             'columns': 1 if row in (MEAN, BEST) else 2 if row in _OF_PAIRS else preprocessings,
-            'unit': 'pair of seeds' if row in _OF_PAIRS else 'seed',
+            'unit': 'seed pair' if row in _OF_PAIRS else 'seed',
             'error': [100 * float(shares.mean()) for shares in of.values()],
         }
         for row, of in replicates.items()

@@ -118,7 +118,7 @@ def test_claims_come_out_either_way_and_only_where_there_are_replicates():
     assert [one.verdict for one in found] == ['reproduced', 'reproduced', 'no verdict', 'contradicted']
     assert [one.differences[0].mean for one in found] == pytest.approx([100 * 16 / 120, 100 * 8 / 120, 7.5, -100 * 8 / 120])
     assert all(one.differences[0].images.low <= one.differences[0].mean <= one.differences[0].images.high for one in found)
-    assert '2 seeds; a verdict needs 3' in found[2].reason and 'pair of seeds' in found[2].claim.note
+    assert '2 seed pairs; a verdict needs 3' in found[2].reason and 'two seeds that no other pair shares' in found[2].claim.note
     assert {one.verdict for one in report.judged(REPLICATES, 'seed 3 failed')} == {'no verdict'}
     assert {one.verdict for one in report.judged(REPLICATES, demonstration=True)} == {'no verdict'}
     some = {row: of for row, of in REPLICATES.items() if row != report.BEST}
