@@ -200,14 +200,14 @@ def values(rows: Sequence[Row], quantity: str) -> dict[str, dict[int, float]]:
     return found
 
 
-def judged(rows: Sequence[Row], large: bool = False) -> list[claims.Judged]:
-    """The claims held against the rows, each by its own quantity."""
+def judged(rows: Sequence[Row], large: bool = False, demonstration: bool = False) -> list[claims.Judged]:
+    """The claims held against the rows, each by its own quantity; those of a demonstration without verdicts."""
     problems, images = {row.label: row.problem for row in rows if row.problem}, {row.label: row.images for row in rows}
     told = []
     for claim in stated(rows, large):
         measured = values(rows, claim.quantity)
         wrong = {name: why for name in measured for row, why in problems.items() if name == row or name.startswith(f'{row}: ')}
-        told.append(claims.judge(claim, measured, wrong, tested=images))
+        told.append(claims.judge(claim, measured, wrong, demonstration, images))
     return told
 
 
@@ -369,7 +369,7 @@ def report(rows: Sequence[Row], about: About, show: Shelf) -> tuple[str, str, li
     title = f'DropConnect, dropout and neither on {about.data}'
     if not rows:
         return title, 'No row is planned.', []
-    judgements = judged(rows, about.network.startswith('wan_cifar_large'))
+    judgements = judged(rows, about.network.startswith('wan_cifar_large'), about.data == 'clutter')
     words = _ABOUT.format(length=about.length, batch=about.batch, chosen=_CHOSEN * about.chosen, fitted=about.fitted)
     sections = [('Three ways', show.table('dropping', table(rows, about)) + show.text(words))]
     if judgements:

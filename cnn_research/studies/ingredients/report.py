@@ -54,6 +54,7 @@ CLAIMS = (
             claims.below(BASE, one.row),
             quantity='top-1 error',
             note=one.note,
+            instead='the source: top-1 and top-5' if one.row == ONE_VIEW else '',
             top=1,
         )
         for one in CHOICES
