@@ -13,7 +13,7 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(IN) -m pytest -n 3 --dist loadfile
+	$(IN) -m pytest -n 2 --dist loadfile
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)

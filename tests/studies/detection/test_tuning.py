@@ -139,6 +139,7 @@ def whole(tmp_path_factory):
     return home, run(home)
 
 
+@pytest.mark.slow
 def test_a_training_that_was_stopped_ends_bit_for_bit_the_same(whole, tmp_path):
     with pytest.raises(Stopped):
         run(tmp_path, after=4)

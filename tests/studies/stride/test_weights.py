@@ -128,6 +128,7 @@ def mid_of_what_varies(flat, height, width):
 
 
 @pytest.mark.parametrize(('height', 'width'), [(2, 2), (3, 3), (2, 4), (4, 4)])
+@pytest.mark.slow
 def test_no_filter_found_by_ascent_or_descent_leaves_the_range_of_its_size(height, width):
     least, random, most = weights.mid_range(height, width)
     ends = {}
@@ -160,6 +161,7 @@ def extreme(size, sign):
 
 
 @pytest.mark.parametrize('size', [2, 3, 5, 7])
+@pytest.mark.slow
 def test_coverage_has_the_same_ends_and_the_same_middle_at_every_size(size):
     def coverage(kernels):
         return weights.mid_coverage(weights.bands(kernels), size, size)
