@@ -55,8 +55,9 @@ class Plan(NamedTuple):
 
 
 def plan(trained: Trained, source: Source, taps: Sequence[str], form: str = 'npz', shard: int = 0, side: int = 0) -> Plan:
-    """taps: the network's and 'pixels', the image as the network reads it; shard: 0 = as many examples as take about 100 MB; side: maps
-    larger than side x side px are averaged to it, 0 = whole. ResearchError for a tap that is none."""
+    """taps: the network's and 'pixels', the image as the network reads it, averaged to at most 32 x 32 px; side: maps larger than side x
+    side px are averaged to it, 0 = whole; shard: examples of one, 0 = as many as take about 100 MB. ResearchError for a tap that is none.
+    """
     network = tasks.network(trained.config)
     shapes = {tap: features.shape(network, tap, side) for tap in taps}
     resize = tasks.resize_of(trained.config, source.image_shape, trained.image_shape)
@@ -231,7 +232,8 @@ def _features(given: Plan):
 
 def _readme(given: Plan, whole: Mapping) -> str:
     source, seen = whole['source'], whole['preprocessing']
-    scaled = f'scaled to a short side of {seen["resize"]} px, the central square of it' if seen['resize'] else 'as they are'
+    scaled = f'{seen["images"]}, then ' * (seen['images'] != 'none')
+    scaled += f'scaled to a short side of {seen["resize"]} px, the central square of it' if seen['resize'] else 'as they are'
     lines = [
         f'# Features of {source["name"]} ({source["split"]})\n',
         f'{source["examples"]:,} examples in {len(whole["shards"])} shards, float32, in the order of the source.\n',
@@ -240,6 +242,7 @@ def _readme(given: Plan, whole: Mapping) -> str:
         f'\n- network: {whole["network"]["name"]}, step {whole["network"]["step"]:,}, computed in {whole["network"]["dtype"]}',
         f'- preprocessing: images {scaled}; {seen["view"]}; then {seen["then"]}, with the numbers of {RECORD}',
         f'- maps: averaged to at most {given.side} x {given.side} px' if given.side else '- maps: whole',
+        *(['- pixels: averaged to at most 32 x 32 px'] if features.PIXELS in whole['taps'] else []),
         f'- source: fingerprint {source["fingerprint"]}',
         f'- all of it: fingerprint {whole["fingerprint"]}; the SHA-256 of every shard is in {RECORD}',
         *(f'- note: {note}' for note in whole['notes']),

@@ -6,7 +6,8 @@
 
 --network=PATH names the workdir of a training or a file of weights, --step=N an earlier state of a training, --mean=FILE the mean image
 that goes with a .caffemodel. --data and --split name the source, by default the test images of the network's training; --taps what is kept,
-by default the layer below the last, `pixels` being the image as the network reads it; --side=N averages larger maps to N x N px.
+by default the layer below the last, `pixels` being the image as the network reads it, averaged to at most 32 x 32 px; --side=N averages
+larger maps to N x N px.
 Leaves OUT/extraction.json, README.md and shards of --shard examples, by default of about 100 MB; the same command goes on where it was
 stopped. --format=array_record is TFDS's layout.
 """

@@ -6,6 +6,7 @@ from cnn_research.reporting.published import published
 
 _DRAWN = 'distortions drawn anew in each pass; 540,000 kept ones there'
 _LENET5_RATE = 0.0005  # of the first passes (LeCun et al. 1998, section III)
+_LENET5_PASSES = {'schedule.kind': 'steps', 'schedule.drops': '2=0.4,5=0.2,8=0.1,12=0.02', 'schedule.epochs': 20.0}
 _SIGMOID = 'linear outputs there, sigmoid here'
 # (source, network) -> {what becomes of its training images: the papers' row}; 'notes': what differs between theirs and ours.
 PAPERS = {
@@ -59,9 +60,12 @@ def cells(config: dict, errors: Sequence[float]) -> dict:
     number, notes = published(table, theirs, quantity), [found.get('notes', '')]
     if config['architecture'] == 'lenet5':
         own = config['optimizer.name'] == 'sdlm' and config['data.batch_size'] == 1
-        whole = own and config['optimizer.learning_rate'] == _LENET5_RATE
-        method = 'optimizer at other rates than printed' if own and not whole else 'optimizer ours'
+        printed = {'optimizer.learning_rate': _LENET5_RATE, 'optimizer.momentum': 0.0, 'optimizer.weight_decay': 0.0, **_LENET5_PASSES}
+        whole = own and all(config[name] == value for name, value in printed.items())
+        method = 'optimizer with other rates or terms than printed' if own else 'optimizer ours'
         notes.append('architecture, loss and optimizer as published' if whole else f'architecture and loss as published, {method}')
+    if 'crops' in found and config['evaluate.views'] != 'ten':
+        notes.append('ten views there, one here')
     if 'distortions' in treatment(config):
         notes.append('' if config['architecture'] == 'mlp_800' else _DRAWN)
     return {'paper': number.value, 'difference': sum(errors) / len(errors) - number.value, 'note': '; '.join(filter(None, notes))}

@@ -3,7 +3,7 @@
 import pytest
 
 from cnn_research import config as configs
-from configs import mlp
+from configs import lenet5, mlp
 from experiments.launch import papers
 
 AFFINE = {'augment.shift': 0.1, 'augment.scale': 0.1, 'augment.shear': 0.1}
@@ -55,8 +55,14 @@ def test_what_differs_is_said():
     assert note('lenet5') == 'architecture and loss as published, optimizer ours'
     assert note('lenet5', **{'optimizer.name': 'sdlm'}).endswith('optimizer ours')  # over batches, not single examples
     single = {'optimizer.name': 'sdlm', 'data.batch_size': 1}
-    assert note('lenet5', **single, **{'optimizer.learning_rate': 0.0005}) == 'architecture, loss and optimizer as published'
-    assert note('lenet5', **single, **{'optimizer.learning_rate': 0.00005}).endswith('at other rates than printed')
+    recipe = configs.flat(configs.update(configs.default(), configs.flat(lenet5.get_config('mnist_1998'))))
+    printed = {name: value for name, value in recipe.items() if name.startswith(('optimizer.', 'schedule.'))}
+    printed |= {**single, 'optimizer.learning_rate': 0.0005}
+    assert note('lenet5', **printed) == 'architecture, loss and optimizer as published'
+    for other in ({'optimizer.learning_rate': 0.00005}, {'optimizer.momentum': 0.9}, {'schedule.kind': 'cosine'}, {'schedule.epochs': 2.0}):
+        assert note('lenet5', **{**printed, **other}).endswith('with other rates or terms than printed')
+    views = {'data.name': 'cifar10', 'augment.crop': True, 'augment.flip': True}
+    assert note('cifar_13pct', **views) == 'ten views there, one here' and not note('cifar_13pct', **views, **{'evaluate.views': 'ten'})
 
 
 @pytest.mark.parametrize('scale', mlp.SCALES)
