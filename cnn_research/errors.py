@@ -5,6 +5,8 @@ import errno
 import reprlib
 from collections.abc import Iterable
 
+AGAIN = 75  # the exit code of what the same command goes on with
+
 
 class ResearchError(Exception):
     """Base of all errors that a user can cause; its message is one readable line with the valid choices."""

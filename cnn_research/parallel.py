@@ -26,7 +26,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cnn_research import malloc, relay
-from cnn_research.errors import ConfigError, ResearchError, Stopped, WriteError
+from cnn_research.errors import AGAIN, ConfigError, ResearchError, Stopped, WriteError
 
 _AXIS = 'devices'
 # XLA CPU sends convolutions of at most 64 output channels to a library that runs them on one thread; asking for dot fusions only gives
@@ -190,7 +190,6 @@ PATIENCE = 30.0  # seconds without a sign of life after which a process counts a
 REACH = 300.0  # seconds in which processes that train together must have met
 _BEAT = 0.5  # seconds between signs of life
 _FOR_EVER = 7 * 24 * 3600  # seconds
-AGAIN = 75  # the exit code of what the same command goes on with
 _turns = itertools.count()
 
 

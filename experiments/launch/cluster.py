@@ -11,11 +11,10 @@ import sys
 from collections.abc import Sequence
 
 from cnn_research import optional
-from cnn_research.errors import ConfigError, nearest, shown
+from cnn_research.errors import AGAIN, ConfigError, nearest, shown
 from experiments.launch.command import Command
 
 FLAGS = ('config.trials.launch', 'config.trials.jobs', 'config.trials.slurm')
-AGAIN = 75
 TIME = 240  # minutes, where trials.slurm says nothing: a job that needs more is requeued
 _REQUEUES = 1000  # a job that goes on from what was saved may run out of its time as often as it likes
 # What trials.slurm may say, in sbatch's words as submitit has them.

@@ -18,7 +18,7 @@ from absl import flags
 import experiments
 from cnn_research import config as configs
 from cnn_research import lengths
-from cnn_research.errors import FULL, ConfigError, Fallback, ResearchError, Stopped, nearest
+from cnn_research.errors import AGAIN, FULL, ConfigError, Fallback, ResearchError, Stopped, nearest
 from cnn_research.fields import Field
 from experiments.launch import recipes
 from experiments.launch.recipes import Recipe
@@ -219,7 +219,7 @@ def guarded(name: str, main: Callable) -> Callable:
             _leave(2)
         except Stopped as stopped:
             print(f'{name}: {stopped}; the same command goes on from there', file=sys.stderr)
-            _leave(75)
+            _leave(AGAIN)
         except Exception:
             if _several():
                 traceback.print_exc()
