@@ -64,6 +64,7 @@ def cells(config: dict, errors: Sequence[float]) -> dict:
         whole = own and all(config[name] == value for name, value in printed.items())
         method = 'optimizer with other rates or terms than printed' if own else 'optimizer ours'
         notes.append('architecture, loss and optimizer as published' if whole else f'architecture and loss as published, {method}')
+        notes.append('' if config['initialization.kernel'] == 'uniform' else 'initial weights not within 2.4 / fan-in as printed')
     if 'crops' in found and config['evaluate.views'] != 'ten':
         notes.append('ten views there, one here')
     if 'distortions' in treatment(config):

@@ -52,15 +52,17 @@ def test_what_differs_is_said():
 
     assert note('perceptron') == 'linear outputs there, sigmoid here' and not note('linear') and not note('mlp_300')
     assert note('mlp_300', **AFFINE).startswith('distortions drawn anew') and not note('mlp_800', **AFFINE)
-    assert note('lenet5') == 'architecture and loss as published, optimizer ours'
-    assert note('lenet5', **{'optimizer.name': 'sdlm'}).endswith('optimizer ours')  # over batches, not single examples
+    printed = {'initialization.kernel': 'uniform'}
+    assert note('lenet5', **printed) == 'architecture and loss as published, optimizer ours'
+    assert note('lenet5', **printed, **{'optimizer.name': 'sdlm'}).endswith('optimizer ours')  # over batches, not single examples
     single = {'optimizer.name': 'sdlm', 'data.batch_size': 1}
     recipe = configs.flat(configs.update(configs.default(), configs.flat(lenet5.get_config('mnist_1998'))))
-    printed = {name: value for name, value in recipe.items() if name.startswith(('optimizer.', 'schedule.'))}
-    printed |= {**single, 'optimizer.learning_rate': 0.0005}
+    printed |= {name: value for name, value in recipe.items() if name.startswith(('optimizer.', 'schedule.'))} | single
     assert note('lenet5', **printed) == 'architecture, loss and optimizer as published'
     for other in ({'optimizer.learning_rate': 0.00005}, {'optimizer.momentum': 0.9}, {'schedule.kind': 'cosine'}, {'schedule.epochs': 2.0}):
         assert note('lenet5', **{**printed, **other}).endswith('with other rates or terms than printed')
+    begun = {**printed, 'initialization.kernel': recipe['initialization.kernel']}
+    assert note('lenet5', **begun).endswith('optimizer as published; initial weights not within 2.4 / fan-in as printed')
     views = {'data.name': 'cifar10', 'augment.crop': True, 'augment.flip': True}
     assert note('cifar_13pct', **views) == 'ten views there, one here' and not note('cifar_13pct', **views, **{'evaluate.views': 'ten'})
 
