@@ -44,6 +44,10 @@ class TrialError(ResearchError):
     """A training that could not go on: a loss that is not finite, say."""
 
 
+class Busy(TrialError):
+    """Another process works in the folder; its lock is the kernel's, which frees it when that process ends, however it ends."""
+
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # reasons of a WriteError that hold for whatever else is written there
 
 

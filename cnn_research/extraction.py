@@ -116,7 +116,7 @@ def begun(given: Plan, folder: pathlib.Path) -> dict[str, Any]:
     ConfigError where the folder holds other features, CheckpointError where the record is damaged.
     """
     if not (folder / RECORD).is_file():
-        if folder.is_dir() and any(folder.iterdir()):
+        if folder.is_dir() and {path.name for path in folder.iterdir()} - {files.LOCK}:
             raise ConfigError(f'{folder} holds something else: there is no {RECORD} in it; choose another folder, or a new one.')
         return {}
     kept, wanted = records.read(folder / RECORD, _NEEDS), json.loads(json.dumps(described(given)))

@@ -9,10 +9,14 @@ import pathlib
 import secrets
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-from cnn_research.errors import CheckpointError, WriteError
+import filelock
+
+from cnn_research.errors import Busy, CheckpointError, ConfigError, WriteError
+
+LOCK = 'lock'  # a file of every folder that one process at a time works in
 
 
 def write(path: str | os.PathLike, content: str | bytes | Callable[[BinaryIO], Any]) -> None:
@@ -167,3 +171,25 @@ def _parsed(path, place, text):
 def _shown(value) -> str:
     text = repr(value)
     return text if len(text) <= 40 else f'{text[:40]}...'
+
+
+@contextlib.contextmanager
+def claimed(folder: pathlib.Path) -> Iterator[None]:
+    """Holds a folder while it is worked in, by a file LOCK there; Busy where another process holds it."""
+    # Without the kernel's locks none is held: a lock file that outlives its owner would stop the work, and trials.shard parts it.
+    lock = filelock.FileLock(folder / LOCK, blocking=False, fallback_to_soft=False)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
+                raise
+    except filelock.Timeout:
+        raise Busy(f'another process works in {folder}; wait for it, or choose another folder.') from None
+    except OSError as error:
+        raise ConfigError(f'the folder {folder} cannot be used ({error.strerror}); choose a folder that can be written.') from None
+    try:
+        yield
+    finally:
+        lock.release()

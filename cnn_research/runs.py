@@ -1,25 +1,18 @@
 """Whose run a workdir holds, told by its records, and whether a training may go on there."""
 
 import contextlib
-import errno
 import hashlib
 import pathlib
 import secrets
 import time
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import filelock
 import jax
 import numpy as np
 
 from cnn_research import checkpoints, files, journal, parallel, records
 from cnn_research import config as configs
 from cnn_research.errors import ArchitectureError, CheckpointError, ConfigError, TrialError
-
-
-class Busy(TrialError):
-    """Another process trains in the workdir; its lock is the kernel's, which frees it when that process ends, however it ends."""
 
 
 class Identity(NamedTuple):
@@ -210,28 +203,6 @@ def alike_at(step: int, params, devices) -> None:
             raise TrialError(
                 f'process {number} stands {where}, with other parameters than it; nothing of it is saved: give the command again.'
             )
-
-
-@contextlib.contextmanager
-def claimed(workdir: pathlib.Path) -> Iterator[None]:
-    """Holds the workdir while it is trained in; Busy where another process holds it."""
-    # Without the kernel's locks none is held: a lock file that outlives its owner would stop the work, and trials.shard parts it.
-    lock = filelock.FileLock(workdir / 'lock', blocking=False, fallback_to_soft=False)
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire()
-        except OSError as error:
-            if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
-                raise
-    except filelock.Timeout:
-        raise Busy(f'another process trains in {workdir}; wait for it, or choose another workdir.') from None
-    except OSError as error:
-        raise ConfigError(f'the workdir {workdir} cannot be used ({error.strerror}); choose a folder that can be written.') from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def finished(workdir, key: str, protocol: str | None = None) -> dict | None:

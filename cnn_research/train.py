@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from cnn_research import checkpoints, journal, memory, optimizers, parallel, runs, tasks
+from cnn_research import checkpoints, files, journal, memory, optimizers, parallel, runs, tasks
 from cnn_research import config as configs
 from cnn_research.errors import CheckpointError, ConfigError, Stopped, TrialError
 
@@ -160,7 +160,7 @@ def fit(
 
         def claim():
             runs.going_on(runs.begun(workdir), config, key, total)  # what cannot be gone on with is refused before the images are read
-            held.enter_context(runs.claimed(workdir))
+            held.enter_context(files.claimed(workdir))
 
         def continued():
             there = runs.begun(workdir)

@@ -23,7 +23,7 @@ import ml_collections
 
 from cnn_research import checkpoints, files, journal, lengths, memory, parallel, records, runs, tasks, train
 from cnn_research import config as configs
-from cnn_research.errors import FULL, CheckpointError, ConfigError, ResearchError, WriteError
+from cnn_research.errors import FULL, Busy, CheckpointError, ConfigError, ResearchError, WriteError
 from cnn_research.fields import Field
 
 FIELDS = (
@@ -192,7 +192,7 @@ def _cleared(workdir: pathlib.Path, key: str) -> None:
     word = workdir / 'error.json'
     if state(workdir, key) != 'stale' and not word.is_file():
         return
-    with runs.claimed(workdir):
+    with files.claimed(workdir):
         if state(workdir, key) == 'stale':
             number = next(n for n in itertools.count(1) if not workdir.with_name(f'{workdir.name}.stale-{n}').exists())
             workdir.rename(workdir.with_name(f'{workdir.name}.stale-{number}'))
@@ -210,7 +210,7 @@ def _attempt(trial: Trial, devices, watch, stop) -> str:
         if make:
             task = parallel.each(lambda: make(devices=devices, log=lambda line: watch({'reading': line})), devices)
         train.fit(trial.config, trial.workdir, task, devices, watch, stop)
-    except runs.Busy:
+    except Busy:
         return 'busy'
     except train.Stopped:
         raise

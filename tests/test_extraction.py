@@ -12,7 +12,7 @@ from called import called
 from small_runs import fit, flip, folder
 
 from cnn_research import config as configs
-from cnn_research import extraction, features, records
+from cnn_research import extraction, features, files, records
 from cnn_research.data.sources import open_source, subset
 from cnn_research.errors import CheckpointError, ConfigError, Stopped
 from cnn_research.models.network import Network
@@ -144,13 +144,16 @@ def test_the_command_knows_the_training_and_names_the_files_of_a_folder(monkeypa
     fit(tmp_path / 'run')
     code, out, err = run(f'--network={tmp_path}/run', '--taps=layer1,pixels', f'--out={tmp_path}/own', '--shard=700')
     assert (code, err) == (0, '') and any('1,500 examples of digits (test): layer1 10, pixels 28x28x1' in line for line in out)
+    with files.claimed(tmp_path / 'own'):
+        code, _, err = run(f'--network={tmp_path}/run', '--taps=layer1,pixels', f'--out={tmp_path}/own', '--shard=700')
+        assert code == 2 and 'another process works in' in err
     found = read_npz(tmp_path / 'own')
     assert len(found['label']) == 1500 and len(list((tmp_path / 'own').glob('*.npz'))) == 3
     name = folder(tmp_path / 'images')
     for form, read in (('npz', read_npz), ('array_record', read_tfds)):
         code, *_ = run(f'--network={tmp_path}/run', f'--data={name}', f'--out={tmp_path}/{form}', '--taps=layer1', f'--format={form}')
-        files = [file.decode() if isinstance(file, bytes) else str(file) for file in read(tmp_path / form)['file_name']]
-        assert code == 0 and files[:2] == ['a/0.png', 'a/1.png'] and len(files) == 8
+        names = [file.decode() if isinstance(file, bytes) else str(file) for file in read(tmp_path / form)['file_name']]
+        assert code == 0 and names[:2] == ['a/0.png', 'a/1.png'] and len(names) == 8
     written = json.loads((tmp_path / 'npz' / extraction.RECORD).read_text())
     assert written['source']['name'] == name and written['preprocessing']['resize'] == 28 and written['network']['step'] == 12
     for arguments, said in (

@@ -17,7 +17,7 @@ from test_train import SETTINGS, config
 
 from cnn_research import config as configs
 from cnn_research import parallel, relay, runs, train
-from cnn_research.errors import ConfigError, Stopped, TrialError
+from cnn_research.errors import Busy, ConfigError, Stopped, TrialError
 from experiments.launch import command
 
 LONG = {**SETTINGS, 'data.batch_size': 16, 'schedule.steps': 50, 'evaluate.batch_size': 41}
@@ -229,7 +229,7 @@ def agreeing(monkeypatch, *others):
 
 def test_an_error_of_one_process_is_that_of_all(monkeypatch):
     agreeing(monkeypatch, '{"kind": "Busy", "message": "taken"}')
-    with pytest.raises(runs.Busy, match='process 1: taken'):
+    with pytest.raises(Busy, match='process 1: taken'):
         parallel.agreed(lambda: 1)
     agreeing(monkeypatch, '{"kind": "Stopped", "message": "", "step": 7}')
     with pytest.raises(Stopped) as stopped:

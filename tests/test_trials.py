@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from small_runs import ONE, SETTINGS, config, flip, swap
 
-from cnn_research import checkpoints, files, lengths, records, runs, tasks, train, trials
+from cnn_research import checkpoints, files, lengths, records, tasks, train, trials
 from cnn_research import config as configs
 from cnn_research.data.source import subset
-from cnn_research.errors import ConfigError, WriteError
+from cnn_research.errors import Busy, ConfigError, WriteError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 ROWS = {'slow': {'optimizer.learning_rate': 0.001}, 'fast': {'optimizer.learning_rate': 0.02}}
@@ -186,7 +186,7 @@ def test_processes_share_a_table_and_a_killed_ones_trial_is_taken_over(tmp_path)
     try:
         held = sleeper.stdout.readline().split()[0]  # it holds its first trial's lock, and would for ten minutes
         (trial,) = [t for t in planned(tmp_path, seeds=2) if t.key == held]
-        with pytest.raises(runs.Busy, match='another process trains'):
+        with pytest.raises(Busy, match='another process works'):
             train.fit(trial.config, trial.workdir, devices=ONE)
         others = [worker(tmp_path), worker(tmp_path)]
         deadline = time.monotonic() + 120
@@ -208,7 +208,7 @@ def test_a_stop_is_heard_while_another_process_holds_what_is_left(tmp_path, monk
     (trial,) = planned(tmp_path, {'fast': ROWS['fast']})
 
     def busy(*arguments):
-        raise runs.Busy('held elsewhere')
+        raise Busy('held elsewhere')
 
     monkeypatch.setattr(train, 'fit', busy)
     with pytest.raises(train.Stopped):
@@ -319,7 +319,7 @@ def test_a_trial_learns_its_own_task_once_that_can_be_had(tmp_path, monkeypatch)
     def task(devices, log):
         asked.append(devices)
         if len(asked) == 1:
-            raise runs.Busy('what it begins with is not finished')
+            raise Busy('what it begins with is not finished')
         return tasks.classification(made.config, found, devices, log)
 
     assert outcomes([made._replace(task=task)], devices=ONE) == [(made._replace(task=task), 'finished')] and len(asked) == 2
@@ -335,7 +335,7 @@ def test_what_begins_with_a_lost_trial_fails_with_it_and_an_earlier_failure_is_f
     (base.workdir / 'error.json').mkdir()  # so that nobody can be told of the failure
 
     def task(devices, log):
-        raise runs.Busy('what it begins with is not finished')
+        raise Busy('what it begins with is not finished')
 
     end = base._replace(row='end', key='0' * 12, workdir=tmp_path / 'end', task=task, needs=base.workdir)
     assert [outcome for _, outcome in outcomes([base, end], devices=ONE)] == ['failed', 'failed']

@@ -163,7 +163,7 @@ def carry_out(given: Plan, workers: int, log: Callable[[str], None] = lambda lin
     next call writes again.
     """
     jobs, place = given.jobs(), given.directory
-    _claim(given)
+    claim(given)
     missing = [job for every in jobs.values() for job in every if prepare_shard.recalled(job) is None]
     total, begun = sum(map(len, jobs.values())), time.monotonic()
     images_done = 0
@@ -187,7 +187,8 @@ def carry_out(given: Plan, workers: int, log: Callable[[str], None] = lambda lin
     return _finished(given, told)
 
 
-def _claim(given: Plan) -> None:
+def claim(given: Plan) -> None:
+    """Begins a preparation, or finds its own; ConfigError where another one, or anything else, is in that place."""
     path, own = given.directory / prepared.PLAN, given.identity()
     there = cache.recall(path).get('plan')
     if there is None and given.directory.is_dir() and any(given.directory.iterdir()):

@@ -6,9 +6,9 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from cnn_research import checkpoints, files, parallel, runs, train, trials
+from cnn_research import checkpoints, files, parallel, train, trials
 from cnn_research import config as configs
-from cnn_research.errors import FULL, ResearchError, TrialError, WriteError
+from cnn_research.errors import FULL, Busy, ResearchError, TrialError, WriteError
 from experiments.launch import cluster, command, outcome, pages, plans, progress
 
 
@@ -38,7 +38,7 @@ def begun_with(given: command.Command, base: trials.Trial, planned: Sequence[tri
         raise TrialError(f'it begins with {name}, whose training failed.')
     now = trials.state(base.workdir, base.key)
     if now != 'finished' and base in trials.share(planned, given.options.trials.shard):
-        raise runs.Busy(f'{name} is not finished yet.')
+        raise Busy(f'{name} is not finished yet.')
     if now != 'finished':
         raise TrialError(
             f'it begins with {name}, which is in the share of another process and not finished; once it is, give this command again.'

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cnn_research import checkpoints, features, journal, memory, rehearsal, runs, tasks, trials
+from cnn_research import checkpoints, features, journal, memory, rehearsal, tasks, trials
 from cnn_research import config as configs
 from cnn_research.architecture import Architecture
 from cnn_research.data import faces, pairs, preprocessing, stream
 from cnn_research.data.source import Source, joined
 from cnn_research.data.sources import open_source
-from cnn_research.errors import ConfigError, TrialError
+from cnn_research.errors import Busy, ConfigError, TrialError
 from cnn_research.studies.verification import siamese
 from experiments.launch import command, elsewhere, progress
 
@@ -220,7 +220,7 @@ def _siamese(given, training: Training) -> trials.Trial:
         if trials.lost(base.workdir, base.key):
             raise TrialError(f'it begins with {base.row}, {base.point}, seed {training.seed}, whose training failed.')
         if trials.state(base.workdir, base.key) != 'finished':
-            raise runs.Busy(f'{base.row}, {base.point}, is not finished yet.')
+            raise Busy(f'{base.row}, {base.point}, is not finished yet.')
         trained = checkpoints.load(base.workdir)
         inputs = base.task.args[1]['train']
         below = trained.architecture.layers[-3].name

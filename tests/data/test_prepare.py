@@ -14,9 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnn_research import files
 from cnn_research.data import images, prepare, prepare_shard, stream
 from cnn_research.data.sources import open_source
 from cnn_research.errors import ConfigError, ResearchError, SourceError, WriteError
+from experiments import prepare as prepare_command
+from tests.called import called
 
 RAW, JPEG = prepare_shard.Settings(16, 'raw', 92), prepare_shard.Settings(16, 'jpeg', 95)
 
@@ -237,6 +240,17 @@ def test_a_prepared_set_is_prepared_again_without_what_has_no_label(folder):
     assert whole.fingerprint in (given.directory / 'dataset_info.json').read_text() and small.class_names == whole.class_names
     for big, little in zip(whole.read(range(12))[0], small.read(range(12))[0], strict=True):
         np.testing.assert_array_equal(images.scaled(big, 16), little)
+
+
+def test_one_command_at_a_time_prepares_in_a_folder(folder, monkeypatch, capsys):
+    out = folder.parent / 'out'
+    given = prepare.plan(f'folder:{folder}', out, RAW)
+    line = (f'--source=folder:{folder}', f'--out={out}', '--side=16', '--form=raw', '--workers=1')
+    prepare.claim(given)
+    with files.claimed(given.directory):
+        code, _, error = called(prepare_command, monkeypatch, capsys, *line)
+        assert code == 2 and f'another process works in {given.directory}' in error
+    assert called(prepare_command, monkeypatch, capsys, *line)[0] == 0 and opened(given, 'train').num_examples == 12
 
 
 _KILLED = """

@@ -10,8 +10,8 @@ from finished import PERCEPTRON, RUN, error, recorded
 from page_reader import Reader
 
 from cnn_research import config as configs
-from cnn_research import files, records, rehearsal, runs, tasks, trials
-from cnn_research.errors import CheckpointError, ConfigError, TrialError, WriteError
+from cnn_research import files, records, rehearsal, tasks, trials
+from cnn_research.errors import Busy, CheckpointError, ConfigError, TrialError, WriteError
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
 from experiments import (
@@ -200,7 +200,7 @@ def test_options_that_an_experiment_does_not_know_are_refused(tmp_path):
 def test_a_trial_that_begins_with_another_waits_for_it_or_says_whose_it_is(tmp_path, monkeypatch):
     made = [trials.Trial('', row, '', {}, configs.default(), row, 'p', tmp_path / row) for row in ('base', 'other')]
     given = command.parse('train', 'configs/alexnet.py:smoke', [], trials.FIELDS)
-    with pytest.raises(runs.Busy, match='base, seed 0 is not finished'):
+    with pytest.raises(Busy, match='base, seed 0 is not finished'):
         sweep.begun_with(given, made[0], made)
     shard = command.parse('train', 'configs/alexnet.py:smoke', ['--config.trials.shard=2/2'], trials.FIELDS)
     with pytest.raises(TrialError, match='the share of another process and not finished'):
