@@ -113,7 +113,8 @@ def render(book: pages.Book) -> pages.Rendered:
         problem = '; '.join(filter(None, (pages.problem([record]), lost)))
         held = 100 * record.result['holdout']['error'] if record.result and 'holdout' in record.result else None
         error = 100 * float(measures.wrong(one.probabilities, one.labels).mean()) if one else None
-        lines.append(report.Column(record.row, record.seed, error, held, record.part == 'adopted', problem))
+        elsewhere = not record.workdir.resolve().is_relative_to(book.workdir.resolve())  # one that joins may stand in a planned one's place
+        lines.append(report.Column(record.row, record.seed, error, held, elsewhere, problem))
     told = _told(book, there, own) if len(there) > 1 else None
     tested = len(there[0][1].labels) if there else 0
     views = next((record.config['evaluate.views'] for record, _ in there), 'centre')

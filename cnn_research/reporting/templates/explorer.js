@@ -65,7 +65,7 @@ const address = (layer, unit, place = now.checkpoint) =>
 const go = (hash) => window.location.replace(hash);
 
 function read() {
-  const hash = decodeURIComponent(window.location.hash), before = now.view === 'layer' ? now.layer : null;
+  const hash = window.location.hash, before = now.view === 'layer' ? now.layer : null;
   const layer = /^#layer(\d+)(?:\/unit(\d+))?(?:\/step(\d+))?$/.exec(hash), image = /^#(occlusion|way)\/(\d+)$/.exec(hash);
   if (image && Number(image[2]) < told.images.names.length) {
     return { ...now, view: image[1], image: Number(image[2]), unit: null };
