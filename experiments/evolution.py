@@ -22,12 +22,14 @@ from cnn_research.fields import Field
 from cnn_research.reporting import figures
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.studies.looking import activations, evolution, projection
-from cnn_research.studies.looking.figures import settling, units
-from experiments.launch import command, gallery, looking, outcome
+from cnn_research.studies.looking.figures import settling
+from cnn_research.studies.looking.figures import units as drawing
+from experiments.launch import command, gallery, looking, outcome, units
 
 FIELDS = (
     *looking.FIELDS,
-    Field('evolution.units', 4, 'units of each layer that are drawn, evenly spaced', low=1),
+    units.FIELD,
+    Field('evolution.units', 4, 'how many of each layer a rule draws, by the last checkpoint', low=1),
     Field('evolution.examples', 1000, 'images, evenly spaced, that the strongest is looked for in and drift is measured on', low=2),
 )
 
@@ -54,6 +56,7 @@ def check(given, architecture, source) -> None:
         raise ConfigError('evolution looks at all marked checkpoints: leave look.step out.')
     if not activations.default_taps(architecture):
         raise ConfigError(f'{architecture.name} has no maps, whose growth could be drawn.')
+    units.wanted(given, architecture, activations.default_taps(architecture))
     homes = looking.workdirs(given)
     steps = [evolution.compared(home) for home in homes]
     if given.options.network and (len(steps[0]) < 2 or any(other != steps[0] for other in steps)):
@@ -84,33 +87,33 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
     images = np.linspace(0, looked.source.num_examples - 1, count).astype(int)
     looked = looked._replace(source=subset(looked.source, images))
     epochs = np.array([runs.epoch(homes[0], step) or np.nan for step in steps])
-    taps, arrays = activations.default_taps(looked.trained.architecture), {'epochs': epochs}
-    drawn: dict[str, list] = {tap: [] for tap in taps}
+    net, arrays = looked.trained.architecture, {'epochs': epochs}
+    taps = activations.default_taps(net)
+    named = units.wanted(given, net, taps)
+    states = [looked._replace(trained=checkpoints.load(homes[0], step)) for step in steps]
     with contextlib.closing(stream.evaluation_feed(looked.source, looked.batch, looked.resize, 1.0, 0)) as feed:
-        for step in steps:
-            now = looked._replace(trained=checkpoints.load(homes[0], step))
-            top = activations.strongest(now.network, now.variables, feed, taps, 1)
-            for tap in taps:
-                chosen = np.unique(np.linspace(0, len(top[tap].values) - 1, options.units).astype(int))
-                drawn[tap].append((chosen, images[top[tap].examples[chosen, 0]], *gallery.winners(now, tap, chosen, top[tap])))
+        tops = [activations.strongest(now.network, now.variables, feed, list(named)) for now in states]
     drifts = [_drifts(looked, home, steps, taps) for home in homes]
     sections = [('Which layers settle first', _settling(shelf, looked, epochs, drifts))]
-    for tap in taps:
-        chosen = drawn[tap][0][0]
-        examples = np.stack([found[1] for found in drawn[tap]], axis=1)
-        projected, _, inside = (np.concatenate([found[place] for found in drawn[tap]], axis=1) for place in (2, 3, 4))
-        changed = np.concatenate([np.zeros((len(chosen), 1), bool), examples[:, 1:] != examples[:, :-1]], axis=1)
-        caption = (
-            f'{tap} of {looked.trained.architecture.name}: the strongest activation of each unit among {count:,} images of '
-            f'{looked.images} at each checkpoint, projected down by deconvnet '
-            f'(response normalization passed through), {units.SCALING}. '
-            'A mark stands where another image is the strongest than one checkpoint before.'
-        )
-        figure = units.evolution_figure(chosen, epochs.round(1), projected, inside, changed)
+    for tap in named:
+        chosen = units.chosen(given, looked, tap, named[tap], tops[-1][tap], options.units)
+        firsts = [activations.Top(*(array[:, :1] for array in top[tap])) for top in tops]
+        examples = np.stack([images[first.examples[chosen.numbers, 0]] for first in firsts], axis=1)
+        drawn = [gallery.winners(now, tap, chosen.numbers, first) for now, first in zip(states, firsts, strict=True)]
+        projected, _, inside = (np.concatenate(each, axis=1) for each in zip(*drawn, strict=True))
+        changed = np.concatenate([np.zeros((len(examples), 1), bool), examples[:, 1:] != examples[:, :-1]], axis=1)
+        figure = drawing.evolution_figure(chosen.units, epochs.round(1), projected, inside, changed)
+        caption = f'{tap}: {len(chosen.numbers)} of {len(firsts[0].values)} units, {chosen.rule}, at the last checkpoint.'
         sections.append((tap, shelf.figure(tap.replace('.', '_'), figure, caption)))
-        arrays |= {f'{tap} units': chosen, f'{tap} examples': examples, f'{tap} drift': np.stack([drift[tap] for drift in drifts])}
+        arrays |= {f'{tap} units': chosen.numbers, f'{tap} examples': examples}
         arrays |= {f'{tap} projections': projected, f'{tap} inside': inside}
-    lead = f'{len(steps)} checkpoints of {looked.trained.architecture.name} on {looked.source.name}.'
+    arrays |= {f'{tap} drift': np.stack([drift[tap] for drift in drifts]) for tap in taps}
+    told = (
+        f'{net.name.split()[0]} on {count:,} images of {looked.images}: of each unit the strongest activation at each checkpoint, beside '
+        f'its name the classes of its nine strongest images at the last. {units.METHOD} {drawing.CROPPED}'
+    )
+    sections.append(('How to read the plates', shelf.text(told)))
+    lead = f'{len(steps)} checkpoints of {net.name.split()[0]} on {looked.source.name}.'
     return outcome.Page('Features over the training', lead, sections, arrays)
 
 

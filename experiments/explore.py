@@ -55,7 +55,7 @@ def _rules(looked: looking.Looked, options, shown: int, asked: int, square: occl
     """What was chosen, scaled and left out, in words."""
     left = f'Of these, {shown} of each layer are shown: more would take more than {options.megabytes:g} MB. ' if shown < asked else ''
     return [
-        f'The network: {looked.name}.',
+        f'The network: {looked.trained.architecture.name}; shown is {looked.name}.',
         f'Units: of each layer the {asked} (or all, where it has fewer) whose nine strongest activations are the largest in the mean '
         f'at the last checkpoint. {left}Images: all {looked.source.num_examples:,} of {looked.images}; an image counts once for each '
         f'unit, where its map is strongest. Pictures longer than {options.side} px are made smaller.',
@@ -81,7 +81,7 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
     for number, tap in taps.items():
         print(f'[explore] projections of layer {number}', flush=True)
         layers.append(exploring.units(seen, number, tap, options.units, options.side))
-    asked, short = max(len(one.chosen) for one in layers), looked.name.replace(net.name, net.name.split()[0])
+    asked, short = max(len(one.chosen) for one in layers), looked.name
     lead = f'{short} on {looked.images}: {len(layers)} layers, {len(seen)} checkpoint{"s" * (len(seen) > 1)}, {len(pictures.names)} images.'
 
     def whole(count):

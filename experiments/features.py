@@ -21,13 +21,14 @@ from cnn_research.models.network import check_taps
 from cnn_research.reporting import panels
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.studies.looking import activations, projection
-from cnn_research.studies.looking.figures import units
-from experiments.launch import command, gallery, looking, outcome
+from cnn_research.studies.looking.figures import units as drawing
+from experiments.launch import command, gallery, looking, outcome, units
 
 FIELDS = (
     *looking.FIELDS,
     Field('features.taps', '', "where units are; '' = after the nonlinearity of every layer with maps"),
-    Field('features.units', 16, 'units of each that are drawn, evenly spaced', low=1),
+    units.FIELD,
+    Field('features.units', 16, 'how many of each a rule draws', low=1),
     Field('features.images', 9, 'strongest images of each', low=1, high=100),
 )
 
@@ -42,49 +43,49 @@ def check(given, architecture, source) -> None:
     if not taps:
         raise ConfigError(f'{architecture.name} has no maps; name units of its dense layers: --config.features.taps=layer1.relu.')
     check_taps(architecture, taps)
+    units.wanted(given, architecture, taps)
     projection.projecting(architecture, 'deconvnet')
 
 
 def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcome.Page:
-    options, taps = given.options.features, _taps(given, looked.trained.architecture)
+    options, net = given.options.features, looked.trained.architecture
+    named = units.wanted(given, net, _taps(given, net))
     config, source = looked.trained.config, looked.source
     told = fingerprint(looked.network, looked.variables, source, 0, looked.resize)
     feed = stream.evaluation_feed(source, looked.batch, looked.resize, config.data.resident_gb, config.data.workers)
     with contextlib.closing(feed):
         stop = command.stopper()
         found = activations.kept(
-            given.workdir / 'strongest.npz', told, looked.network, looked.variables, feed, taps, options.images, stop=stop
+            given.workdir / 'strongest.npz', told, looked.network, looked.variables, feed, list(named), options.images, stop=stop
         )
     command.interruptible()
     sections, arrays = [], {}
     first = np.asarray(looked.variables['params']['layer1'].get('convolution', {}).get('kernel', np.zeros(0)))
     if first.ndim == 4:
         drawn = [
-            shelf.figure(
-                f'filters_{how}', panels.filter_grids([('layer 1', first)], 1, how), f'Filters of layer 1 of {looked.name}, {words}.'
-            )
+            shelf.figure(f'filters_{how}', panels.filter_grids([('layer 1', first)], 1, how), f'Filters of layer 1, {words}.')
             for how, words in (
                 ('each', 'each scaled by its own largest weight'),
                 ('shared', 'all scaled by the largest weight of the layer'),
             )
         ]
         sections.append(('Filters of layer 1', ''.join(drawn)))
-    for tap in taps:
-        top = found[tap]
-        size = len(top.values)
-        chosen = np.unique(np.linspace(0, size - 1, min(options.units, size)).astype(int))
-        projected, patch, inside = gallery.winners(looked, tap, chosen, top)
-        caption = (
-            f'{tap} of {looked.name}: {len(chosen)} of {size} units, evenly spaced; the {options.images} images of {looked.images}, '
-            f'{source.num_examples:,} in all, that excite each most, the strongest first. Left: the activation projected down by deconvnet '
-            '(switches of max pooling kept, of equal values the first; overlapping signals added; response normalization passed through), '
-            f'{units.SCALING}. Right: the window that the unit sees, as it is.'
-        )
-        sections.append((tap, shelf.figure(tap.replace('.', '_'), units.layer_figure(chosen, projected, patch, inside), caption)))
-        arrays |= {f'{tap} {name}': array for name, array in top._asdict().items()} | {f'{tap} drawn': chosen}
+    for tap, top in found.items():
+        chosen = units.chosen(given, looked, tap, named[tap], top, options.units)
+        projected, patch, inside = gallery.winners(looked, tap, chosen.numbers, top)
+        caption = f'{tap}: {len(chosen.numbers)} of {len(top.values)} units, {chosen.rule}.'
+        figure = drawing.layer_figure(chosen.units, projected, patch, inside)
+        sections.append((tap, shelf.figure(tap.replace('.', '_'), figure, caption)))
+        arrays |= {f'{tap} {name}': array for name, array in top._asdict().items()} | {f'{tap} drawn': chosen.numbers}
         arrays |= {f'{tap} projections': projected, f'{tap} patches': patch, f'{tap} inside': inside}
+    told = (
+        f'{looked.name} on {looked.images}: for each unit the {options.images} of {source.num_examples:,} images that excite it most, the '
+        f'strongest first, with their classes above. {units.METHOD} {drawing.CROPPED}'
+    )
+    sections.append(('How to read the plates', shelf.text(told)))
+    sections.append(('All units', shelf.table('units', units.selectivity(looked, found))))
     count = sum(len(top.values) for top in found.values())
-    lead = f'The strongest images of {count:,} units among {source.num_examples:,}, found in one pass.'
+    lead = f'The strongest images of {count:,} units of {looked.name} among {source.num_examples:,}, found in one pass.'
     return outcome.Page('What units see', lead, sections, arrays)
 
 

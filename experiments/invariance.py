@@ -10,6 +10,7 @@ of the original's features, and the probability of the true class. Leaves report
 
 import numpy as np
 
+from cnn_research.data import augment
 from cnn_research.fields import Field
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
@@ -24,12 +25,12 @@ FIELDS = (
     Field('invariance.steps', 41, 'values of each transformation, evenly spaced, beside the one that changes nothing', low=3, high=1000),
     Field('invariance.colour', 127.5, 'grey level of what comes into view', low=0, high=255),
 )
-# {transformation: (axis, lowest, highest, what changes nothing, a small one)}; a translation in shares of the side, at most a quarter as in
-# the paper's figure (60 of 224 px).
+# {transformation: (axis, lowest, highest, what changes nothing, a small one, those that are shown)}; a translation in shares of the side,
+# at most a quarter as in the paper's figure (60 of 224 px).
 RANGES = {
-    'translation': ('vertical translation, px', -0.25, 0.25, 0.0, 1 / 16),
-    'scale': ('scale', 0.5, 1.8, 1.0, 1.1),
-    'rotation': ('rotation, degrees', 0.0, 360.0, 0.0, 10.0),
+    'translation': ('vertical translation, px', -0.25, 0.25, 0.0, 1 / 16, (-0.25, 0.0, 0.25)),
+    'scale': ('scale', 0.5, 1.8, 1.0, 1.1, (0.5, 1.0, 1.8)),
+    'rotation': ('rotation, degrees', 0.0, 360.0, 0.0, 10.0, (0.0, 45.0, 180.0)),
 }
 
 
@@ -39,34 +40,45 @@ def check(given, architecture, source) -> None:
     looking.taps(architecture, given.options.invariance.taps, 'invariance.taps')
 
 
+def _shown(looked: looking.Looked, raw: np.ndarray, kind: str, values: np.ndarray, colour: float) -> np.ndarray:
+    """uint8 (N, P, h, w, C): what the network sees of the images at some values."""
+    shape = looked.trained.architecture.input_shape
+    parts = [augment.prepare(invariance.transformed(raw, kind, value, colour), augment.AS_IT_IS, shape) for value in values]
+    return np.stack([np.clip(np.round(part), 0, 255).astype(np.uint8) for part in parts], axis=1)
+
+
 def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcome.Page:
     options = given.options.invariance
     taps = looking.taps(looked.trained.architecture, options.taps, 'invariance.taps')
     pictures = gallery.pictures(looked, gallery.numbers(given, looked.source))
     labels = gallery.classes(looked, pictures)
     rows, arrays, table = [], {}, []
-    for kind, (label, low, high, none, small) in RANGES.items():
+    for kind, (label, low, high, none, small, shown) in RANGES.items():
         side = looked.trained.architecture.input_shape[0] if kind == 'translation' else 1
         values = np.linspace(low * side, high * side, options.steps)
         values = np.sort(np.append(values[~np.isclose(values, none)], none))
         found = invariance.invariance(looked.network, looked.variables, pictures.raw, labels, kind, values, taps, options.colour)
-        measured = {f'{tap}: distance / length': found.distance[tap] / found.length[tap][:, None] for tap in taps}
-        rows.append(Curves(label, values, {**measured, f'p({looked.truth})': found.probability}))
+        distance = {tap: found.distance[tap] / found.length[tap][:, None] for tap in taps}
+        shown = side * np.array(shown)
+        seen = _shown(looked, pictures.raw, kind, shown, options.colour)
+        rows.append(Curves(label, values, distance, found.probability, shown, seen))
         near = np.argmin(np.where(values == none, np.inf, np.abs(values - small * side)))
         told = {tap: np.mean(found.distance[tap][:, near] / found.length[tap]) for tap in taps}
         table.append({'kind': label, 'value': values[near], **told, 'p': 100 * found.probability[:, near].mean()})
         arrays |= {f'{kind} values': values, f'{kind} probability': found.probability}
         arrays |= {f'{kind} {tap} {name}': getattr(found, name)[tap] for tap in taps for name in ('distance', 'length')}
-    caption = (
-        f'{looked.name} on {looked.images}: Euclidean distance between the features of the original and of '
-        "the transformed image, over the length of the original's features (the paper does not say how its distances are scaled)."
-    )
-    drawn = shelf.figure('invariance', invariance_curves(rows, pictures.names), caption)
+    caption = f'{looked.name} on {looked.images}: {len(pictures.names)} images moved, scaled and turned.'
+    drawn = shelf.figure('invariance', invariance_curves(rows, pictures.names, looked.truth), caption)
     columns = [Column('kind', 'transformation'), Column('value', 'by', '.3g')]
     columns += [*(Column(tap, f'{tap}: distance / length', '.2f') for tap in taps), Column('p', f'p({looked.truth}), %', '.0f')]
     drawn += shelf.table('small', Table(columns, table, f'Means over the {len(pictures.names)} images at a small transformation.'))
+    told = (
+        "Euclidean distance between the features of the original and of the transformed image, over the length of the original's features "
+        '(the paper does not say how its distances are scaled); all panels of distances have one scale. Left: the images, as the network '
+        f'sees them, at the values below; what the image does not reach is grey {options.colour:g}.'
+    )
     lead = f'{len(pictures.names)} images of {looked.source.name}, moved, scaled and turned.'
-    return outcome.Page('Invariance', lead, [('Curves', drawn)], arrays)
+    return outcome.Page('Invariance', lead, [('Curves', drawn), ('How to read the curves', shelf.text(told))], arrays)
 
 
 def main(given: command.Command) -> None:

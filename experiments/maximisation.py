@@ -4,8 +4,8 @@
     python -m experiments.maximisation --config.network=WORKDIR --config.maximisation.tap=layer5 --config.maximisation.units=0,7,12
     python -m experiments.maximisation --config.network=alexnet.pth --config.look.data=folder:DIR --config.maximisation.steps=400
 
-Gradient ascent from the mean image on, once without any regulariser and with each alone, then with all: decay (L2), blur, jitter. What was
-on is named beside every picture, with how far the unit was driven. Leaves report.html, a figure and arrays.npz.
+Gradient ascent from the mean image on, with all regularisers, decay (L2), blur and jitter, then with each of them alone and without any.
+What was on is named above the pictures, and how far the unit was driven below each. Leaves report.html, a figure and arrays.npz.
 """
 
 from cnn_research import config as configs
@@ -52,11 +52,11 @@ def check(given: command.Command, architecture, source) -> None:
 
 
 def _sets(options) -> list[maximisation.Regularisers]:
-    """None, each of those that are on alone, and all, each once."""
+    """All that are on, each of them alone, and none, each once."""
     whole = maximisation.Regularisers(options.l2, options.blur, options.every, options.jitter)
     off = maximisation.Regularisers(every=options.every)
     alone = [off._replace(**{name: getattr(whole, name)}) for name in ('l2', 'blur', 'jitter') if getattr(whole, name)]
-    return list(dict.fromkeys([off, *alone, whole]))
+    return list(dict.fromkeys([whole, *alone, off]))
 
 
 def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcome.Page:
@@ -67,11 +67,9 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
     for held in _sets(options):
         found[held.words] = maximisation.maximise(looked.network, looked.variables, tap, units, held, options.steps, options.rate)
         print(f'[maximisation] {held.words}', flush=True)
-    caption = (
-        f'{tap} of {looked.name}: images from {options.steps} steps of gradient ascent of {options.rate:g} each, from the mean image on; '
-        'regularisers as named above each row.'
-    )
-    drawn = shelf.figure('maximisation', drawing.plate({words: one.images for words, one in found.items()}, names), caption)
+    caption = f'{tap} of {looked.name}: {options.steps} steps of gradient ascent of {options.rate:g} each, from the mean image on.'
+    pictures = {words: (one.images, one.activations[-1]) for words, one in found.items()}
+    drawn = shelf.figure('maximisation', drawing.plate(pictures, names), caption)
     rows = [
         {
             'held': words,

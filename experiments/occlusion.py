@@ -6,63 +6,30 @@
 
 The square is slid over each image. Drawn are, for every place of it, the summed activation of the map of one layer that is strongest on the
 clean image, that map's projection on this image and on those of the split where it is strongest, the probability of the true class, and
-the most probable class. On clutter, where the digit's box is known, many images say how much of the drop falls inside the box. Leaves
-report.html, figures and arrays.npz.
+the most probable class. Without look.images, the images are those that lose most under the square. On clutter, where the digit's box is
+known, many images say how much of the drop falls inside the box. Leaves report.html, figures and arrays.npz.
 """
-
-import contextlib
 
 import numpy as np
 
-from cnn_research.data import augment, clutter, stream
-from cnn_research.data.sources import subset
 from cnn_research.fields import Field
-from cnn_research.models.network import Network, check_taps
+from cnn_research.models.network import check_taps
 from cnn_research.reporting.shelf import Shelf
 from cnn_research.reporting.tables import Column, Table
-from cnn_research.studies.looking import activations, occlusion, projection
+from cnn_research.studies.looking import occlusion, projection
 from cnn_research.studies.looking.figures import occlusion as drawing
-from experiments.launch import command, gallery, looking, outcome
+from experiments.launch import command, gallery, looking, occluding, outcome
 
 FIELDS = (
     *looking.FIELDS,
-    gallery.IMAGES,
+    occluding.IMAGES,
     Field('occlusion.size', 0, 'side of the square in px; 0 = a quarter of the image', low=0),
     Field('occlusion.stride', 1, 'px between its places', low=1),
     Field('occlusion.colour', 127.5, 'grey level of the square', low=0, high=255),
     Field('occlusion.tap', 'layer5', 'whose maps are watched'),
     Field('occlusion.many', 100, 'images of clutter for the share inside the box', low=1),
 )
-OTHERS, AMONG = 3, 1000  # images beside each, as in the paper's panel (c), and evenly spaced ones of the split that they are looked for in
 _COARSE = 2  # px between places of the square, at least, where many images are summed up
-
-
-def _projections(looked: looking.Looked, tap: str, numbers: np.ndarray, pictures: gallery.Pictures, chosen: np.ndarray) -> np.ndarray:
-    """(N, 1 + OTHERS, h, w, C): each image's map projected down from itself, then from the images in which it is strongest somewhere.
-
-    numbers (N,): of the maps; chosen (N,): numbers of the pictures in the source.
-    """
-    net, count = looked.trained.architecture, min(AMONG, looked.source.num_examples)
-    among = np.linspace(0, looked.source.num_examples - 1, count).astype(int)
-    feed = stream.evaluation_feed(subset(looked.source, among), looked.batch, looked.resize, 1.0, 0)
-    with contextlib.closing(feed):
-        top = activations.strongest(looked.network, looked.variables, feed, [tap], OTHERS + 1)[tap]
-    down, found = Network(projection.projecting(net, 'deconvnet')), []
-    for place, number in enumerate(numbers):
-        others = [among[example] for example in top.examples[number] if example >= 0 and among[example] != chosen[place]][:OTHERS]
-        raw = pictures.raw[[place]]
-        if others:
-            raw = np.concatenate([raw, gallery.pictures(looked, others).raw])
-        seen = augment.prepare(raw, looked.variables['preprocessing'], net.input_shape)
-        drawn = np.asarray(projection.project_maps(down, looked.variables, seen, tap, np.full(len(seen), number)))
-        found.append(np.concatenate([drawn, np.zeros((1 + OTHERS - len(drawn), *drawn.shape[1:]), drawn.dtype)]))
-    return np.stack(found)
-
-
-def _confined(looked: looking.Looked, square, tap: str, chosen: np.ndarray) -> occlusion.Confinement:
-    """Of images of clutter's split, whose boxes are known."""
-    (images, labels), boxes = looked.source.read(chosen), clutter.boxes(looked.source.split, chosen)
-    return occlusion.confinement(occlusion.occlude(looked.network, looked.variables, np.stack(images), labels, tap, square), boxes)
 
 
 def _square(options, architecture) -> occlusion.Square:
@@ -71,21 +38,21 @@ def _square(options, architecture) -> occlusion.Square:
 
 def check(given, architecture, source) -> None:
     """ResearchError for an image, a tap or a way down that is not there, or a square that is larger than the image."""
-    gallery.numbers(given, source)
+    occluding.check(given, source)
     occlusion.check_square(_square(given.options.occlusion, architecture), architecture.input_shape)
     check_taps(architecture, [given.options.occlusion.tap])
     projection.projecting(architecture, 'deconvnet')
 
 
 def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcome.Page:
-    options, chosen = given.options.occlusion, gallery.numbers(given, looked.source)
+    options, square = given.options.occlusion, _square(given.options.occlusion, looked.trained.architecture)
+    chosen, rule = occluding.chosen(given, looked, square)
     pictures = gallery.pictures(looked, chosen)
     labels = gallery.classes(looked, pictures)
-    square = _square(options, looked.trained.architecture)
     places = occlusion.places(square, looked.trained.architecture.input_shape)
     print(f'[occlusion] {places:,} places of the square in each of {len(chosen)} images; stride 4 takes a 16th of stride 1', flush=True)
     found = occlusion.occlude(looked.network, looked.variables, pictures.raw, labels, options.tap, square)
-    projections = _projections(looked, options.tap, found.number, pictures, chosen)
+    projections = occluding.projections(looked, options.tap, found.number, pictures, chosen)
     examples = [
         drawing.Example(
             image,
@@ -99,14 +66,9 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
         )
         for index, image in enumerate(pictures.seen)
     ]
-    caption = (
-        f'{looked.name} on {looked.images}, images {given.options.look.images}: a square of {square.size} px of '
-        f'grey {options.colour:g}, {options.stride} px from place to place, overhanging at the borders. The map is that of {options.tap} '
-        'with the largest sum on the clean image; projections are by deconvnet, '
-        f'the others from its strongest of {min(AMONG, looked.source.num_examples):,} images of the split, '
-        f'response normalization passed through, {drawing.SCALING}.'
-    )
-    drawn = shelf.figure('occlusion', drawing.occlusion_panels(examples, looked.classes, square.size, options.tap, looked.truth), caption)
+    caption = f'{looked.name} on {looked.images}: {len(chosen)} images under a square of {square.size} px. {rule}'
+    figure = drawing.occlusion_panels(examples, looked.classes, square.size, options.tap, looked.truth)
+    drawn = shelf.figure('occlusion', figure, caption)
     rows = [
         {
             'image': name,
@@ -122,14 +84,23 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
         Column('lowest', 'lowest under the square, %', '.1f'),
         Column('fooled', 'places where another class wins, %', '.1f'),
     ]
-    drawn += shelf.table('occlusion', Table(columns, rows, f'Under a square of {square.size} px.'))
-    sections, lead = [('Panels', drawn)], f'A square of {square.size} px slid over {len(rows)} images of {looked.source.name}.'
+    drawn += shelf.table('occlusion', Table(columns, rows, f'Under a square of {square.size} px, of the images above.'))
+    told = (
+        f'The square is of grey {options.colour:g} and moves by {options.stride} px, overhanging at the borders; a value of a map belongs '
+        f'to the pixel under its middle. (b): the map of {options.tap} with the largest sum on the clean image, summed. (c): that map '
+        f'projected down from this image (framed) and from its strongest others of '
+        f'{min(occluding.AMONG, looked.source.num_examples):,} images of the split, by deconvnet, '
+        f'response normalization passed through, {drawing.SCALING}. (b) and (d) have a colour scale of their own in '
+        'each panel, whose ends stand below it: equal colours of two panels are not equal values.'
+    )
+    sections = [('Panels', drawn), ('How to read the panels', shelf.text(told))]
+    lead = f'A square of {square.size} px slid over {len(rows)} images of {looked.source.name}.'
     arrays = {'images': chosen, 'seen': pictures.seen, 'rows': found.rows, 'columns': found.columns, 'map': found.number}
     arrays |= {**found.under._asdict(), 'projections': projections}
     arrays |= {f'clean {name}': array for name, array in found.clean._asdict().items()}
     if looked.source.name == 'clutter' and looked.outputs is not None:
         coarse = square._replace(stride=max(_COARSE, square.stride))
-        confined = _confined(looked, coarse, options.tap, np.arange(min(options.many, looked.source.num_examples)))
+        confined = occluding.confined(looked, coarse, options.tap, np.arange(min(options.many, looked.source.num_examples)))
         share, chance = (100 * value for value in confined.means())
         lead += f" Of the drop in p(true class), {share:.0f} % falls inside the digit's box (chance: {chance:.0f} %)."
         columns = [Column('images'), Column('share', 'drop inside the box, %', '.1f'), Column('chance', 'chance, %', '.1f')]

@@ -14,7 +14,7 @@ from cnn_research.data.sources import Source
 from cnn_research.errors import ConfigError
 from cnn_research.fields import Field
 from cnn_research.models.network import Network
-from cnn_research.studies.looking import activations, projection
+from cnn_research.studies.looking import activations, choosing, projection
 from experiments.launch import command
 
 IMAGES = Field('look.images', '0,1,2,3,4,5', 'numbers of the images in that split')
@@ -61,9 +61,12 @@ def classes(looked, pictures: Pictures) -> np.ndarray:
 
 
 def winners(looked, tap: str, chosen: np.ndarray, top: activations.Top) -> tuple[np.ndarray, ...]:
-    """(projections, patches uint8, inside), each (units, k, h, w, ...), of the chosen units of a tap."""
+    """(projections, patches uint8, inside), each (units, k, h, w, ...), of the chosen units of a tap; nothing of an image that does not
+    excite its unit is inside."""
     count, k = top.values[chosen].shape
-    examples, rows, columns = (np.ravel(array[chosen]) for array in (top.examples, top.rows, top.columns))
+    excited = choosing.exciting(top.values)
+    places = (top.examples, *(np.where(excited, array, -1) for array in (top.rows, top.columns)))
+    examples, rows, columns = (np.ravel(array[chosen]) for array in places)
     net, numbers = looked.trained.architecture, np.repeat(chosen, k)
     down, dense = Network(projection.projecting(net, 'deconvnet')), len(net.taps()[tap]) == 1
     parts: list[tuple[activations.Patches, activations.Patches]] = []

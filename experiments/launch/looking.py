@@ -111,11 +111,12 @@ def network(given: command.Command, home: str) -> checkpoints.Trained:
 
 
 def named(trained: checkpoints.Trained, home: str) -> str:
-    """What a caption calls a network: with the epoch of its checkpoint, or the step where no record says the epoch."""
+    """What a caption calls a network: without its surgery, with the epoch of its checkpoint, or the step where no record says the epoch."""
+    short = trained.architecture.name.split()[0]
     if not trained.step:
-        return trained.architecture.name
+        return short
     epoch = runs.epoch(home, trained.step)
-    return f'{trained.architecture.name} ' + (f'at step {trained.step:,}' if epoch is None else f'after epoch {epoch:.3g}')
+    return f'{short} ' + (f'at step {trained.step:,}' if epoch is None else f'after epoch {epoch:.3g}')
 
 
 def grown(given: command.Command, home: str) -> checkpoints.Trained:
@@ -196,4 +197,5 @@ def run(given: command.Command, draw: Draw, check: Check, several: bool = False,
     plans.say(looked.notes)
     begun, shelf = time.perf_counter(), Shelf(given.workdir, given.name, ())
     page = draw(given, looked, shelf)
-    outcome.write(given, page, shelf, workdirs(given), looked.notes, time.perf_counter() - begun)
+    whole = looked.trained.architecture.name
+    outcome.write(given, page, shelf, workdirs(given), looked.notes, time.perf_counter() - begun, whole)

@@ -76,10 +76,14 @@ def check_place(given: command.Command, *folders: str) -> None:
     files.check_writable(given.workdir, *folders)
 
 
-def write(given: command.Command, drawn: Page, shelf: Shelf, homes: list[str], notes: Sequence[str], seconds: float) -> None:
-    """arrays.npz, report.html and README.md of the networks in `homes`, which say how they were made, and what should be said of it."""
+def write(
+    given: command.Command, drawn: Page, shelf: Shelf, homes: list[str], notes: Sequence[str], seconds: float, architecture: str = ''
+) -> None:
+    """arrays.npz, report.html and README.md of the networks in `homes`, which say how they were made, and what should be said of it;
+    architecture: its whole name, where captions have a short one."""
     files.write(given.workdir / 'arrays.npz', lambda file: np.savez_compressed(file, **drawn.arrays))
     facts = progress.facts(given.line) | {'time': progress.duration(seconds)}
+    facts |= {'architecture': architecture} if architecture else {}
     facts |= {
         f'network {number}' if len(homes) > 1 else 'network': _origin(given, pathlib.Path(home)) for number, home in enumerate(homes, 1)
     }

@@ -34,7 +34,7 @@ class Regularisers(NamedTuple):
         """What a caption calls them."""
         found = [f'L2 decay {self.l2:g}'] if self.l2 else []
         found += [f'blur of {self.blur:g} px every {self.every} steps'] if self.blur else []
-        return ', '.join([*found, *([f'jitter of {self.jitter} px'] if self.jitter else [])]) or 'none'
+        return ', '.join([*found, *([f'jitter of {self.jitter} px'] if self.jitter else [])]) or 'no regulariser'
 
 
 class Found(NamedTuple):

@@ -98,13 +98,22 @@ def _over_images(values: np.ndarray) -> Interval | None:
     return paired.bootstrap(found) if len(found) > 1 and np.isfinite(found).all() and np.any(found != found[0]) else None
 
 
+def _over_networks(values: np.ndarray) -> Interval | None:
+    """Of the mean of all images, over networks; None of fewer than three, and where all are alike."""
+    found = claims.interval(100 * values.mean(1))
+    return found if found.high > found.low else None
+
+
 def table(rows: Mapping[str, Row], about: str) -> Table:
+    several = any(len(row.shares) > 2 for row in rows.values())
     lines = [
         {
             'method': name,
             'share': [float(value) for value in 100 * row.shares.mean(1)],
+            'share networks': _over_networks(row.shares),
             'share images': _over_images(row.shares),
             'hits': [float(value) for value in 100 * row.hits.mean(1)],
+            'hits networks': _over_networks(row.hits),
             'hits images': _over_images(row.hits),
             'blank': row.blank or None,
             'published': PUBLISHED.get(name),
@@ -114,8 +123,10 @@ def table(rows: Mapping[str, Row], about: str) -> Table:
     columns = [
         Column('method'),
         Column('share', 'map inside the box, %', '.1f'),
+        *([Column('share networks', 'over networks (95 %)', '.1f')] if several else []),
         Column('share images', 'over images (95 %)', '.1f'),
         Column('hits', 'pointing game, %', '.1f'),
+        *([Column('hits networks', 'pointing game over networks (95 %)', '.1f')] if several else []),
         Column('hits images', 'pointing game over images (95 %)', '.1f'),
         *([Column('blank', 'maps without saliency')] if any(row.blank for row in rows.values()) else []),
         Column('published', 'paper: pointing game, VOC 2007', '.1f'),
@@ -156,14 +167,20 @@ def dots(rows: Mapping[str, Row], chance: float) -> Figure:
     return figure
 
 
+def _spanning(values: np.ndarray) -> str:
+    """The interval over networks in words, where there is one."""
+    found = _over_networks(values)
+    return f'95 % over {len(values)} networks: {found.low:.0f} to {found.high:.0f} %; ' if found else ''
+
+
 def compared(shelf: Shelf, rows: Mapping[str, Row], chance: float, about: str) -> tuple[str, str]:
     """(what the lead says, markup) of the comparison; about: images, networks and settings in words."""
     share = {name: 100 * float(rows[name].shares.mean()) for name in rows if name in KNOWING}
     hits = {name: 100 * float(rows[name].hits.mean()) for name in share}
     found = judged(rows)
     best, pointing = max(share, key=share.get), max(hits, key=hits.get)
-    lead = f"Most of its map in the digit's box has {best}, {share[best]:.0f} % (its area: {chance:.0f} %); "
-    lead += f'most often its strongest pixel: {pointing}, {hits[pointing]:.0f} % (the middle of the image: '
+    lead = f"Most of its map in the digit's box has {best}, {share[best]:.0f} % ({_spanning(rows[best].shares)}its area: {chance:.0f} %); "
+    lead += f'most often its strongest pixel: {pointing}, {hits[pointing]:.0f} % ({_spanning(rows[pointing].hits)}the middle of the image: '
     lead += f'{100 * float(rows[CENTRE].hits.mean()):.0f} %).' + claims.count(found)
     caption = 'Each network a ring, the mean a dot; thick: 95 % over networks (from three on), thin: over images.'
     drawn = shelf.figure('methods', dots(rows, chance), caption) + shelf.table('methods', table(rows, about))

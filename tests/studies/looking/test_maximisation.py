@@ -69,6 +69,10 @@ def test_pictures_are_grey_where_nothing_is_and_regularisers_have_names():
     random = np.random.default_rng(0).normal(size=(2, 8, 8, 3))
     np.testing.assert_array_equal(drawing.picture(random), drawing.picture(random * 7))
     assert (drawing.picture(np.zeros((1, 2, 2, 1))) == 128).all()
-    assert Regularisers().words == 'none'
+    assert Regularisers().words == 'no regulariser'
     assert Regularisers(0.01, 0.5, 4, 2).words == 'L2 decay 0.01, blur of 0.5 px every 4 steps, jitter of 2 px'
-    assert drawing.plate({'none': random, 'jitter of 2 px': random}, ['a', '$b']).get_figheight() > 2
+    figure = drawing.plate({'all': (random, [12.34, -5.0]), 'jitter of 2 px': (-random, [0.5, 1000.0])}, ['a', '$b'])
+    texts = [text.get_text() for text in figure.texts]
+    assert {'a', '$b', 'all', 'jitter of 2 px', '12.3', '-5', '0.5', '1e+03'} <= set(texts)
+    for number, axes in enumerate(figure.axes):
+        np.testing.assert_array_equal(axes.images[0].get_array(), drawing.picture((random, -random)[number // 2])[number % 2])

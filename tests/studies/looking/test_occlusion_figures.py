@@ -7,7 +7,7 @@ import pytest
 from cnn_research.reporting import figures
 from cnn_research.studies.looking.figures.feature_maps import map_rows
 from cnn_research.studies.looking.figures.invariance import Curves, invariance_curves
-from cnn_research.studies.looking.figures.occlusion import Example, occlusion_panels
+from cnn_research.studies.looking.figures.occlusion import Example, ends, occlusion_panels
 
 RANDOM = np.random.default_rng(0)
 CLASSES = [f'class {number}' for number in range(11)] + ['$_x']
@@ -30,7 +30,7 @@ def example(predicted, rows=(1, 5, 9), columns=(2, 6), image=(12, 8, 3)):
 
 
 def panels_of(figure, row=0):
-    """The five panels of a row; its two scales follow."""
+    """The five panels of a row; the bars of its two scales follow."""
     return figure.axes[7 * row : 7 * row + 5]
 
 
@@ -39,11 +39,15 @@ def test_each_map_lies_on_the_pixels_that_the_square_visits():
     figure = occlusion_panels([one, example([0] * 6)], CLASSES, 4, 'layer 5')
     image, activation, projection, probability, _ = panels_of(figure)
     np.testing.assert_array_equal(image.images[0].get_array(), one.image)
-    np.testing.assert_array_equal(activation.images[0].get_array(), one.activation)
-    np.testing.assert_array_equal(probability.images[0].get_array(), one.probability)
-    assert probability.images[0].get_clim() == (0, 1) and activation.images[0].get_clim()[1] == one.activation.max()
+    # Over the image in grey, each on a scale from its own lowest to its own highest value, which are printed.
+    for axes, values in ((activation, one.activation), (probability, one.probability)):
+        beneath, over = axes.images
+        np.testing.assert_allclose(beneath.get_array(), 0.3 * 255 + 0.7 * one.image.mean(-1))
+        np.testing.assert_array_equal(over.get_array(), values)
+        assert over.get_clim() == (values.min(), values.max()) and 0 < over.get_alpha() < 1
+        assert {f'{values.min():.3g}', f'{values.max():.3g}'} <= {text.get_text() for text in figure.texts}
     # Cells of 4 px about columns 2 and 6 and rows 1, 5 and 9; the first reach beyond the image, which cuts them.
-    assert tuple(probability.images[0].get_extent()) == (0 - 0.5, 8, 11.5, -1)
+    assert tuple(probability.images[1].get_extent()) == (0 - 0.5, 8, 11.5, -1)
     assert all(axes.get_xlim() == (-0.5, 7.5) and axes.get_ylim() == (11.5, -0.5) for axes in (image, activation, probability))
     lowest = np.argwhere(one.probability == one.probability.min())[0]
     for frame in image.patches:
@@ -67,10 +71,10 @@ def test_projections_are_scaled_each_and_the_first_is_framed():
 
 def test_the_legend_names_the_classes_that_occur_the_true_one_first():
     axes = panels_of(occlusion_panels([example([3, 11, 3, 11, 5, 3])], CLASSES, 3, 'layer 5'))[4]
-    legend, drawn = axes.get_legend(), axes.images[0]
+    legend, drawn = axes.get_legend(), axes.images[1]
     assert [text.get_text() for text in legend.get_texts()] == ['$_x', 'class 3', 'class 5']
     colours = {text.get_text(): patch.get_facecolor() for text, patch in zip(legend.get_texts(), legend.get_patches(), strict=True)}
-    shown = drawn.cmap(drawn.norm(drawn.get_array()))
+    shown = drawn.cmap(drawn.norm(drawn.get_array()), alpha=drawn.get_alpha())
     for number, name in ((11, '$_x'), (3, 'class 3'), (5, 'class 5')):
         assert (shown[np.array([3, 11, 3, 11, 5, 3]).reshape(3, 2) == number] == colours[name]).all()
 
@@ -81,7 +85,7 @@ def test_many_classes_share_a_grey_and_a_true_class_that_never_wins_is_not_named
     axes = panels_of(occlusion_panels([example(predicted, *places)], CLASSES, 3, 'layer 5'))[4]
     names = [text.get_text() for text in axes.get_legend().get_texts()]
     assert names == [*(f'class {number}' for number in range(5)), '3 others']
-    drawn = axes.images[0]
+    drawn = axes.images[1]
     grey = matplotlib.colors.to_rgba('#cccccc')
     np.testing.assert_array_equal((drawn.cmap(drawn.norm(drawn.get_array())) == grey).all(-1).ravel(), np.array(predicted) > 4)
 
@@ -89,25 +93,63 @@ def test_many_classes_share_a_grey_and_a_true_class_that_never_wins_is_not_named
 def test_one_place_fills_the_image():
     one = example([2], rows=(5,), columns=(3,), image=(12, 8, 1))
     probability = panels_of(occlusion_panels([one], CLASSES, 3, 'layer 5'))[3]
-    left, right, bottom, top = probability.images[0].get_extent()
+    left, right, bottom, top = probability.images[1].get_extent()
     assert left <= -0.5 and right >= 7.5 and top <= -0.5 and bottom >= 11.5
 
 
-def test_invariance_has_a_line_for_each_image_on_scales_that_columns_share():
-    values = {'scale': np.linspace(1, 1.8, 5), 'rotation': np.arange(0, 361, 90)}
-    rows = [Curves(label, v, {'layer 1': RANDOM.uniform(0, 3, (9, 5)), 'p': RANDOM.uniform(0, 1, (9, 5))}) for label, v in values.items()]
+@pytest.mark.parametrize(
+    ('low', 'high', 'said'),
+    [(0.0, 1.0, ['0', '1']), (0.99991, 0.99994, ['0.99991', '0.99994']), (0.5, 0.5, ['0.5 everywhere']), (-3.14159, 20, ['-3.14', '20'])],
+)
+def test_the_ends_of_a_scale_are_told_apart(low, high, said):
+    assert ends(low, high) == said
+
+
+def test_an_even_map_can_be_drawn():
+    one = example([2] * 6)._replace(probability=np.full((3, 2), 0.25), activation=np.zeros((3, 2)))
+    figure = occlusion_panels([one], CLASSES, 3, 'layer 5')
+    assert {'0.25 everywhere', '0 everywhere'} <= {text.get_text() for text in figure.texts}
+    figures.data_uri(figure)
+
+
+def curves(label, values, images=9):
+    pictures = RANDOM.integers(0, 256, (images, 3, 6, 4, 3), dtype=np.uint8)
+    return Curves(label, values, {'layer1': RANDOM.uniform(0, 3, (images, 5))}, RANDOM.uniform(0, 1, (images, 5)), values[::2], pictures)
+
+
+def test_invariance_has_a_line_for_each_image_on_shared_scales_beside_its_pictures():
+    rows = [curves('scale', np.linspace(1, 1.8, 5)), curves('rotation', np.arange(0, 361, 90))]
     figure = invariance_curves(rows, CLASSES[-9:])
-    grid = np.array(figure.axes).reshape(2, 2)
-    for across, row in zip(grid, rows, strict=True):
-        for axes, measured in zip(across, row.measured.values(), strict=True):
+    grid = np.array(figure.axes).reshape(2, 3)
+    for (pictured, *panels), row in zip(grid, rows, strict=True):
+        for axes, measured in zip(panels, (row.distance['layer1'], row.probability), strict=True):
             np.testing.assert_array_equal([line.get_ydata() for line in axes.lines], measured)
             np.testing.assert_array_equal(axes.lines[0].get_xdata(), row.values)
-            assert axes.get_xlabel() == row.x_label and axes.get_xlim() == (row.values[0], row.values[-1])
+            assert axes.get_xlim() == (row.values[0], row.values[-1])
             assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == 9
-    for column in grid.T:
-        assert column[0].get_ylim() == column[1].get_ylim() and column[0].get_ylim()[0] == 0
+        assert row.x_label in [axes.get_xlabel() for axes in panels]
+        np.testing.assert_array_equal([drawn.get_array() for drawn in pictured.images], row.pictures.reshape(27, 6, 4, 3))
+        # Each image's pictures stand beside the colour of its line, in columns above their values.
+        for number, patch in enumerate(pictured.patches):
+            assert matplotlib.colors.to_hex(patch.get_facecolor()) == panels[0].lines[number].get_color()
+            for column, tick in enumerate(pictured.get_xticks()):
+                left, right, bottom, top = pictured.images[3 * number + column].get_extent()
+                assert (left + right) / 2 == pytest.approx(tick) and (top, bottom - top) == pytest.approx((patch.get_y(), 1.5))
+        assert [text.get_text() for text in pictured.get_xticklabels()] == [f'{value:.3g}' for value in row.values[::2]]
+    highest = max(row.distance['layer1'].max() for row in rows)
+    assert grid[0, 1].get_ylim() == grid[1, 1].get_ylim() and grid[0, 1].get_ylim() == pytest.approx((0, 1.04 * highest))
+    assert grid[0, 2].get_ylim() == grid[1, 2].get_ylim() == (0, 1.04)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == CLASSES[-9:]
     figures.data_uri(figure)
+
+
+def test_every_layer_has_the_scale_of_the_layer_that_moves_most():
+    values = np.linspace(-2, 2, 5)
+    row = curves('translation', values)._replace(distance={'layer1': np.full((9, 5), 0.5), 'layer7': np.full((9, 5), 4.0)})
+    _, low, high, _ = invariance_curves([row], CLASSES[-9:]).axes
+    assert low.get_ylim() == high.get_ylim() == pytest.approx((0, 4.16)) and low.get_shared_y_axes().joined(low, high)
+    still = row._replace(distance={'layer1': np.zeros((9, 5))})
+    assert invariance_curves([still], CLASSES[-9:]).axes[1].get_ylim()[1] == 1
 
 
 @pytest.mark.parametrize('scaling', ['each', 'shared'])

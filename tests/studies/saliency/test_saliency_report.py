@@ -49,6 +49,23 @@ def test_a_network_without_a_method_has_no_claim_of_it(tmp_path):
     assert [line.partition(',')[0] for line in lines[1:]] == list(found) and (tmp_path / 'figures/methods.png').is_file()
 
 
+def test_intervals_stand_over_networks_and_over_images_from_three_networks_on(tmp_path):
+    found = rows()
+    means = 100 * found['occlusion'].shares.mean(1)
+    half = 4.302653 * means.std(ddof=1) / np.sqrt(3)  # Student's t, two degrees of freedom
+    (row,) = (line for line in report.table(found, '').rows if line['method'] == 'occlusion')
+    assert row['share networks'] == pytest.approx((means.mean(), means.mean() - half, means.mean() + half), rel=1e-6)
+    assert row['share images'].low != pytest.approx(row['share networks'].low)
+    found['occlusion'] = report.Row(found['occlusion'].shares + 0.1, found['occlusion'].hits, 0)
+    lead, _ = report.compared(Shelf(tmp_path, 'saliency', ()), found, 20.0, 'about')
+    assert f'95 % over 3 networks: {means.mean() + 10 - half:.0f} to {means.mean() + 10 + half:.0f} %; its area' in lead
+    for few in (1, 2):
+        columns = [column.key for column in report.table(rows(few), '').columns]
+        assert 'share networks' not in columns and 'share images' in columns
+    same = report.Row(np.full((3, 40), 0.5), found['gradient'].hits, 0)
+    assert report.table({'centre': same}, '').rows[0]['share networks'] is None
+
+
 def test_what_is_not_finite_decides_nothing():
     found = rows()
     found['gradient'].shares[1, 3] = np.nan

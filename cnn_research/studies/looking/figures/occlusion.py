@@ -12,6 +12,7 @@ from cnn_research.studies.looking.figures.units import SCALING, grey_centred
 
 _OTHERS = '#cccccc'
 _SCALE = 'viridis'
+_OVER, _PALE = 0.66, 0.3  # how much of a map hides the grey image below it, and how much of that is white
 # Inches: left of the panels, between them, right of them for a legend; above all rows, above each, below it for scales, below all.
 _MARGIN, _GAP, _LEGEND, _HEAD, _TITLE, _BAR, _FOOT = 0.04, 0.13, 1.0, 0.36, 0.2, 0.26, 0.34
 
@@ -41,8 +42,9 @@ def occlusion_panels(examples: Sequence[Example], classes: Sequence[str], size: 
 
     truth: what the class `true` of the examples is called.
 
-    The square, `size` px wide, is outlined on the image where p(true class) is lowest. Maps lie on the image's pixels: a value belongs to
-    the pixel under the square's middle. The true class and the five most frequent others have colours, the rest share a grey.
+    The square, `size` px wide, is outlined on the image where p(true class) is lowest. Maps lie over the image in grey, each with a scale
+    of its own, whose ends are printed: a value belongs to the pixel under the square's middle. The true class and the five most frequent
+    others have colours, the rest share a grey.
     """
     side = (WIDTH - _MARGIN - _LEGEND - 4 * _GAP) / 5
     heights = [side * one.image.shape[0] / one.image.shape[1] + _TITLE + _BAR for one in examples]
@@ -70,7 +72,7 @@ def occlusion_panels(examples: Sequence[Example], classes: Sequence[str], size: 
         _row(figure, panels, one, classes, size)
         top -= tall
     note = (
-        f'square of {size} px, outlined where p({truth}) is lowest; maps: value at the pixel under the middle of the square\n'
+        f'square of {size} px, outlined where p({truth}) is lowest; maps lie over the image, each with its own scale\n'
         f'projections: {SCALING}'
     )
     figure.text(0.5, 0.05 / height, note, ha='center', va='bottom', fontsize=7, color=QUIET)
@@ -89,9 +91,9 @@ def _row(figure, panels, one, classes, size):
     # Dark on light: visible on any image.
     for width, colour in ((2.4, 'black'), (1.0, 'white')):
         image.add_patch(Rectangle(corner, size, size, fill=False, linewidth=width, edgecolor=colour))
-    _heat(figure, activation, one, one.activation, min(0.0, float(one.activation.min())), max(float(one.activation.max()), 1e-9))
+    _heat(figure, activation, one, one.activation)
     _mosaic(projection, one.projections)
-    _heat(figure, probability, one, one.probability, 0.0, 1.0)
+    _heat(figure, probability, one, one.probability)
     _classes(predicted, one, classes)
     for axes in (image, activation, probability, predicted):
         axes.set(xlim=(-0.5, one.image.shape[1] - 0.5), ylim=(one.image.shape[0] - 0.5, -0.5))
@@ -106,18 +108,33 @@ def _extent(one: Example) -> tuple[float, float, float, float]:
     return *edges[0], *edges[1][::-1]
 
 
-def _heat(figure: Figure, axes: Axes, one: Example, values: np.ndarray, low: float, high: float) -> None:
-    drawn = axes.imshow(values, extent=_extent(one), cmap=_SCALE, vmin=low, vmax=high, interpolation='none', aspect='auto')
+def _beneath(axes: Axes, image: np.ndarray) -> None:
+    """The image in grey, pale, below a map that is half transparent."""
+    grey = image.astype(float).mean(-1)
+    axes.imshow(_PALE * 255 + (1 - _PALE) * grey, cmap='gray', vmin=0, vmax=255, interpolation='none', aspect='auto')
+
+
+def _heat(figure: Figure, axes: Axes, one: Example, values: np.ndarray) -> None:
+    """values (R, K) over the image, on a scale from their lowest to their highest, which stand below."""
+    _beneath(axes, one.image)
+    low, high = float(values.min()), float(values.max())
+    scale = {'vmin': low, 'vmax': high if high > low else low + max(1e-6, 1e-6 * abs(low))}
+    axes.imshow(values, extent=_extent(one), cmap=_SCALE, alpha=_OVER, interpolation='none', aspect='auto', **scale)
     place = axes.get_position()
     inch = 1 / figure.get_figheight()
-    bar = figure.colorbar(
-        drawn, cax=figure.add_axes((place.x0, place.y0 - 0.1 * inch, place.width, 0.05 * inch)), orientation='horizontal', ticks=[low, high]
-    )
-    bar.ax.set_xticklabels([f'{value:.3g}' for value in (low, high)], fontsize=6)
-    for label, side in zip(bar.ax.get_xticklabels(), ('left', 'right'), strict=True):
-        label.set_horizontalalignment(side)
-    bar.ax.tick_params(length=0, pad=1.5)
-    bar.outline.set_visible(False)
+    bar = figure.add_axes((place.x0, place.y0 - 0.1 * inch, place.width, 0.05 * inch))
+    bar.imshow(np.linspace(0, 1, 256)[None], cmap=_SCALE, alpha=_OVER, aspect='auto')
+    bar.set_axis_off()
+    for text, at, side in zip(ends(low, high), (place.x0, place.x1), ('left', 'right'), strict=False):
+        figure.text(at, place.y0 - 0.12 * inch, text, fontsize=6, ha=side, va='top')
+
+
+def ends(low: float, high: float) -> list[str]:
+    """What stands at the ends of a scale: as many digits as tell them apart, three at least; one text where they are equal."""
+    if low == high:
+        return [f'{low:.3g} everywhere']
+    texts = ([f'{value:.{digits}g}' for value in (low, high)] for digits in range(3, 17))
+    return next(pair for pair in texts if pair[0] != pair[1])
 
 
 def _mosaic(axes: Axes, projections: np.ndarray) -> None:
@@ -142,9 +159,9 @@ def _classes(axes: Axes, one: Example, classes: Sequence[str]) -> None:
     for place, number in enumerate(named):
         index[one.predicted == number] = place
     colours = [*COLOURS[: len(named)], _OTHERS]
-    axes.imshow(
-        index, extent=_extent(one), cmap=ListedColormap(colours), vmin=-0.5, vmax=len(named) + 0.5, interpolation='none', aspect='auto'
-    )
+    _beneath(axes, one.image)
+    scale = {'cmap': ListedColormap(colours), 'vmin': -0.5, 'vmax': len(named) + 0.5, 'alpha': _OVER}
+    axes.imshow(index, extent=_extent(one), interpolation='none', aspect='auto', **scale)
     names = [classes[number] for number in named if (one.predicted == number).any()]
     used = [colour for number, colour in zip(named, colours, strict=False) if (one.predicted == number).any()]
     if (index == len(named)).any():
@@ -152,7 +169,7 @@ def _classes(axes: Axes, one: Example, classes: Sequence[str]) -> None:
         names, used = [*names, f'{left} other{"s" * (left > 1)}'], [*used, _OTHERS]
     # A legend drops labels that start with '_', so the names are put in afterwards.
     legend = axes.legend(
-        [Patch(color=colour) for colour in used],
+        [Patch(color=colour, alpha=_OVER, linewidth=0) for colour in used],
         map(str, range(len(used))),
         loc='upper left',
         bbox_to_anchor=(1.02, 1.03),
@@ -165,4 +182,4 @@ def _classes(axes: Axes, one: Example, classes: Sequence[str]) -> None:
         labelspacing=0.3,
     )
     for text, name in zip(legend.get_texts(), names, strict=True):
-        text.set(text=name if len(name) <= 15 else name[:14] + '…', fontsize=6.5, parse_math=False)
+        text.set(text=name if len(name) <= 16 else name[:15] + '…', fontsize=6.5, parse_math=False)
