@@ -46,7 +46,7 @@ class Options:
 def choices(device: str) -> list[Options]:
     """What is tried to find PyTorch's fastest form."""
     if device == 'gpu':
-        return [Options(device, True, optimizer, mixed=True) for optimizer in ('foreach', 'fused')]
+        return [Options(device, True, 'fused', mixed=True)]
     return [Options(device, last, optimizer) for last in (True, False) for optimizer in ('foreach', 'fused')]
 
 
