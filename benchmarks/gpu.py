@@ -119,12 +119,12 @@ def carried_out(name: str, part: Part, seconds: float, out: pathlib.Path) -> str
         code = ended(words, left, log)
         if code != 0:
             lines = log.read_text(errors='replace').strip().splitlines()
-            told.append('cut short, the table has what was done' if code is None else f'failed ({code}): {lines[-1] if lines else ""}')
+            told.append('cut short' if code is None else f'failed ({code}): {lines[-1] if lines else ""}')
             break
     if part.last:
         ended(part.last, LAST, log)
-    if not part.table.exists():
-        told.append('no table')
+    if not part.table.exists() or told:
+        told.append('the table has what was done' if part.table.exists() else 'no table')
     return f'{"; ".join(told) or "whole"} ({time.monotonic() - begun:.0f} s)'
 
 
