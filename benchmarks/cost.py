@@ -19,7 +19,7 @@ from absl import flags
 
 from benchmarks import costs, footing, together
 from cnn_research import config as configs
-from cnn_research import malloc, parallel, rehearsal
+from cnn_research import parallel, rehearsal
 from cnn_research.architecture import Architecture
 from cnn_research.models import zoo
 from cnn_research.reporting import tables
@@ -80,7 +80,6 @@ class Point:
 
 def measured(asked: dict, repeats: int, block: float = BLOCK) -> dict:
     """{name: (seconds of a step in every turn, bytes)} of {name: (network, batch size)}, all in turns."""
-    malloc.keep_freed_memory()
     points = {name: Point(*one) for name, one in asked.items()}
     counts = {name: point.count(block) for name, point in points.items()}
     spent = footing.turns({name: lambda name=name: points[name].run(counts[name]) for name in points}, repeats)

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from cnn_research.errors import ConfigError
+from cnn_research.models import zoo
 from experiments.launch import progress
 
 ABSENT = '--device=gpu needs an NVIDIA GPU and a build of jax that sees it; choose --device=cpu.'
@@ -26,6 +27,14 @@ def begin(device: str) -> None:
     os.environ.setdefault('XLA_PYTHON_CLIENT_MEM_FRACTION', '0.45')  # by itself, JAX takes most of a GPU and leaves PyTorch too little
     if jax.default_backend() != 'gpu':
         raise ConfigError(ABSENT)
+
+
+def requested(text: str) -> list[tuple[str, int]]:
+    """[(architecture, batch size)] of 'NAME operations@BATCH; ...'; ConfigError where it cannot be read."""
+    pairs = [part.strip().rpartition('@') for part in text.split(';') if part.strip()]
+    if not pairs or not all(name and size.isdigit() and int(size) for name, _, size in pairs):
+        raise ConfigError(f"--networks={text!r} cannot be read; write for example 'lenet5_modern@128; zfnet@16'.")
+    return [(zoo.architecture(name).name, int(size)) for name, _, size in pairs]
 
 
 def card() -> str:

@@ -16,6 +16,7 @@ import importlib.util
 import os
 import pathlib
 import platform
+import re
 import shlex
 import signal
 import subprocess
@@ -144,7 +145,10 @@ def page(chosen: dict[str, Part], told: dict[str, str], device: str) -> str:
     for name, part in chosen.items():
         lines += ['', f'## {part.title}', '', f'{name}: {told.get(name, "not begun")}']
         if name in told and part.table.exists():
-            lines += ['', part.table.read_text().replace('\n# ', '\n### ').removeprefix('# ').strip()]
+            text = part.table.read_text().removeprefix('# ').strip()
+            if part.table.name == 'README.md':  # of a folder beside this page
+                text = re.sub(r'\]\((?![\w+.-]+:|#)', f']({part.table.parent.name}/', text)
+            lines += ['', text]
     return '\n'.join(lines) + '\n'
 
 

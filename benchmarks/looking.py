@@ -261,7 +261,7 @@ def tables_of(repeats: int) -> list[tables.Table]:
 def main(argv):
     device = _DEVICE.value
     try:
-        footing.begin(device)
+        peer.begin(device)
     except ConfigError as error:
         print(f'looking: {error}', file=sys.stderr)
         return 2

@@ -21,9 +21,8 @@ from absl import flags
 
 from benchmarks import footing
 from cnn_research import config as configs
-from cnn_research import malloc, optimizers, parallel, rehearsal, train
+from cnn_research import optimizers, parallel, rehearsal, train
 from cnn_research.data.sources import Source
-from cnn_research.errors import ConfigError
 from cnn_research.models import zoo
 from cnn_research.reporting import tables
 from experiments.launch import command
@@ -51,14 +50,6 @@ class Sides(NamedTuple):
     memory: tuple[int, int]
 
 
-def requested(text: str) -> list[tuple[str, int]]:
-    """[(architecture, batch size)] of 'NAME operations@BATCH; ...'; ConfigError where it cannot be read."""
-    pairs = [part.strip().rpartition('@') for part in text.split(';') if part.strip()]
-    if not pairs or not all(name and size.isdigit() and int(size) for name, _, size in pairs):
-        raise ConfigError(f"--networks={text!r} cannot be read; write for example 'lenet5@128; alexnet_32@128'.")
-    return [(zoo.architecture(name).name, int(size)) for name, _, size in pairs]
-
-
 def settings(name: str, batch_size: int, **more):
     """The config of a network's plain training, checked; more: fields with a dot written as two underscores."""
     loss = 'radial_basis' if zoo.architecture(name).rows[-1].stage == 'radial_basis' else 'softmax'
@@ -75,7 +66,6 @@ def source(config) -> Source:
 
 def sides(name: str, batch_size: int, seeds: int) -> Sides:
     """Both ways for one network, from the same weights; nothing is run yet but what makes them."""
-    malloc.keep_freed_memory()
     devices, every = parallel.local_devices(1), [settings(name, batch_size, seed=seed) for seed in range(seeds)]
     staged = [rehearsal.stage(config, {'train': source(config)}, devices) for config in every]
     run, task, first, placed = staged[0]
@@ -166,7 +156,7 @@ COLUMNS = (
 
 def main() -> None:
     seeds, repeats, rows = _SEEDS.value, _REPEATS.value, []
-    asked = requested(_NETWORKS.value)
+    asked = footing.requested(_NETWORKS.value)
     footing.begin(_DEVICE.value)
     caption = f'Steps of {seeds} seeds on one device: under vmap against one after another (above 1: together is faster).'
     notes = [f'{repeats} turns of each side, each about {_BLOCK.value:g} s long; float32']

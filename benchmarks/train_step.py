@@ -36,7 +36,7 @@ from cnn_research import config as configs
 from cnn_research import optimizers, parallel, train
 from cnn_research.architecture import Architecture
 from cnn_research.data import augment, stream
-from cnn_research.errors import ConfigError, ResearchError
+from cnn_research.errors import ResearchError
 from cnn_research.losses import LOSSES
 from cnn_research.models import zoo
 from cnn_research.models.network import Network
@@ -191,9 +191,7 @@ class Started(NamedTuple):
 
 def started(text: str, batch_size: int, device: str, repeats: int) -> Started:
     """One network, timed once. Raises ResearchError for a network that is unknown or that the translator cannot write."""
-    footing.begin(device)
-    if device == 'gpu' and not peer.has_gpu():
-        raise ConfigError('--device=gpu needs a build of torch that sees the GPU; choose --device=cpu.')
+    peer.begin(device)
     net = zoo.architecture(text)
     feed, preprocessing = examples(net, batch_size)
     params = jax.jit(Network(net).init)(jax.random.key(0), jnp.zeros((1, *net.input_shape)))['params']
@@ -282,20 +280,12 @@ def circumstances(device: str, starts: int, repeats: int) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def requested(text: str) -> list[tuple[str, int]]:
-    """[(architecture, batch size)] of 'NAME operations@BATCH; ...'; ConfigError where it cannot be read."""
-    pairs = [part.strip().rpartition('@') for part in text.split(';') if part.strip()]
-    if not pairs or not all(name and size.isdigit() and int(size) for name, _, size in pairs):
-        raise ConfigError(f"--networks={text!r} cannot be read; write for example 'lenet5_modern@128; zfnet@16'.")
-    return [(zoo.architecture(name).name, int(size)) for name, _, size in pairs]
-
-
 def main(argv):
     device, starts, repeats = _DEVICE.value, _STARTS.value, _REPEATS.value
     caption = "A training step: PyTorch's time over ours (median over starts of the median over turns; above 1: ours is faster)."
     rows: list[dict] = []
     try:
-        for name, batch_size in requested(_NETWORKS.value):
+        for name, batch_size in footing.requested(_NETWORKS.value):
             rows.append(row(name, batch_size, [in_process(name, batch_size, device, repeats) for _ in range(starts)]))
             print(f'{name}: {rows[-1]["ratio"]:.2f} ({rows[-1]["starts"]})', file=sys.stderr, flush=True)
             text = tables.to_markdown(tables.Table(COLUMNS, rows, caption)) + '\n' + circumstances(device, starts, repeats)

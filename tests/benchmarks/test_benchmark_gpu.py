@@ -56,6 +56,14 @@ def test_what_fails_is_said_with_its_last_line_and_an_older_table_is_not_taken_f
     assert 'of yesterday' not in page and 'later: not begun' in page and 'jax 0' in page and 'whose numbers say nothing' in page
 
 
+def test_what_a_folder_shows_is_found_from_the_page(part, tmp_path):
+    folder = part(0)._replace(table=tmp_path / 'depth' / 'README.md')
+    folder.table.parent.mkdir()
+    folder.table.write_text('# Depth\n\n![errors](figures/a.png) [zf](https://a.b/c) [down](#d)')
+    page = gpu.page({'depth': folder}, {'depth': 'whole'}, 'gpu')
+    assert '\nDepth\n\n![errors](depth/figures/a.png) [zf](https://a.b/c) [down](#d)\n' in page
+
+
 def test_without_a_gpu_it_is_one_line_and_nothing_is_written(tmp_path):
     if footing.card():
         pytest.skip('a GPU is here')

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import together
+from benchmarks import footing, together
 from cnn_research.errors import ConfigError
 
 SMALL = 'mlp_300 resized(1=6)'
@@ -47,4 +47,4 @@ def test_a_line_holds_what_its_table_shows(both, monkeypatch):
 @pytest.mark.parametrize('text', ['lenet5', 'lenet5@', '@4', 'lenet5@x', ''])
 def test_what_cannot_be_read_is_refused(text):
     with pytest.raises(ConfigError, match='cannot be read'):
-        together.requested(text)
+        footing.requested(text)
