@@ -5,11 +5,12 @@ the same machine, and take turns, Captum in a process of its own; what counts is
 
   python -m benchmarks.looking
   python -m benchmarks.looking --repeats=9 --out=results/looking_cpu.md
+  python -m benchmarks.looking --device=gpu --out=results/looking_gpu.md
 """
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import captum
 import jax
@@ -23,6 +24,7 @@ from benchmarks.footing import ratio, turns
 from cnn_research import parallel
 from cnn_research.data import augment, stream
 from cnn_research.data.sources import Source
+from cnn_research.errors import ConfigError
 from cnn_research.models import zoo
 from cnn_research.models.network import Network
 from cnn_research.reporting import tables
@@ -43,10 +45,15 @@ SQUARES = (('zfnet_32', 8, 1, 4), ('zfnet_128', 32, 4, 4), ('alexnet_owt', 56, 1
 BATCHINGS = (1, 8, 16, 32, 64, 128)  # Captum's perturbations_per_eval that are tried; 1 is its default
 PROJECTED = (('zfnet_32 resized(5=256)', 'layer5.relu'), ('zfnet_128 resized(5=256)', 'layer5.relu'), ('zfnet', 'layer5.relu'))
 UNITS, STRONGEST, TOGETHER = 256, 9, 144
+# The same of one narrow network, to see that everything runs.
+_NARROW = 'zfnet_32 resized(1=4,2=4,3=6,4=6,5=256,6=8,7=8)'
+SMALL_PASSES, SMALL_SQUARES, SMALL_PROJECTED = ((_NARROW, 120, 5),), ((_NARROW, 16, 16, 2),), ((_NARROW, 'layer5.relu'),)
 AS_IT_IS = {'mean': np.full(3, 120, np.float32), 'scale': np.full(3, 0.015, np.float32)}
 
 FLAGS = flags.FlagValues()
 _REPEATS = flags.DEFINE_integer('repeats', 5, 'Turns of each side; the ratio is the median over them.', lower_bound=1, flag_values=FLAGS)
+_DEVICE = flags.DEFINE_enum('device', 'cpu', ['cpu', 'gpu'], 'Where both sides run, in float32.', flag_values=FLAGS)
+_SMALL = flags.DEFINE_bool('small', False, 'One narrow network, to see that everything runs.', flag_values=FLAGS)
 _OUT = flags.DEFINE_string('out', None, 'A Markdown file for the tables and how they were made.', flag_values=FLAGS)
 
 
@@ -108,7 +115,7 @@ def strongest_row(name: str, count: int, highest: int, repeats: int) -> dict:
     return {'network': name, 'images': count, 'layers': f'1 to {highest}', 'units': units, **speeds, 'ratio': middle, 'span': span}
 
 
-def occluded_row(name: str, size: int, stride: int, count: int, repeats: int) -> dict:
+def occluded_row(name: str, size: int, stride: int, count: int, repeats: int, device: str = 'cpu') -> dict:
     """p(true class) under all places of a square: ours, which also gives the map's activation and the class, against Captum's."""
     net, variables = network(name)
     images = noise(net, count)
@@ -118,7 +125,7 @@ def occluded_row(name: str, size: int, stride: int, count: int, repeats: int) ->
     places = len(occlusion.occlude(net, variables, images[:1], labels[:1], 'layer5', square).under.probability.ravel())
     best = (np.inf, None, None)
     default = np.inf
-    asked = {last: peer.Options('cpu', last) for last in (True, False)}
+    asked = {last: peer.Options(device, last) for last in (True, False)}
     sides = {
         last: peer.served(theirs, net, variables['params'], seen, painted, labels, size, stride, options) for last, options in asked.items()
     }
@@ -151,7 +158,7 @@ def occluded_row(name: str, size: int, stride: int, count: int, repeats: int) ->
         'ratio': middle,
         'span': span,
         'default': default / windows / np.median(per_image['ours']),
-        'apart': disagreement(net, variables, images[:1], labels[:1], square),
+        'apart': disagreement(net, variables, images[:1], labels[:1], square, device),
     }
 
 
@@ -160,19 +167,19 @@ def theirs(net, params, seen, painted, labels, size, stride, options) -> Callabl
     peer.threads()
     model = peer.loaded(net.architecture, params, options).eval()
     inputs, baseline = (peer.tensor(array, options) for array in (seen, painted))
-    targets = peer.torch.from_numpy(labels.astype(np.int64))
+    targets = peer.torch.from_numpy(labels.astype(np.int64)).to(options.where)
     tool = Occlusion(lambda x: peer.torch.softmax(model(x.contiguous(memory_format=options.layout)), 1))
     baseline = baseline.expand_as(inputs)
 
     def explain(batching):
         with peer.torch.no_grad():
             found = tool.attribute(inputs, (3, size, size), (3, stride, stride), baseline, targets, perturbations_per_eval=batching)
-        return found.numpy()
+        return found.cpu().numpy()
 
     return explain
 
 
-def disagreement(net, variables, images, labels, square) -> float:
+def disagreement(net, variables, images, labels, square, device='cpu') -> float:
     """The largest difference between our p(true class) of one image and PyTorch's, painted image by painted image."""
     found = occlusion.occlude(net, variables, images, labels, 'layer5', square)
     seen, painted = map(np.asarray, occlusion.prepared(images, variables, net.architecture.input_shape, square.colour))
@@ -180,7 +187,7 @@ def disagreement(net, variables, images, labels, square) -> float:
     boxes = np.concatenate([corners, np.full_like(corners, square.size)], axis=1)
     hidden = np.where(np.asarray(occlusion.covered(boxes, seen.shape[1:])), painted, seen)
     logits = np.concatenate(
-        [peer.logits(net.architecture, variables['params'], part) for part in np.array_split(hidden, -(-len(hidden) // 128))]
+        [peer.logits(net.architecture, variables['params'], part, device) for part in np.array_split(hidden, -(-len(hidden) // 128))]
     )
     odds = np.exp(logits - logits.max(1, keepdims=True))
     return float(np.abs((odds / odds.sum(1, keepdims=True))[:, labels[0]] - found.under.probability.ravel()).max())
@@ -199,8 +206,8 @@ def projected_row(name: str, tap: str) -> dict:
     return {'network': name, 'tap': tap, 'size': net.architecture.input_shape[0], 'seconds': time.perf_counter() - begun}
 
 
-def tables_of(repeats: int) -> list[tables.Table]:
-    """All three, measured one after the other."""
+def growing(repeats: int, device: str = 'cpu', small: bool = False) -> Iterator[list[tables.Table]]:
+    """All three tables after each row of them, measured one after the other."""
     column = tables.Column
     ends = (column('ratio', 'ratio', '.2f'), column('span', 'lowest to highest'))
     passes = tables.Table(
@@ -213,7 +220,7 @@ def tables_of(repeats: int) -> list[tables.Table]:
             column('top', 'strongest nine, images/s', ',.0f'),
             *ends,
         ),
-        [strongest_row(*one, repeats) for one in PASSES],
+        [],
         'The nine strongest images of every unit of some layers, in one pass, against the plain forward pass to the classes.',
     )
     squares = tables.Table(
@@ -227,22 +234,45 @@ def tables_of(repeats: int) -> list[tables.Table]:
             column('default', 'ratio to its default, 1', '.1f'),
             column('apart', 'p apart, at most', '.0e'),
         ),
-        [occluded_row(*square, repeats) for square in SQUARES],
+        [],
         f'Occlusion. Captum at the fastest of {", ".join(map(str, BATCHINGS))} places at once and of two memory layouts.',
     )
     projections = tables.Table(
         (column('network'), column('size', 'input, px'), column('tap'), column('seconds', 'seconds', '.1f')),
-        [projected_row(*one) for one in PROJECTED],
+        [],
         f'{STRONGEST} projections of each of {UNITS} units by deconvnet, {TOGETHER} at once.',
     )
-    return [passes, squares, projections]
+    for table, rows in (
+        (squares, (occluded_row(*one, repeats, device) for one in (SMALL_SQUARES if small else SQUARES))),
+        (passes, (strongest_row(*one, repeats) for one in (SMALL_PASSES if small else PASSES))),
+        (projections, (projected_row(*one) for one in (SMALL_PROJECTED if small else PROJECTED))),
+    ):
+        for row in rows:
+            table.rows.append(row)
+            yield [passes, squares, projections]
+
+
+def tables_of(repeats: int) -> list[tables.Table]:
+    """All three, when they are whole."""
+    *_, whole = growing(repeats)
+    return whole
 
 
 def main(argv):
-    jax.config.update('jax_platforms', 'cpu')
-    text = '\n'.join(tables.to_markdown(table) for table in tables_of(_REPEATS.value))
+    device = _DEVICE.value
+    try:
+        peer.begin(device)
+    except ConfigError as error:
+        print(f'looking: {error}', file=sys.stderr)
+        return 2
     notes = [f'{_REPEATS.value} turns of each side, Captum in a process of its own']
-    footing.finish(text, 'looking', argv[1:], f'torch {peer.version()}, captum {captum.__version__}', notes, _OUT.value)
+    if device == 'gpu':
+        notes.append('float32, which both sides multiply in fewer bits on such a card, each as it does by default')
+    how = 'looking', argv[1:], f'torch {peer.version()}, captum {captum.__version__}', notes
+    for found in growing(_REPEATS.value, device, _SMALL.value):
+        text = '\n'.join(tables.to_markdown(table) for table in found if table.rows)
+        footing.keep(footing.footed(text, *how), _OUT.value)
+    footing.finish(text, *how, _OUT.value)
 
 
 if __name__ == '__main__':

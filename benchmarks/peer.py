@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks import footing
 from cnn_research import stages
 from cnn_research.architecture import Architecture
-from cnn_research.errors import ArchitectureError
+from cnn_research.errors import ArchitectureError, ConfigError
 
 try:
     import torch
@@ -46,7 +47,7 @@ class Options:
 def choices(device: str) -> list[Options]:
     """What is tried to find PyTorch's fastest form."""
     if device == 'gpu':
-        return [Options(device, True, optimizer, mixed=True) for optimizer in ('foreach', 'fused')]
+        return [Options(device, True, 'fused', mixed=True)]
     return [Options(device, last, optimizer) for last in (True, False) for optimizer in ('foreach', 'fused')]
 
 
@@ -146,8 +147,11 @@ def version() -> str:
     return torch.__version__
 
 
-def has_gpu() -> bool:
-    return torch.cuda.is_available()
+def begin(device: str) -> None:
+    """Makes both sides compute on the 'cpu' or the 'gpu'; ConfigError where one of them sees none."""
+    footing.begin(device)
+    if device == 'gpu' and not torch.cuda.is_available():
+        raise ConfigError('--device=gpu needs a build of torch that sees the GPU; choose --device=cpu.')
 
 
 def logits(net: Architecture, params, images: np.ndarray, device: str = 'cpu') -> np.ndarray:

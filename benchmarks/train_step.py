@@ -31,12 +31,12 @@ import numpy as np
 import optax
 from absl import app, flags
 
-from benchmarks import peer
+from benchmarks import footing, peer
 from cnn_research import config as configs
 from cnn_research import optimizers, parallel, train
 from cnn_research.architecture import Architecture
 from cnn_research.data import augment, stream
-from cnn_research.errors import ConfigError, ResearchError
+from cnn_research.errors import ResearchError
 from cnn_research.losses import LOSSES
 from cnn_research.models import zoo
 from cnn_research.models.network import Network
@@ -191,10 +191,7 @@ class Started(NamedTuple):
 
 def started(text: str, batch_size: int, device: str, repeats: int) -> Started:
     """One network, timed once. Raises ResearchError for a network that is unknown or that the translator cannot write."""
-    if device == 'cpu':
-        jax.config.update('jax_platforms', 'cpu')
-    elif jax.default_backend() != 'gpu' or not peer.has_gpu():
-        raise ConfigError('--device=gpu needs an NVIDIA GPU and builds of jax and torch that see it; choose --device=cpu.')
+    peer.begin(device)
     net = zoo.architecture(text)
     feed, preprocessing = examples(net, batch_size)
     params = jax.jit(Network(net).init)(jax.random.key(0), jnp.zeros((1, *net.input_shape)))['params']
@@ -270,7 +267,7 @@ def _processor() -> str:
 
 def circumstances(device: str, starts: int, repeats: int) -> str:
     """Where, when, with what and by which command, as Markdown."""
-    where = f'{_processor()}, {os.cpu_count()} logical cores' if device == 'cpu' else f'{jax.devices()[0].device_kind}'
+    where = f'{_processor()}, {os.cpu_count()} logical cores' if device == 'cpu' else footing.card()
     threads = f'{peer.threads()} threads in PyTorch, {os.cpu_count()} in XLA' if device == 'cpu' else 'bfloat16 on both sides'
     memory = [f'{name}={value}' for name, value in sorted(os.environ.items()) if name.startswith('MALLOC_')]
     lines = (
@@ -283,32 +280,20 @@ def circumstances(device: str, starts: int, repeats: int) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def requested(text: str) -> list[tuple[str, int]]:
-    """[(architecture, batch size)] of 'NAME operations@BATCH; ...'; ConfigError where it cannot be read."""
-    pairs = [part.strip().rpartition('@') for part in text.split(';') if part.strip()]
-    if not pairs or not all(name and size.isdigit() and int(size) for name, _, size in pairs):
-        raise ConfigError(f"--networks={text!r} cannot be read; write for example 'lenet5_modern@128; zfnet@16'.")
-    return [(zoo.architecture(name).name, int(size)) for name, _, size in pairs]
-
-
 def main(argv):
     device, starts, repeats = _DEVICE.value, _STARTS.value, _REPEATS.value
-    os.environ.setdefault('XLA_PYTHON_CLIENT_MEM_FRACTION', '0.45')  # by itself, JAX takes most of a GPU and leaves PyTorch too little
+    caption = "A training step: PyTorch's time over ours (median over starts of the median over turns; above 1: ours is faster)."
+    rows: list[dict] = []
     try:
-        rows = []
-        for name, batch_size in requested(_NETWORKS.value):
+        for name, batch_size in footing.requested(_NETWORKS.value):
             rows.append(row(name, batch_size, [in_process(name, batch_size, device, repeats) for _ in range(starts)]))
             print(f'{name}: {rows[-1]["ratio"]:.2f} ({rows[-1]["starts"]})', file=sys.stderr, flush=True)
+            text = tables.to_markdown(tables.Table(COLUMNS, rows, caption)) + '\n' + circumstances(device, starts, repeats)
+            footing.keep(text, _OUT.value)
     except ResearchError as error:
         print(f'train_step: {error}', file=sys.stderr)
         return 2
-    caption = "A training step: PyTorch's time over ours (median over starts of the median over turns; above 1: ours is faster)."
-    text = tables.to_markdown(tables.Table(COLUMNS, rows, caption)) + '\n' + circumstances(device, starts, repeats)
     print(text)
-    if _OUT.value:
-        path = pathlib.Path(_OUT.value)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
 
 
 if __name__ == '__main__':

@@ -62,7 +62,7 @@ FIELDS = (
     Field('architecture', 'alexnet_32', "a name of the zoo, then surgery: 'zfnet without(3,4) resized(6=2048,7=2048)'"),
     Field('architecture_json', '', 'the same, resolved; filled in by check, and what a saved config is restored from'),
     Field('seed', 0, 'of the initial weights, the order of examples and all randomness', low=0, high=2**32 - 1),
-    Field('dtype', 'float32', 'of the computation; weights are float32', ('float32', 'bfloat16')),
+    Field('dtype', 'float32', 'of the computation; weights are float32 (bfloat16 was not measured on a GPU)', ('float32', 'bfloat16')),
     Field('initialization.kernel', 'he', 'how kernels begin', tuple(KERNELS)),
     Field('initialization.std', 0.01, "standard deviation of 'normal' kernels", low=0),
     Field('initialization.stds', '', "other standard deviations by layer: '1=0.0001,4=0.1'"),

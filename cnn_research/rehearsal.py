@@ -32,9 +32,9 @@ def rehearsed(config, found, devices: Sequence[jax.Device] | None = None) -> Reh
     ConfigError, with the batch size that fits, before any step where the compiled one needs more memory than a device has.
     """
     devices = devices or parallel.local_devices()
-    run, task, state, placed = _rehearsal(config, found, devices)
+    run, task, state, placed = stage(config, found, devices)
     has, kept = memory.machine() / len(devices), memory.resident(config, {'train': found['train']})
-    needed = memory_of(run, state, placed, task.feed.batch(0)) + kept
+    needed = memory_of(run.lowered(state, placed, task.feed.batch(0)).compile()) + kept
     if needed > has:
         task.feed.close()
         raise ConfigError(_too_large(config, found, devices, needed, has, kept))
@@ -48,14 +48,14 @@ def rehearsed(config, found, devices: Sequence[jax.Device] | None = None) -> Reh
     return Rehearsal(float(np.median(times[1:])), needed, has)
 
 
-def memory_of(run, state, placed, batch) -> int:
-    """Bytes that each device holds in a step of `parallel.spread_step`, as its compiler counts them; nothing is run."""
-    told = run.lowered(state, placed, batch).compile().memory_analysis()
+def memory_of(compiled) -> int:
+    """Bytes that each device holds in a compiled step, as its compiler counts them."""
+    told = compiled.memory_analysis()
     return told.argument_size_in_bytes + told.output_size_in_bytes + told.temp_size_in_bytes - told.alias_size_in_bytes
 
 
-def _rehearsal(config, found, devices):
-    """(step over the devices, task, state, placed) on two batches of random images."""
+def stage(config, found, devices):
+    """(step over the devices, task, state, placed) on two batches of random images; found: its train source says how large they are."""
     config = configs.update(config, {'data.statistics_examples': 1})
     # Of single examples some more, so that most steps begin no pass.
     source, count, side = found['train'], max(2 * config.data.batch_size, 100), config.data.resize
@@ -82,8 +82,8 @@ def _too_large(config, found, devices, needed, has, kept) -> str:
     half = max(1, size // 2)
     if half == size:
         return f'{said}; choose a smaller network.'
-    run, task, state, placed = _rehearsal(configs.update(config, {'data.batch_size': half}), found, devices)
-    of_half = memory_of(run, state, placed, task.feed.batch(0)) + kept
+    run, task, state, placed = stage(configs.update(config, {'data.batch_size': half}), found, devices)
+    of_half = memory_of(run.lowered(state, placed, task.feed.batch(0)).compile()) + kept
     task.feed.close()
     fits = int(half + (has - of_half) * (size - half) / max(needed - of_half, 1))
     return f'{said}; {f"the largest that fits is about {fits}" if fits >= 1 else "not one image fits"}.'

@@ -320,7 +320,8 @@ def _trained(config, workdir, task, identity, total, schedule, devices, watch, s
             in_flight.append(metrics)
             if len(in_flight) > 2:  # the host stays near the devices, so that rates are true and a stop is prompt
                 earlier = jax.block_until_ready(in_flight.popleft())
-                stopped = together and bool(earlier['stop'])  # several processes learn in the same step that one of them was asked to
+                # Several processes learn in the same step that one of them was asked to.
+                stopped = together and bool(jax.device_get(earlier['stop']))
             done = step + 1
             if profiled and done == min(first + 10 + profiled, total):
                 jax.block_until_ready(metrics)

@@ -59,14 +59,14 @@ def show(config) -> None:
         tasks.sources(config)
 
 
-_IMAGENET = {'train': 1_281_167, 'validation': 50_000}  # examples of ILSVRC 2012 by split
+IMAGENET = {'train': 1_281_167, 'validation': 50_000}  # examples of ILSVRC 2012 by split
 _JPEG, _RAW = 20_500, 262_000  # bytes of a photograph with a short side of 256 px: of 5,000 prepared as JPEGs of quality 92, and raw
 
 
 def expected(config) -> dict[str, Source] | None:
     """The sources of a checked config as ImageNet's counts say them, where the whole of it is asked for and it is not there; else None."""
     data, place = config.data, prepared.root(config.data.dir or None)
-    counts = _IMAGENET.get(data.train), _IMAGENET.get(data.test)
+    counts = IMAGENET.get(data.train), IMAGENET.get(data.test)
     if data.name != 'imagenet2012' or None in counts or (place / data.name).exists():
         return None
     names = tuple(classes.imagenet())

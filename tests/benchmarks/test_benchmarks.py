@@ -17,7 +17,7 @@ from cnn_research.models.network import Network
 if importlib.util.find_spec('torch') is None:
     pytest.skip('PyTorch is a requirement of the benchmarks only', allow_module_level=True)
 
-from benchmarks import peer, train_step
+from benchmarks import footing, peer, train_step
 
 # Every stage that is translated: towers, both roundings of pooling, padding in a mean, all forms of response, a dense stage on 3x2 maps.
 SMALL = Architecture(
@@ -93,11 +93,11 @@ def test_what_cannot_be_translated_is_refused_by_name():
 
 
 def test_requested_networks():
-    assert train_step.requested('lenet5_modern@8; zfnet without(3,4)@16;') == [('lenet5_modern', 8), ('zfnet without(3,4)', 16)]
+    assert footing.requested('lenet5_modern@8; zfnet without(3,4)@16;') == [('lenet5_modern', 8), ('zfnet without(3,4)', 16)]
     with pytest.raises(ConfigError, match='cannot be read'):
-        train_step.requested('lenet5_modern')
+        footing.requested('lenet5_modern')
     with pytest.raises(ArchitectureError, match='Did you mean lenet5_modern'):
-        train_step.requested('lenet5_moderne@8')
+        footing.requested('lenet5_moderne@8')
 
 
 def test_dropout_alone_is_left_out():

@@ -2,6 +2,7 @@
 
 import re
 
+import jax
 import pytest
 
 from cnn_research import config as configs
@@ -72,3 +73,15 @@ def test_a_batch_that_no_device_holds_is_refused_with_one_that_it_does(monkeypat
     assert 1000 < fits < 3000 and rehearsed(int(0.95 * fits)).memory <= 0.6 * needed
     with pytest.raises(ConfigError):
         rehearsed(int(1.1 * fits))
+
+
+def test_a_rehearsal_compiles_its_step_once(caplog):
+    import small_runs
+
+    from cnn_research import tasks
+
+    config = configs.check(small_runs.config(data__batch_size=7))
+    with jax.log_compiles():
+        rehearsal.rehearsed(config, tasks.sources(config), small_runs.ONE)
+    steps = [record.getMessage() for record in caplog.records if 'Finished XLA compilation of jit(step)' in record.getMessage()]
+    assert len(steps) == 1
