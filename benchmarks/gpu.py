@@ -6,8 +6,9 @@
 
 The parts are a training step beside PyTorch's (train_step), the depth table at AlexNet's own width on cifar10, with as many seeds as
 there is time for (depth), occlusion and the strongest images beside Captum (looking), and seeds under vmap (together). OUT/README.md joins
-what there is and says of each part whether it is whole; it is written anew after each. Time that a part leaves goes to the next. --data is
-the folder of cifar10. --device=cpu rehearses the script at tiny sizes: its numbers say nothing. It has never been run on a GPU.
+what there is and says of each part whether it is whole; it is written anew after each. Time that a part leaves goes to the next; exit code
+1 where a part failed. --data is the folder of cifar10. --device=cpu rehearses the script at tiny sizes: its numbers say nothing. It has
+never been run on a GPU.
 """
 
 import contextlib
@@ -183,7 +184,8 @@ def main() -> None:
             raise ConfigError(f'--parts={",".join(_PARTS.value)} names {name!r}; choose from {", ".join(known)}.')
     check(device, _PARTS.value)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stopped)
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, stopped)
     chosen, told = {name: known[name] for name in _PARTS.value}, {}
     out.mkdir(parents=True, exist_ok=True)
     for name, part in chosen.items():
@@ -193,6 +195,8 @@ def main() -> None:
         print(f'gpu: {name}: {told[name]}', file=sys.stderr, flush=True)
         (out / 'README.md').write_text(page(chosen, told, device))
     print(out / 'README.md')
+    if any(words.startswith('failed') for words in told.values()):
+        sys.exit(1)
 
 
 if __name__ == '__main__':
