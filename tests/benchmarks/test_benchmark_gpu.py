@@ -149,6 +149,23 @@ def test_a_part_that_is_none_is_refused(monkeypatch):
         gpu.main()
 
 
+def test_a_part_that_fails_stops_no_other_and_is_heard_of(monkeypatch, tmp_path, capsys):
+    given = []
+
+    def carried_out(name, part, seconds, out):
+        given.append(seconds)
+        return 'failed (2): why' if name == 'depth' else 'whole'
+
+    monkeypatch.setattr(gpu, 'carried_out', carried_out)
+    monkeypatch.setattr(gpu.signal, 'signal', lambda number, handler: None)
+    gpu.FLAGS(['gpu', '--device=cpu', '--parts=depth,together', '--seconds=100', f'--out={tmp_path}'])
+    with pytest.raises(SystemExit) as ended:
+        gpu.main()
+    assert ended.value.code == 1 and (tmp_path / 'README.md').read_text().count('failed (2): why') == 1
+    assert 'gpu: together: whole' in capsys.readouterr().err
+    assert given[0] <= 100 * 0.25 / 0.37 + 0.1 and given[0] < given[1] <= 100  # the last has all that is left
+
+
 @pytest.mark.slow
 def test_the_whole_is_rehearsed_on_cpu(tmp_path):
     if not all(map(importlib.util.find_spec, ('torch', 'captum'))):
