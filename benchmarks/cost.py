@@ -124,16 +124,16 @@ def text_of(found: dict, yardstick: tuple[str, int, float], small: bool) -> str:
     stop = next((row['gpus'] for row in scaling.rows if row['share'] > 100 * costs.TOO_MUCH), None)
     stops = f'At batch 128 it passes {100 * costs.TOO_MUCH:g} % of a step from {stop} GPUs on.' if stop else 'It never does at batch 128.'
     exponents, sizes = growth_tables(found)
+    base = f'batch {BATCH}, {zoo.architecture(NETWORK).input_shape[0]} px and width 1'
+    others = 'all tiny here' if small else f'what does not grow stays at {base}'
     parts = [
         '# What it costs',
         'Written by the command below.' + ' A trial at tiny sizes, whose numbers say nothing.' * small,
         '## How a step grows',
-        f'{NETWORK} with other batches, sides of the image, and widths of all layers but the last; the others stay at batch {BATCH}, '
-        f'{zoo.architecture(NETWORK).input_shape[0]} px and width 1'
-        * (not small)
-        + 'Tiny sizes' * small
-        + '. The first dense layer reads as many more numbers as the maps below it have, so its weights grow with the side as well. An '
-        'exponent below 1 says that part of a step does not grow at these sizes.',
+        f'{NETWORK} with other batches, sides of the image, and widths of all layers but the last; {others}. The first dense layer reads '
+        'as many more numbers as the maps below it have, so its weights grow with the side as well. Memory is what the compiled step '
+        'holds: parameters, what the optimizer keeps, maps, and the pixels of two batches. An exponent below 1 says that part of a step '
+        'does not grow at these sizes.',
         tables.to_markdown(exponents),
         tables.to_markdown(sizes),
         "## The papers' tables on ImageNet",

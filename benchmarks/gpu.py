@@ -6,8 +6,9 @@
 
 The parts are a training step beside PyTorch's (train_step), the depth table at AlexNet's own width on cifar10, with as many seeds as
 there is time for (depth), occlusion and the strongest images beside Captum (looking), and seeds under vmap (together). OUT/README.md joins
-what there is and says of each part whether it is whole; it is written anew after each. Time that a part leaves goes to the next. --data is
-the folder of cifar10. --device=cpu rehearses the script at tiny sizes: its numbers say nothing. It has never been run on a GPU.
+what there is and says of each part whether it is whole; it is written anew after each. Time that a part leaves goes to the next; exit code
+1 where a part failed. --data is the folder of cifar10. --device=cpu rehearses the script at tiny sizes: its numbers say nothing. It has
+never been run on a GPU.
 """
 
 import contextlib
@@ -28,7 +29,7 @@ from typing import NamedTuple
 from absl import flags
 
 from benchmarks import footing
-from cnn_research.errors import ConfigError
+from cnn_research.errors import AGAIN, ConfigError
 from experiments.launch import command, progress
 
 LONGEST = 540  # seconds
@@ -131,14 +132,15 @@ def carried_out(name: str, part: Part, seconds: float, out: pathlib.Path) -> str
 
 def page(chosen: dict[str, Part], told: dict[str, str], device: str) -> str:
     """README.md: on what, what became of every part, and the tables that there are."""
-    versions = ', '.join(
-        f'{name} {importlib.metadata.version(name)}' for name in ('jax', 'torch', 'captum') if importlib.util.find_spec(name)
-    )
+    versions = [f'Python {platform.python_version()}']
+    for name in ('jax', 'jax-cuda13-plugin', 'jax-cuda12-plugin', 'torch', 'captum'):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions.append(f'{name} {importlib.metadata.version(name)}')
     lines = [
         '# On a GPU' if device == 'gpu' else '# A rehearsal on CPU at tiny sizes, whose numbers say nothing',
         '',
         f'- card: {footing.card() or "none"}',
-        f'- versions: Python {platform.python_version()}, {versions}',
+        f'- versions: {", ".join(versions)}',
         f'- {time.strftime("%Y-%m-%d %H:%M %Z")}; code {progress.code() or "of no checkout"}',
         f'- command: `{shlex.join(["python", "-m", "benchmarks.gpu", *sys.argv[1:]])}`',
     ]
@@ -152,16 +154,26 @@ def page(chosen: dict[str, Part], told: dict[str, str], device: str) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def check(device: str) -> None:
-    """ConfigError where there is nothing to measure with."""
-    if device == 'gpu':
-        if not footing.card():
-            raise ConfigError(
-                'no NVIDIA GPU is here (nvidia-smi names none); --device=cpu rehearses the script at tiny sizes, whose numbers say nothing.'
-            )
-        asked = 'import jax, sys; sys.exit(jax.default_backend() != "gpu")'
-        if subprocess.run([sys.executable, '-c', asked], capture_output=True, check=False).returncode:
-            raise ConfigError("jax sees no GPU; pip install -e '.[cuda]' for a build that does.")
+def check(device: str, names: Sequence[str]) -> None:
+    """ConfigError where there is nothing to measure the named parts with."""
+    if device == 'gpu' and not footing.card():
+        raise ConfigError(
+            'no NVIDIA GPU is here (nvidia-smi names none); --device=cpu rehearses the script at tiny sizes, whose numbers say nothing.'
+        )
+    needed = {'torch': {'train_step', 'looking'}, 'captum': {'looking'}}
+    missing = [module for module, users in needed.items() if users & set(names) and importlib.util.find_spec(module) is None]
+    if missing:
+        raise ConfigError(
+            f"{' and '.join(missing)} must be installed for the other side: pip install -e '.[bench]', or name other --parts."
+        )
+    asked = 'import jax, sys; sys.exit(jax.default_backend() != "gpu")'
+    if device == 'gpu' and subprocess.run([sys.executable, '-c', asked], capture_output=True, check=False).returncode:
+        raise ConfigError("jax sees no GPU; pip install -e '.[cuda]' for a build that does.")
+
+
+def stopped(number, frame):
+    """What a signal to stop does: the part that runs is ended on the way out."""
+    sys.exit(AGAIN)
 
 
 def main() -> None:
@@ -170,7 +182,10 @@ def main() -> None:
     for name in _PARTS.value:
         if name not in known:
             raise ConfigError(f'--parts={",".join(_PARTS.value)} names {name!r}; choose from {", ".join(known)}.')
-    check(device)
+    check(device, _PARTS.value)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, stopped)
     chosen, told = {name: known[name] for name in _PARTS.value}, {}
     out.mkdir(parents=True, exist_ok=True)
     for name, part in chosen.items():
@@ -180,6 +195,8 @@ def main() -> None:
         print(f'gpu: {name}: {told[name]}', file=sys.stderr, flush=True)
         (out / 'README.md').write_text(page(chosen, told, device))
     print(out / 'README.md')
+    if any(words.startswith('failed') for words in told.values()):
+        sys.exit(1)
 
 
 if __name__ == '__main__':

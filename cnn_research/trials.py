@@ -108,11 +108,12 @@ def plan(
     folder: pathlib.Path,
     part: str = '',
     starts: Callable[[str, int], tasks.Start] | None = None,
+    opens: Callable[[ml_collections.ConfigDict], dict] | None = None,
 ) -> list[Trial]:
     """The trials of a table: every row {field: value} over the config, times the grid, times the seeds.
 
-    folder: the table's workdir; starts(row, seed) says where a trial begins. Raises ResearchError for whatever cannot be trained, before
-    anything is.
+    folder: the table's workdir; starts(row, seed) says where a trial begins; opens(config) gives its sources, by default those that are
+    there. Raises ResearchError for whatever cannot be trained, before anything is.
     """
     made, opened = [], {}
     for row, changes in rows.items():
@@ -124,7 +125,7 @@ def plan(
                 drawn = checked.seed if checked.data.per_class else None  # which images of each class are drawn depends on it
                 name = json.dumps([checked.data.to_dict(), net.input_shape, net.num_classes, drawn])
                 if name not in opened:
-                    opened[name] = tasks.fingerprints(tasks.sources(checked))
+                    opened[name] = tasks.fingerprints((opens or tasks.sources)(checked))
                 start = starts(row, seed) if starts else None
                 key = configs.key(checked, opened[name], tasks.task_name(start))
                 label = ', '.join(f'{field}={value}' for field, value in point.items())

@@ -61,7 +61,7 @@ def _refits(given: command.Command, rows: dict[str, dict], grown: list[trials.Tr
         }
 
     chosen = {row: changes(row) for row in rows if row in depth.DECK or row in depth.BASES}
-    return trials.plan(chosen, given.config, given.options, given.workdir, 'refit', start)
+    return plans.made(given, chosen, 'refit', start)
 
 
 def _measure(trial: trials.Trial, rows: dict[str, dict]) -> None:
@@ -137,7 +137,7 @@ def render(book: pages.Book) -> pages.Rendered:
 def main(given: command.Command) -> None:
     rows = plans.rows(given, FIELDS, lambda row: reads(row) and depth.base_of(row) in given.recipe.rows)
     rows = {row: how for row, how in rows.items() if given.options.depth.rows == 'all' or row in depth.DECK}
-    grown = trials.plan(rows, given.config, given.options, given.workdir)
+    grown = plans.made(given, rows)
     lesioned = any(given.options.lesion.values()) and not given.options.trials.grid
     refits = _refits(given, rows, grown) if lesioned else []
     if given.dry_run:

@@ -49,7 +49,7 @@ def _origins(given: command.Command, rows: dict[str, dict]) -> tuple[list[trials
     named, seeds = looking.listed(given.options.network, 'network'), given.options.trials.seeds
     if not named:
         plain = configs.update(given.options, {'trials.grid': ''}, FIELDS)
-        made = trials.plan(rows, given.config, plain, given.workdir, 'pretrained')
+        made = plans.made(given, rows, 'pretrained', options=plain)
         return made, [ways.of_planned(trial, functools.cache(functools.partial(sweep.begun_with, given, trial, made))) for trial in made]
     if len(named) not in (1, seeds):
         raise ConfigError(f'network names {len(named)} networks for trials.seeds={seeds}; name one for all seeds, or one for each.')
@@ -81,7 +81,7 @@ def _planned(given: command.Command, origins: list[ways.Origin]) -> list[trials.
     def start(row, seed):
         return None if way_of[row] == 'scratch' else ways.start(origins[seed - given.config.seed])
 
-    return trials.plan(rows, given.config, given.options, given.workdir, '', start)
+    return plans.made(given, rows, '', start)
 
 
 def render(book: pages.Book) -> pages.Rendered:

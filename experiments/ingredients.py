@@ -65,7 +65,7 @@ def _planned(given: command.Command) -> list[trials.Trial]:
         trial
         for crossed in (False, True)
         if (own := {row: rows[row] for row in rows if row in chosen and (row in tuned) is crossed})
-        for trial in trials.plan(own, given.config, options(crossed), given.workdir)
+        for trial in plans.made(given, own, options=options(crossed))
     ]
     return sorted(made, key=lambda trial: list(rows).index(trial.row))
 

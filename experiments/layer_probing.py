@@ -135,7 +135,7 @@ def main(given: command.Command) -> None:
     if options['trials.grid']:
         raise ConfigError('trials.grid does not go with layer_probing, whose table has one network; give each its own workdir.')
     named = [name.strip() for name in options['network'].split(',') if name.strip()]
-    networks = trials.adopted(named) or trials.plan(plans.rows(given, FIELDS, reads), given.config, given.options, given.workdir)
+    networks = trials.adopted(named) or plans.made(given, plans.rows(given, FIELDS, reads))
     for trial in networks:
         source, _ = _source(given, trial, options)[0], _sizes_and_costs(options)
         if _missing(trial, options, source, trial is networks[0]) and named:

@@ -95,7 +95,7 @@ def render(book: pages.Book) -> pages.Rendered:
 
 
 def main(given: command.Command) -> None:
-    planned = trials.plan(plans.rows(given, FIELDS, reads), given.config, given.options, given.workdir)
+    planned = plans.made(given, plans.rows(given, FIELDS, reads))
     if given.dry_run:
         print(plans.table(given, planned))
         return

@@ -134,7 +134,7 @@ def render(book: pages.Book) -> pages.Rendered:
 def main(given: command.Command) -> None:
     asked = given.options.trials
     if asked.seeds > 1 or any(asked[name] for name in ('grid', 'select', 'shard', 'budget', 'launch', 'slurm')):
-        planned = trials.plan({given.recipe.label: {}}, given.config, given.options, given.workdir)
+        planned = plans.made(given, {given.recipe.label: {}})
         sweep.carry_out(given, planned) if not given.dry_run else print(plans.table(given, planned))
         return
     if given.dry_run:

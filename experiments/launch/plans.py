@@ -4,6 +4,8 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
+import ml_collections
+
 from cnn_research import classes, lengths, memory, optimizers, parallel, rehearsal, tasks, trials
 from cnn_research import config as configs
 from cnn_research.data import prepared
@@ -90,6 +92,16 @@ def _stored(config, found) -> str:
     return ''
 
 
+def opened(given: command.Command) -> Callable[[ml_collections.ConfigDict], dict[str, Source]]:
+    """What gives the sources of a trial: in a dry run, those of ImageNet as `expected` where it is not there."""
+    return (lambda config: expected(config) or tasks.sources(config)) if given.dry_run else tasks.sources
+
+
+def made(given: command.Command, rows: dict[str, dict], part: str = '', starts=None, options=None) -> list[trials.Trial]:
+    """The trials of a command's rows; see `trials.plan`. options: where they are not the command's own."""
+    return trials.plan(rows, given.config, options or given.options, given.workdir, part, starts, opened(given))
+
+
 def rows(given: command.Command, fields: Sequence[Field], reads: Callable[[str], bool]) -> dict[str, dict]:
     """The recipe's rows; ConfigError for one of another experiment: without rows, or with rows or options that this one cannot read."""
     label, _, scale = given.recipe.label.rpartition('-')
@@ -170,13 +182,13 @@ def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
         config, net = trial.config, configs.network(trial.config)
         data = config.data.to_json()
         if data not in counted:
-            found = tasks.sources(config)
+            found = opened(given)(config)
             counted[data] = found['train'].num_examples
             notes |= dict.fromkeys(line for source in found.values() for line in source.notes)
         # How many examples of a class there are changes no step.
         shape = (net, configs.update(config, {'data.per_class': 0}).data.to_json(), config.dtype, config.optimizer.trainable)
         if shape not in measured:
-            measured[shape] = rehearsal.seconds_per_step(config, tasks.sources(config))
+            measured[shape] = rehearsal.seconds_per_step(config, opened(given)(config))
         step, examples = measured[shape], counted[data]
         steps = configs.steps(config.schedule, config.data.batch_size, examples)
         time, gigabytes = steps * step, memory.training(config, net) / 1e9

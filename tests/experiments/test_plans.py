@@ -9,7 +9,8 @@ from cnn_research import config as configs
 from cnn_research import memory, rehearsal
 from cnn_research.errors import ConfigError, SourceError
 from configs import alexnet
-from experiments.launch import plans
+from experiments import depth_ablation, stride_diagnosis
+from experiments.launch import command, plans
 
 
 def imagenet(tmp_path, **changes):
@@ -30,6 +31,26 @@ def test_of_imagenet_the_plan_is_said_and_then_it_is_refused(tmp_path, capsys, m
     assert '4 GB of 80 GB' in plan['memory'] and 'assumed' in plan['note'] and '27 GB as JPEG' in plan['disk']
     with pytest.raises(SourceError):  # where nothing refuses afterwards, nothing is assumed
         plans.training(configs.check(imagenet(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ('experiment', 'trained', 'more'),
+    [(stride_diagnosis, 8, 0), (depth_ablation, 12, 6), (depth_ablation, 5, 5)],
+)
+def test_so_are_the_tables_and_nothing_of_them_begins(tmp_path, capsys, monkeypatch, experiment, trained, more):
+    monkeypatch.setattr(rehearsal, 'seconds_per_step', lambda config, found: 0.25)
+    monkeypatch.setattr(memory, 'machine', lambda: 80e9)
+    name = experiment.__name__.rpartition('.')[2]
+    words = [f'--config.data.dir={tmp_path}', f'--workdir={tmp_path / "runs"}', *['--config.depth.rows=deck'] * (trained == 5)]
+    parsed = [command.parse(name, f'configs/{name}.py:imagenet2012', [*words, *dry], experiment.FIELDS) for dry in (['--dry_run'], [])]
+    experiment.main(parsed[0])
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line for line in lines if 'parameters' in line]
+    assert len([row for row in rows if '693,632 steps' in row and '48 h 10 min' in row]) == trained and len(rows) == trained + more
+    assert lines[-1] == 'note: imagenet2012 is not there: the counts of its images are assumed, none was opened'
+    with pytest.raises(SourceError, match='imagenet2012 is not prepared'):
+        experiment.main(parsed[1])
+    assert not (tmp_path / 'runs').exists()
 
 
 @pytest.mark.parametrize('changes', [{'data.name': 'imagenette'}, {'data.train': 'train[:10%]'}, {'data.test': 'test'}])
