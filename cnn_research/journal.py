@@ -59,6 +59,11 @@ def waited(workdir) -> float | None:
     return sum(found) if found else None
 
 
+def rates(workdir) -> list[float]:
+    """Examples per second of every stretch of steps that timing.jsonl says."""
+    return _timed(workdir, 'examples_per_second')
+
+
 def peak(workdir) -> float | None:
     """The most memory in bytes that the process of a training ever had until its last line, whatever else it did; None where nothing says
     it."""

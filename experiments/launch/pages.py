@@ -11,7 +11,7 @@ from cnn_research import records as kept
 from cnn_research.errors import CheckpointError, ConfigError, ResearchError
 from cnn_research.reporting import page, tables
 from cnn_research.reporting.shelf import Shelf
-from experiments.launch import outcome, progress, trial_pages
+from experiments.launch import outcome, progress, training_page, trial_pages
 
 # Those whose workdirs are tables.
 EXPERIMENTS = ('committee', 'depth_ablation', 'dropconnect', 'finetune', 'handmade', 'ingredients', 'layer_probing', 'stride_diagnosis')
@@ -228,20 +228,28 @@ def _rendered(workdir: pathlib.Path, folder: pathlib.Path, number: int = 0) -> t
 
 
 def report(workdirs: Sequence[pathlib.Path], folder: pathlib.Path | None = None) -> str:
-    """report.html of one experiment's workdir or, joined, of several; nothing is trained or measured.
+    """report.html of one workdir or, joined, of several; nothing is trained or measured.
 
     folder: where tables and figures go, of several workdirs into folders by their number; None: each into its own workdir.
     """
-    parts = []
+    parts, several = [], len(workdirs) > 1
     for number, workdir in enumerate(workdirs, 1):
-        several = len(workdirs) > 1
         place = workdir if folder is None else folder / str(number) if several else folder
-        book, done = _rendered(workdir, place, number if several else 0)
-        sections = [*done.sections, *_curves(book, [heading for heading, _ in done.sections]), ('Trials', trial_pages.details(book))]
-        parts.append(page.Report(book.name, done.title, done.lead, sections, book.line))
-    if len(parts) == 1:
-        return page.page(parts[0].title, parts[0].lead, parts[0].sections, parts[0].command)
+        parts.append(_part(workdir, place, number if several else 0))
+    if not several:
+        return page.page(*parts[0][1:])
     return page.joined(' and '.join(part.title for part in parts), 'Several experiments in one report.', parts)
+
+
+def _part(workdir: pathlib.Path, place: pathlib.Path, number: int) -> page.Report:
+    """A workdir's share of a report: of a table, of one training, or as the command that looked into networks drew it."""
+    if (workdir / 'plan.json').is_file():
+        book, done = _rendered(workdir, place, number)
+        sections = [*done.sections, *_curves(book, [heading for heading, _ in done.sections]), ('Trials', trial_pages.details(book))]
+        return page.Report(book.name, done.title, done.lead, sections, book.line)
+    if (workdir / configs.FILE).is_file():
+        return training_page.report(workdir, place, f'train-{number}' if number else 'train')
+    return outcome.told(workdir, number)
 
 
 def results(workdir: pathlib.Path, folder: pathlib.Path) -> None:

@@ -14,7 +14,7 @@ from cnn_research.errors import CheckpointError
 from cnn_research.reporting import curves, page
 from experiments.launch import progress
 
-_UNSHOWN = ('architecture_json', 'data.dir')  # of a config: what the architecture's words say already, and a place on one machine
+UNSHOWN = ('architecture_json', 'data.dir')  # of a config: what the architecture's words say already, and a place on one machine
 _ROLES = ('train', 'holdout')
 _TOLD = ('damaged', 'stale')  # states in which what a journal holds is not known to be of the trial
 _STATES = {'begun': 'not finished', 'missing': 'not begun', 'untested': 'not tested'}
@@ -29,10 +29,17 @@ def written(home: pathlib.Path) -> list[dict]:
     return []
 
 
-def _told(line: Mapping[str, Any], name: str) -> float | None:
+def told(line: Mapping[str, Any], name: str) -> float | None:
     """A number of such a line, None where it is none."""
     value = line.get(name)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300 else None
+
+
+def failure(home: pathlib.Path) -> str:
+    """Why a training of a table failed, '' where none is written down."""
+    with contextlib.suppress(CheckpointError):
+        return trials.inside(files.read_json(home / 'error.json', {'error': str})['error'], home)
+    return ''
 
 
 class _Journals:
@@ -42,7 +49,7 @@ class _Journals:
     def __init__(self, lines: Mapping[Any, Sequence[Mapping[str, Any]]]):
         self._lines = lines
         every = [line for of in lines.values() for line in of]
-        self.error = bool(every) and all(_told(line, 'error') is not None for line in every)
+        self.error = bool(every) and all(told(line, 'error') is not None for line in every)
         unlike = {at: _unlike([of[-1] for of in lines.values() if of], at) for at in ('epoch', 'step')}
         self._at = 'step' if unlike['epoch'] > max(2.0, unlike['step']) else 'epoch'
 
@@ -50,7 +57,7 @@ class _Journals:
         field, factor = ('error', 100.0) if self.error else ('loss', 1.0)
         found = []
         for role in _ROLES:
-            pairs = [(_told(line, self._at), _told(line, field)) for line in self._lines[name] if line['role'] == role]
+            pairs = [(told(line, self._at), told(line, field)) for line in self._lines[name] if line['role'] == role]
             pairs = [(x, y) for x, y in pairs if x is not None and y is not None]
             if pairs:
                 found.append(curves.Curve(role, [x for x, _ in pairs], [factor * y for _, y in pairs]))
@@ -62,14 +69,14 @@ class _Journals:
 
 def _unlike(last: Sequence[Mapping[str, Any]], at: str) -> float:
     """How many times the longest training is as long as the shortest; infinite where one does not say it."""
-    ends = [_told(line, at) for line in last]
+    ends = [told(line, at) for line in last]
     return max(ends) / min(ends) if ends and all(end is not None and end > 0 for end in ends) else math.inf
 
 
 def alone(home: pathlib.Path) -> str:
     """The learning curves of one training, as markup."""
-    told = _Journals({'': written(home)})
-    return told.drawn([curves.Panel('', None, told.of(''))])
+    journals = _Journals({'': written(home)})
+    return journals.drawn([curves.Panel('', None, journals.of(''))])
 
 
 def _label(book, record: trials.Record) -> str:
@@ -103,12 +110,12 @@ def learning(book) -> str:
     for part in dict.fromkeys(record.part for record in book.records):
         own = {label: of for label, of in rows(book).items() if of[0].part == part}
         lines = {record.workdir: [] if record.state in _TOLD else written(record.workdir) for of in own.values() for record in of}
-        told, panels = _Journals(lines), []
+        journals, panels = _Journals(lines), []
         for label, of in own.items():
-            found = [curve for record in of for curve in told.of(record.workdir)]
+            found = [curve for record in of for curve in journals.of(record.workdir)]
             panels.append(curves.Panel(label, page.place(book.name, label), found, _problem(of)))
         if any(panel.curves for panel in panels):
-            drawn.append(told.drawn(panels))
+            drawn.append(journals.drawn(panels))
     return ''.join(drawn)
 
 
@@ -153,7 +160,7 @@ def peak(home: pathlib.Path) -> dict[str, str]:
 
 
 def _shown(config: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(value) or "''" for name, value in config.items() if name not in _UNSHOWN}
+    return {name: str(value) or "''" for name, value in config.items() if name not in UNSHOWN}
 
 
 def _differences(record: trials.Record, base: trials.Record) -> list[tuple[str, str, str]] | None:
@@ -173,7 +180,7 @@ def details(book) -> str:
             bases[record.seed] = record
     for record in (*book.records, *book.losers):
         state = f'{record.state}: {record.error}' if record.error else record.state
-        config = '\n'.join(f'{name}={value}' for name, value in record.config.items() if name not in _UNSHOWN)
+        config = '\n'.join(f'{name}={value}' for name, value in record.config.items() if name not in UNSHOWN)
         base = bases.get(record.seed, first)
         drawn = '' if record.state in _TOLD else alone(record.workdir)
         shown.append(
