@@ -3,6 +3,7 @@
 import json
 import re
 
+import browser
 import numpy as np
 import pytest
 import small_runs
@@ -186,3 +187,25 @@ def test_a_report_of_nothing_begun_has_no_curves(tmp_path):
     assert 'Learning curves' not in pages.report([tmp_path])
     with pytest.raises(ResearchError, match='page.json'):
         pages.report([tmp_path / 'trials'])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(browser.PROGRAM is None, reason='no Chromium is installed')
+@pytest.mark.parametrize('width', [1280, 390])
+def test_a_browser_opens_a_trial_as_a_page_and_leads_back(width, tmp_path):
+    rows = {'base': [('', {}, 0.5)], 'wide': [('', {'data.batch_size': 50}, 0.25)]}
+    files.write(tmp_path / 'report.html', pages.report([table_of(tmp_path / 'table', rows)]))
+    seen = "getComputedStyle(document.querySelectorAll('.trial')[1]).display"
+    with browser.opened(tmp_path / 'profile') as shown:
+        shown.size(width, 844)
+        shown.open((tmp_path / 'report.html').as_uri())
+        assert shown.ask(seen) == 'none' and shown.ask('document.documentElement.scrollWidth') <= width
+        shown.click('.panel:nth-child(2) .title a')
+        shown.wait("document.querySelectorAll('details')[1].open")  # the row's fold, which lists its trials
+        shown.click('details[open] td a')
+        shown.wait(f"{seen} === 'block'")
+        place = "(({x, y, width, height}) => [x, y, width, height])(document.querySelectorAll('.trial')[1].getBoundingClientRect())"
+        assert shown.ask(place) == [0, 0, width, 844]
+        shown.click('.trial:target > p a')
+        shown.wait(f"{seen} === 'none'")
+        assert not shown.said
