@@ -12,9 +12,9 @@ from cnn_research.reporting import tables, templates
 from cnn_research.reporting.drawing import LogLocator, MaxNLocator
 
 _WIDE, _HIGH = 400, 240  # of a panel's own coordinates
-_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 92, 14, 32  # room for its ticks and for the names of its lines
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 102, 14, 34  # room for its ticks and for the names of its lines
 _MOST = 120  # points of a line that are drawn
-_APART = 25  # between names of lines
+_APART = 27  # between names of lines
 
 
 class Curve(NamedTuple):
@@ -205,7 +205,7 @@ def _over_field(row: Searched, field: str, log: bool) -> dict[str, Any]:
     made = _panel(Panel(row.title, row.href, (), _chosen(row)), drawn, x, y)
     apart, shown = -math.inf, []
     for value, point in zip(values, points, strict=True):  # the grid's own values, as far as there is room for them
-        if x.place(value) - apart >= 11 * max(3, len(point.at[field])):
+        if x.place(value) - apart >= 13 * max(3, len(point.at[field])):
             shown.append({'at': x.place(value), 'text': point.at[field]})
             apart = x.place(value)
     return made | {'right': _WIDE - 10, 'ticks': {**made['ticks'], 'across': shown}}
@@ -213,7 +213,7 @@ def _over_field(row: Searched, field: str, log: bool) -> dict[str, Any]:
 
 def _by_name(row: Searched) -> dict[str, Any]:
     low, high = _spread(row)
-    step, left = 30, min(220, 14 + 11 * max(len(_named(point)) for point in row.points))
+    step, left = 30, min(230, 14 + 12 * max(len(_named(point)) for point in row.points))
     bottom = _TOP + step * len(row.points)
     x, dots, names, lines, up = _Axis(low, high, left, _WIDE - 40), [], [], [], []
     for number, point in enumerate(row.points):
