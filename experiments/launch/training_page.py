@@ -27,7 +27,9 @@ def report(home: pathlib.Path, folder: pathlib.Path | None = None, name: str = '
     CheckpointError for a config or result that is not what was written.
     """
     folder, config = folder or home, outcome.config(home, configs.read(home))
-    net, result, record = configs.network(config), journal.result(home), outcome.made(home)
+    net, result = configs.network(config), journal.result(home)
+    # The network that a command trains to look into it has its run.json beside it.
+    record = outcome.made(home.parent if home.name == 'network' and not (home / 'run.json').exists() else home)
     history = trial_pages.written(home)
     files.check(home / journal.RESULT, result or {}, outcome.TEST if result and 'test' in result else {})
     data, last = config.data.name, max((line['step'] for line in history if isinstance(line.get('step'), int)), default=0)

@@ -42,6 +42,12 @@ def test_a_training_that_is_not_finished_says_how_far_it_is(trained, tmp_path):
     assert 'not finished, 3 steps so far.' in read.text and 'Learning curves' in read.text and 'test error' not in read.text
 
 
+def test_the_network_that_a_command_trained_for_itself_has_its_commands_record(tmp_path):
+    recorded(tmp_path / 'network', 'key', PERCEPTRON, test=error(0.5))
+    (tmp_path / 'network' / 'run.json').rename(tmp_path / 'run.json')
+    assert '<dd>a machine</dd>' in pages.report([tmp_path / 'network'])
+
+
 @pytest.mark.parametrize('file', ['config.json', 'result.json', 'layer1.npz'])
 def test_a_damaged_training_is_refused(file, tmp_path):
     recorded(tmp_path, 'key', PERCEPTRON, test=error(0.5))
