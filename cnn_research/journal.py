@@ -6,6 +6,8 @@ import json
 import math
 import os
 import pathlib
+import resource
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -55,6 +57,17 @@ def waited(workdir) -> float | None:
     """Of these seconds, those in which devices had nothing to do because their next batch was not there; None where nothing says it."""
     found = _timed(workdir, 'waited')
     return sum(found) if found else None
+
+
+def rates(workdir) -> list[float]:
+    """Examples per second of every stretch of steps that timing.jsonl says."""
+    return _timed(workdir, 'examples_per_second')
+
+
+def peak(workdir) -> float | None:
+    """The most memory in bytes that the process of a training ever had until its last line, whatever else it did; None where nothing says
+    it."""
+    return max(_timed(workdir, 'peak_bytes'), default=None)
 
 
 def _timed(workdir, name):
@@ -266,11 +279,13 @@ class Clock:
         self._waited += seconds
 
     def lap(self, step: int) -> dict:
-        """Closes a stretch of steps while the clock runs: {'seconds', 'waited', 'examples_per_second'}."""
+        """Closes a stretch of steps while the clock runs: {'seconds', 'waited', 'examples_per_second', 'peak_bytes'}."""
         self.stop()
         seconds, self._spent, waited, self._waited = self._spent, 0.0, self._waited, 0.0
         self.rate = (step - self._step) * self._batch_size / max(seconds, 1e-9)
         self.eta = (self._total - step) * self._batch_size / max(self.rate, 1e-9)
         self._step = step
         self.start()
-        return {'seconds': round(seconds, 3), 'waited': round(waited, 3), 'examples_per_second': round(self.rate, 1)}
+        told = {'seconds': round(seconds, 3), 'waited': round(waited, 3), 'examples_per_second': round(self.rate, 1)}
+        unit = 1 if sys.platform == 'darwin' else 1024  # of ru_maxrss, in bytes
+        return told | {'peak_bytes': unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}

@@ -138,7 +138,7 @@ def main(given: command.Command) -> None:
     sections = [('Epochs', tables.to_html(table)), ('Curves', page.figure_html(figure, caption))]
     if record.get('notes'):
         sections.append((outcome.NOTES, page.text_html('\n\n'.join(record['notes']))))
-    files.write(given.workdir / 'report.html', page.page('ReLU against tanh', lead, sections, given.line))
+    outcome.leave(given.workdir, page.Report(given.name, 'ReLU against tanh', lead, sections, given.line))
     print(f'{lead} Report: {given.workdir / "report.html"}')
 
 

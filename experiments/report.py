@@ -1,15 +1,17 @@
-"""Renders the report of an experiment's workdir again, also of one that is not finished; nothing is trained.
+"""Renders the report of a workdir again, also of one that is not finished; nothing is trained.
 
     python -m experiments.report --workdir=runs/depth_ablation/depth_ablation-clutter
+    python -m experiments.report --workdir=runs/train/alexnet-clutter
     python -m experiments.report --workdir=runs/depth_ablation/depth_ablation-cifar10,runs/layer_probing/layer_probing-cifar10
     python -m experiments.report --workdir=DIR --results=results/depth_cifar10
     python -m experiments.report --index=runs
 
-Several workdirs, separated by commas, are joined into one page. --out=FILE says where it goes; default: report.html in the first workdir.
-Tables and figures are written anew in their workdirs or, with --out, beside the page, those of several workdirs in folders by their
-number. --results=FOLDER writes them there instead, with a README.md that shows them and says command, seeds, time, machine and versions;
-of what a command that looks into a network has left, it keeps the same. --index=FOLDER writes index.html there, which shows every run below
-it with its state, its first picture and what came out.
+A table of trainings is rendered from their records, and so is a single training or one trial of a table (WORKDIR/trials/KEY); what a
+command that looks into networks drew is put into a page again, not drawn anew. Several workdirs, separated by commas, are joined into one
+page. --out=FILE says where it goes; default: report.html in the first workdir. Tables and figures are written anew in their workdirs or,
+with --out, beside the page, those of several workdirs in folders by their number. --results=FOLDER writes them there instead, with a
+README.md that shows them and says command, seeds, time, machine and versions; of what a command that looks into a network has left, it
+keeps the same. --index=FOLDER writes index.html there, which shows every run below it with its state, its first picture and what came out.
 """
 
 import pathlib

@@ -16,83 +16,35 @@ from cnn_research import checkpoints, evaluate, files, parallel, tasks, train, t
 from cnn_research.data import stream
 from cnn_research.data.sources import subset
 from cnn_research.reporting import figures, page, tables
-from experiments.launch import command, outcome, pages, plans, progress, sweep
+from experiments.launch import command, outcome, pages, plans, progress, sweep, training_page
 
 FIELDS = trials.FIELDS
-SAMPLES = 18
 
 
-def report(run: train.Run, line: str) -> str:
-    """The text of report.html for a finished run, and its figures and tables beside it."""
-    trained, result = checkpoints.load(run.workdir), run.result
-    config, net = run.config, trained.architecture  # a finished run's data may have moved since
+def look(run: train.Run) -> None:
+    """Leaves what the page shows of the network itself: its layer-1 filters, and what it says of some test images."""
+    trained, config = checkpoints.load(run.workdir), run.config
     test = tasks.sources(config)['test']
-    chosen = subset(test, np.linspace(0, test.num_examples - 1, SAMPLES).astype(int))
-    feed = stream.evaluation_feed(chosen, SAMPLES, config.data.resize, config.data.resident_gb, workers=0)
+    chosen = subset(test, np.linspace(0, test.num_examples - 1, training_page.SAMPLES).astype(int))
+    feed = stream.evaluation_feed(chosen, training_page.SAMPLES, config.data.resize, config.data.resident_gb, workers=0)
     told = evaluate.predictor(tasks.network(config), loss=config.loss.name, j=config.loss.j)(trained.variables, feed)
-    folder, sections = run.workdir / 'figures', []
-
-    def show(name, figure, caption):
-        figures.save(figure, folder / name)
-        return page.figure_html(figure, caption)
-
-    def curve(role, key, factor=1.0):
-        lines = [record for record in run.history if record['role'] == role]
-        return (role, [r['epoch'] for r in lines], [factor * r[key] for r in lines])
-
-    roles = [role for role in ('train', 'holdout') if any(r['role'] == role for r in run.history)]
-    quantities = [('top-1 error (%)', 'top1_error', 100), ('top-5 error (%)', 'top5_error', 100), ('loss', 'loss', 1)]
-    rows = [
-        {'split': role, 'examples': result[role]['examples']}
-        | {name: None if result[role][key] is None else factor * result[role][key] for name, key, factor in quantities}
-        for role in ('holdout', 'test')
-        if role in result
-    ]
-    columns = [tables.Column('split'), tables.Column('examples', format=',d')]
-    columns += [tables.Column(name, format='.2f' if '%' in name else '.4f') for name, _, _ in quantities]
-    table = tables.Table(columns, rows, 'At the end of training, every example counted once.')
-    tables.write(table, run.workdir / 'result')
-    record = outcome.made(run.workdir)
-    facts = [
-        ('architecture', net.name),
-        ('parameters', f'{net.parameters:,}'),
-        ('multiply-adds an image', f'{net.multiply_adds:,}'),
-        ('training', f'{run.step:,} steps of {config.data.batch_size}, {run.history[-1]["epoch"]:.3g} epochs, seed {config.seed}'),
-        ('time in steps', outcome.spent(run.workdir)),
-        ('machine', record['machine']),
-        ('versions', record['versions']),
-        ('key', result['key']),
-    ]
-    sections.append(('Result', tables.to_html(table) + page.facts_html(facts)))
-    notes = [*record.get('notes', []), *trained.notes]
-    if notes:
-        sections.append((outcome.NOTES, page.text_html('\n\n'.join(notes))))
-    error = figures.learning_curves([curve(role, 'error', 100) for role in roles], 'epoch', 'error (%)')
-    loss = figures.learning_curves([curve(role, 'loss') for role in roles], 'epoch', 'loss', log_y=True)
-    noted = 'Training values are means since the point before, with augmentation and dropout where the recipe has them.'
-    sections.append(('Learning curves', show('error', error, f'Top-1 error. {noted}') + show('loss', loss, f'Loss. {noted}')))
     kernel = trained.variables['params'].get('layer1', {}).get('convolution', {}).get('kernel')
     if kernel is not None:
-        files.write(run.workdir / 'layer1.npz', lambda file: np.savez(file, kernel=kernel))
-        caption = f'The {kernel.shape[-1]} layer-1 filters, {kernel.shape[0]}x{kernel.shape[1]}, at the end, each scaled by itself.'
-        sections.append(('Layer-1 filters', show('layer1', figures.filter_grid(kernel), caption)))
-    images, _ = chosen.read(np.arange(SAMPLES))
+        files.write(run.workdir / training_page.FILTERS, lambda file: np.savez(file, kernel=kernel))
+    images, _ = chosen.read(np.arange(training_page.SAMPLES))
     names, best = test.class_names, told.probabilities.argmax(axis=1)
     side = min(min(image.shape[:2]) for image in images)
     pictures = np.stack([stream.resized(image, side) for image in images])
     sample = figures.sample_predictions(
         pictures, [names[i] for i in told.labels], [names[i] for i in best], told.probabilities.max(axis=1).tolist()
     )
-    caption = f'{SAMPLES} test images, evenly spaced over the split, not chosen: what the network says and how sure it is.'
-    sections.append(('Sample predictions', show('predictions', sample, caption)))
-    matrix = figures.confusion(np.array(result['test']['confusion']), names)
-    sections.append(('Confusion', show('confusion', matrix, 'Test images of each true class (rows) by what they were called (columns).')))
-    if test.name == 'clutter':
-        about = 'Clutter is a demonstration: its data and recipe were chosen so that depth can matter. '
-        about += 'Its holdout shares digits with the training composites; its test composites show digits of their own.'
-        sections.append(('About clutter', page.text_html(about)))
-    lead = f'{net.name} trained on {test.name}: {100 * result["test"]["top1_error"]:.2f} % test error.'
-    return page.page(f'Training {net.name.split()[0]} on {test.name}', lead, sections, line)
+    figures.save(sample, run.workdir / 'figures' / training_page.PREDICTIONS)
+
+
+def report(run: train.Run) -> None:
+    """Leaves report.html of a finished run, and its figures and table beside it."""
+    look(run)
+    files.write(run.workdir / 'report.html', page.page(*training_page.report(run.workdir)[1:]))
 
 
 def reads(row: str) -> bool:
@@ -142,7 +94,7 @@ def main(given: command.Command) -> None:
         return
     parallel.led(lambda: outcome.check_place(given, 'checkpoints', 'evaluations', 'figures'))
     run = train.fit(given.config, given.workdir, watch=progress.Progress(given), stop=command.stopper())
-    parallel.led(lambda: files.write(run.workdir / 'report.html', report(run, given.line)))
+    parallel.led(lambda: report(run))
     parallel.led(lambda: print(f'test error {100 * run.result["test"]["top1_error"]:.2f} %; report: {run.workdir / "report.html"}'))
 
 

@@ -19,6 +19,7 @@ def recorded(folder, key, values, run=RUN, **roles):
     configs.write(folder, config, key)
     files.write(folder / 'run.json', json.dumps(run))
     files.write(folder / 'timing.jsonl', '{"step": 1, "seconds": 60}\n{"step": 2, "seconds": 30}\n')
-    files.write(folder / 'metrics.jsonl', '{"step": 1, "epoch": 0.5}\n{"step": 2, "epoch": 1.0}\n')
+    lines = [{'step': step, 'epoch': step / 2, 'role': 'train', 'loss': 1 / step, 'error': 0.5 / step} for step in (1, 2)]
+    files.write(folder / 'metrics.jsonl', ''.join(json.dumps(line) + '\n' for line in lines))
     about = {'key': key, 'protocol': 'p', 'step': 2, 'views': 'centre', 'metrics': journal.mark(folder)}
     records.write(folder / 'result.json', {**about, 'config': configs.decisive(configs.read(folder)), **roles})

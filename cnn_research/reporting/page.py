@@ -27,7 +27,8 @@ class Report(NamedTuple):
 
 class Trial(NamedTuple):
     """One trained network as the reader may ask for it: the `label` of its row, `seed`, `key`, `state` ('finished', 'failed: ...'),
-    the `command` that trains it again, its `config` as text, and what else is known of it (machine, versions, minutes)."""
+    the `command` that trains it again, its `config` as text, what else is known of it (machine, versions, minutes), its learning curves
+    as markup, and the `differences` of its config, (field, its own, that of the `base`); None where it has no other to be set beside."""
 
     label: str
     seed: int
@@ -36,6 +37,9 @@ class Trial(NamedTuple):
     command: str
     config: str
     facts: Mapping[str, object]
+    curves: str = ''
+    base: str = ''
+    differences: Sequence[tuple[str, str, str]] | None = None
 
 
 def page(title: str, lead: str, sections: Sequence[tuple[str, str]], command: str) -> str:
@@ -65,11 +69,13 @@ def place(report: str, label: str) -> str:
 
 
 def trials_html(report: str, trials: Sequence[Trial]) -> str:
-    """The trials of each row, folded, at the address that `place` gives for the report and the row's label."""
+    """The trials of each row, folded, at the address that `place` gives for the report and the row's label; each leads to a page of its
+    own, which is shown while the address names it."""
     rows: dict[str, list[Trial]] = {}
     for trial in trials:
         rows.setdefault(trial.label, []).append(trial)
-    return ''.join(_row_html(place(report, label)[1:], label, of_row) for label, of_row in rows.items())
+    folds = [_row_html(place(report, label), label, of_row) for label, of_row in rows.items()]
+    return ''.join(folds + [_trial_html(place(report, trial.label), trial) for trial in trials])
 
 
 def text_html(text: str) -> str:
@@ -116,12 +122,25 @@ def _row_html(address: str, label: str, trials: Sequence[Trial]) -> str:
     columns = [tables.Column('seed', 'Seed'), tables.Column('key', 'Key'), tables.Column('state', 'State')]
     columns += [tables.Column(f'fact {name}', name) for name in own]
     rows = [
-        {'seed': trial.seed, 'key': trial.key, 'state': trial.state} | {f'fact {name}': value for name, value in trial.facts.items()}
+        {'seed': trial.seed, 'key': tables.Cell(trial.key, _own(address, trial)), 'state': trial.state}
+        | {f'fact {name}': value for name, value in trial.facts.items()}
         for trial in trials
     ]
     states = collections.Counter(trial.state.partition(':')[0] for trial in trials)
     summary = ', '.join(f'{count} {state}' for state, count in states.items())
-    commands, configs = (list(dict.fromkeys(each)) for each in ([t.command for t in trials], [t.config for t in trials]))
     table = templates.Markup(tables.to_html(tables.Table(columns, rows)))
-    facts = [(name, str(value)) for name, value in shared]
-    return templates.part('trials', address, label, summary, table, facts, commands, configs)
+    return templates.part('row', address[1:], label, summary, table, [(name, str(value)) for name, value in shared])
+
+
+def _own(address: str, trial: Trial) -> str:
+    """The address of a trial's own page; what `place` gives holds no '!'."""
+    return f'{address}!{trial.seed}-{urllib.parse.quote(trial.key)}'
+
+
+def _trial_html(address: str, trial: Trial) -> str:
+    differences = trial.differences
+    if differences:
+        columns = [tables.Column('field'), tables.Column('own', 'this one'), tables.Column('base', trial.base)]
+        rows = [{'field': name, 'own': own, 'base': base} for name, own, base in differences]
+        differences = templates.Markup(tables.to_html(tables.Table(columns, rows)))
+    return templates.part('trial', _own(address, trial)[1:], address[1:], trial, templates.Markup(trial.curves), differences)

@@ -1,6 +1,11 @@
-"""What a command that looks into a network leaves: report.html, README.md and arrays.npz, and these as a folder of results."""
+"""What a command that looks into a network leaves: report.html, README.md and arrays.npz, and these as a folder of results.
 
+page.json keeps the page as it was drawn, so that it is rendered again without the network.
+"""
+
+import base64
 import contextlib
+import hashlib
 import pathlib
 import re
 from collections.abc import Sequence
@@ -10,7 +15,7 @@ import ml_collections
 import numpy as np
 
 from cnn_research import config as configs
-from cnn_research import files, journal, trials
+from cnn_research import files, journal, records, trials
 from cnn_research.errors import ArchitectureError, CheckpointError, ConfigError
 from cnn_research.reporting import page, tables
 from cnn_research.reporting.shelf import Shelf
@@ -19,6 +24,8 @@ from experiments.launch import command, progress
 RUN = {'command': str, 'date': str, 'machine': str, 'versions': str}  # what run.json must say
 TEST = {'test': {'top1_error': (0, 1)}}  # what result.json must say
 NOTES = 'Skipped, chosen or assumed'  # the heading of what a number rests on and nobody asked for
+_INLINE, _LINKED = re.compile(r'src="data:image/png;base64,([^"]*)"'), re.compile(r'src="(figures/[^"]*)"')
+_BEGUN = {'verification': 'networks', 'detection': 'proposals', 'transfer': 'features'}  # {command: a folder that it makes first}
 _FILE = re.compile(r'(figures/)?\w[\w.-]*\.(png|csv)', re.ASCII)  # what `Shelf` calls its files
 
 
@@ -89,7 +96,7 @@ def write(
     }
     assumed = [(NOTES, shelf.text('\n\n'.join(notes)))] if notes else []
     sections = [*drawn.sections, *assumed, ('How it was made', page.facts_html([fact for fact in facts.items() if fact[0] != 'command']))]
-    files.write(given.workdir / 'report.html', page.page(drawn.title, drawn.lead, sections, progress.elsewhere(given.line)))
+    leave(given.workdir, page.Report(given.name, drawn.title, drawn.lead, sections, progress.elsewhere(given.line)))
     named_so = ' --config.network=WORKDIR' + ',...' * (len(homes) > 1) if given.options.network else ''
     facts = {name: tables.escaped(str(value)) for name, value in facts.items()}
     facts['command'] = tables.code(f'{progress.elsewhere(given.line, "config.network")}{named_so}')
@@ -99,6 +106,65 @@ def write(
     parts = [f'# {drawn.title}\n', f'{lead}\n', *shelf.markdown, 'How it was made:\n', *(f'- {k}: {v}' for k, v in facts.items())]
     files.write(given.workdir / 'README.md', '\n'.join(parts) + '\n')
     print(f'report: {given.workdir / "report.html"}')
+
+
+def leave(workdir: pathlib.Path, made: page.Report) -> None:
+    """WORKDIR/report.html, and page.json, from which `told` makes the same page; pictures of pixels stay in their own files."""
+    there = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in sorted((workdir / 'figures').glob('*.png'))}
+    pictures: dict[str, str] = {}
+
+    def outside(found):
+        digest = hashlib.sha256(base64.b64decode(found[1])).hexdigest()
+        if digest not in there:
+            return found[0]
+        link = there[digest].relative_to(workdir).as_posix()
+        pictures[link] = digest
+        return f'src="{link}"'
+
+    sections = [[heading, _INLINE.sub(outside, markup)] for heading, markup in made.sections]
+    records.write(workdir / 'page.json', {**made._asdict(), 'sections': sections, 'pictures': pictures})
+    files.write(workdir / 'report.html', page.page(*made[1:]))
+
+
+def told(workdir: pathlib.Path, number: int = 0) -> page.Report:
+    """What `leave` was given; number: its place among several pages in one. ConfigError where the workdir holds nothing of the kind,
+    CheckpointError for what is not what was written."""
+    path = workdir / 'page.json'
+    if not path.is_file():
+        raise ConfigError(_nothing(workdir))
+    kept = records.read(path, dict.fromkeys(('name', 'title', 'lead', 'command'), str) | {'sections': [[str]], 'pictures': dict})
+    again = f'its command draws it again: {kept["command"]}'
+    if any(len(section) != 2 for section in kept['sections']):
+        raise CheckpointError(f'{path} is damaged: a section is no heading and markup.')
+    for link, digest in kept['pictures'].items():
+        if not _FILE.fullmatch(link) or not _own(workdir, link):
+            raise CheckpointError(f'{path} names {link!r}, which is no figure of this workdir; {again}')
+        if hashlib.sha256((workdir / link).read_bytes()).hexdigest() != digest:
+            raise CheckpointError(f'{workdir / link} is not the picture that page.json was written with; {again}')
+
+    def inside(found):
+        content = (workdir / found[1]).read_bytes() if found[1] in kept['pictures'] else None
+        return f'src="data:image/png;base64,{base64.b64encode(content).decode()}"' if content else found[0]
+
+    sections = [(heading, _LINKED.sub(inside, markup)) for heading, markup in kept['sections']]
+    name = f'{kept["name"]}-{number}' if number else kept['name']
+    return page.Report(name, kept['title'], kept['lead'], sections, kept['command'])
+
+
+def _nothing(workdir: pathlib.Path) -> str:
+    """Why no page can be made of a workdir, and which command would leave one, where a README.md says it."""
+    with contextlib.suppress(OSError, ValueError):
+        line = re.search(r'^- command: `+(python [^`\n]+?)`+$', (workdir / 'README.md').read_bytes().decode(), re.M)
+        if line:
+            return f'{workdir} was left by an earlier version, without page.json; its command renders it: {line[1]}'
+    if (workdir / 'network' / configs.FILE).is_file():
+        there = f'{workdir} holds no page yet, only a training; name {workdir / "network"}'
+        return f'{there}, or give its command again, which goes on from there.'
+    begun = next((name for name, folder in _BEGUN.items() if (workdir / folder).is_dir()), None)
+    if begun:
+        return f'{workdir} holds no page yet; the command of experiments.{begun} that began it goes on when given again, and leaves one.'
+    what = 'plan.json (of a table), config.json (of a training) or page.json (of a command that looks into networks)'
+    return f'{workdir} holds no run that a page is made of: there is no {what} in it.'
 
 
 def _origin(given: command.Command, home: pathlib.Path) -> str:

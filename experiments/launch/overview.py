@@ -23,7 +23,7 @@ _SIDE = 352  # px of a picture, twice what it takes on the page
 _LARGEST = 200_000  # bytes of a drawing of lines that is put in as it is
 _LONGEST = 400  # characters of a lead
 _REPORT = 'report.html'
-_SIGNS = ('plan.json', _REPORT, configs.FILE)  # files, one of which every run has
+_SIGNS = ('plan.json', _REPORT, configs.FILE, 'page.json')  # files, one of which every run has
 _WITHIN = {'networks', 'outcomes', 'trials', 'windows'}  # folders that a run has which has no such file yet
 
 

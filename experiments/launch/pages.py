@@ -11,7 +11,7 @@ from cnn_research import records as kept
 from cnn_research.errors import CheckpointError, ConfigError, ResearchError
 from cnn_research.reporting import page, tables
 from cnn_research.reporting.shelf import Shelf
-from experiments.launch import outcome, progress
+from experiments.launch import outcome, progress, training_page, trial_pages
 
 # Those whose workdirs are tables.
 EXPERIMENTS = ('committee', 'depth_ablation', 'dropconnect', 'finetune', 'handmade', 'ingredients', 'layer_probing', 'stride_diagnosis')
@@ -87,21 +87,6 @@ class Rendered(NamedTuple):
     title: str
     lead: str
     sections: list[tuple[str, str]]
-
-
-def _details(book: Book) -> str:
-    """Every trial with its command and config, where the rows' links lead."""
-    shown = []
-    for record in (*book.records, *book.losers):
-        label = f'{record.row} ({record.point}), not chosen' if record in book.losers else book.row_of(record)
-        label = f'{record.part}: {label}' if record.part else label
-        state = f'{record.state}: {record.error}' if record.error else record.state
-        facts = {name: record.run[name] for name in ('machine', 'versions', 'date', 'code') if name in record.run}
-        facts |= {'run.json': 'missing or damaged'} if record.result and not record.run else {}
-        facts |= {'time in steps': progress.duration(record.seconds)} if record.seconds else {}
-        config = '\n'.join(f'{name}={value}' for name, value in record.config.items() if name not in ('architecture_json', 'data.dir'))
-        shown.append(page.Trial(label, record.seed, record.key, state, record.run.get('command', book.line), config, facts))
-    return page.trials_html(book.name, shown)
 
 
 def _sound(record: trials.Record) -> trials.Record:
@@ -185,7 +170,17 @@ def _selection(book: Book) -> tuple[str, tuple[str, str]]:
     waiting = _provisional((*book.records, *book.losers)) if best else []
     if waiting:
         lead += f' Provisional, among the points with most seeds finished, since not every seed of every point is: {", ".join(waiting)}.'
-    return lead, ('Chosen on the holdout', book.shelf.table('selection', tables.Table(columns, lines, caption)))
+    table = book.shelf.table('selection', tables.Table(columns, lines, caption))
+    return lead, ('Chosen on the holdout', trial_pages.searched(book, every) + table)
+
+
+def _curves(book: Book, taken: Sequence[str]) -> list[tuple[str, str]]:
+    """The sections that draw what every training wrote down: a grid of which nothing was chosen, and learning curves; taken: headings that
+    the experiment has itself."""
+    points = _points([record for record in book.records if record.point])
+    searched = trial_pages.searched(book, points) if points and not book.options['trials.select'] else ''
+    name = 'Learning curves' + ' of the trainings' * ('Learning curves' in taken)
+    return [(heading, markup) for heading, markup in (('The grid', searched), (name, trial_pages.learning(book))) if markup]
 
 
 def _about(workdir: pathlib.Path, module, about: dict[str, Any]) -> dict[str, Any]:
@@ -233,20 +228,28 @@ def _rendered(workdir: pathlib.Path, folder: pathlib.Path, number: int = 0) -> t
 
 
 def report(workdirs: Sequence[pathlib.Path], folder: pathlib.Path | None = None) -> str:
-    """report.html of one experiment's workdir or, joined, of several; nothing is trained or measured.
+    """report.html of one workdir or, joined, of several; nothing is trained or measured.
 
     folder: where tables and figures go, of several workdirs into folders by their number; None: each into its own workdir.
     """
-    parts = []
+    parts, several = [], len(workdirs) > 1
     for number, workdir in enumerate(workdirs, 1):
-        several = len(workdirs) > 1
         place = workdir if folder is None else folder / str(number) if several else folder
-        book, done = _rendered(workdir, place, number if several else 0)
-        sections = [*done.sections, ('Trials', _details(book))]
-        parts.append(page.Report(book.name, done.title, done.lead, sections, book.line))
-    if len(parts) == 1:
-        return page.page(parts[0].title, parts[0].lead, parts[0].sections, parts[0].command)
+        parts.append(_part(workdir, place, number if several else 0))
+    if not several:
+        return page.page(*parts[0][1:])
     return page.joined(' and '.join(part.title for part in parts), 'Several experiments in one report.', parts)
+
+
+def _part(workdir: pathlib.Path, place: pathlib.Path, number: int) -> page.Report:
+    """A workdir's share of a report: of a table, of one training, or as the command that looked into networks drew it."""
+    if (workdir / 'plan.json').is_file():
+        book, done = _rendered(workdir, place, number)
+        sections = [*done.sections, *_curves(book, [heading for heading, _ in done.sections]), ('Trials', trial_pages.details(book))]
+        return page.Report(book.name, done.title, done.lead, sections, book.line)
+    if (workdir / configs.FILE).is_file():
+        return training_page.report(workdir, place, f'train-{number}' if number else 'train')
+    return outcome.told(workdir, number)
 
 
 def results(workdir: pathlib.Path, folder: pathlib.Path) -> None:

@@ -16,7 +16,7 @@ from cnn_research import config as configs
 from cnn_research import trials
 from experiments import occlusion, stages
 from experiments import train as training
-from experiments.launch import command, progress
+from experiments.launch import command, pages, progress
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # A minute's recipe made a few seconds' one.
@@ -218,7 +218,7 @@ def test_stopped_by_a_signal_it_goes_on_and_leaves_a_report(environment, tmp_pat
     assert result['test']['examples'] == 60 and f'{100 * result["test"]["top1_error"]:.2f} %' in done.stdout
     page = (workdir / 'report.html').read_text()
     assert all(heading in page for heading in ('Result', 'Learning curves', 'Layer-1 filters', 'Sample predictions', 'Confusion'))
-    assert 'experiments.train --config=configs/alexnet.py:smoke' in page
+    assert 'experiments.train --config=configs/alexnet.py:smoke' in page and pages.report([workdir]) == page
     assert not re.search(r'(src|href)="(?!data:|#)', page)  # one file, whole by itself
     files = {str(p.relative_to(workdir)) for p in workdir.rglob('*') if p.is_file()}
     assert {'config.json', 'timing.jsonl', 'run.json', 'layer1.npz'} <= files

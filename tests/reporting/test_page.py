@@ -25,9 +25,9 @@ def test_joined_reports_keep_their_places_apart():
     text = joined('All', EVIL, reports)
     read = Reader(text)
     ids = re.findall(r' id="([^"]*)"', text)
-    assert len(set(ids)) == len(ids) == 3 * (1 + 2 + 2)
+    assert len(set(ids)) == len(ids) == 3 * (1 + 2 + 2 + 4)
     links = re.findall(r' href="#([^"]*)"', text)
-    assert len(links) == 3 * (1 + 2 + 2) and set(links) == set(ids)
+    assert len(links) == 3 * (1 + 2 + 2 + 4 + 4) and set(links) == set(ids)  # each trial's page leads back to its row
     assert all(address.startswith(('data:', '#')) for address in read.addresses)
     assert len(scripts(text)) == 1 and all(one.title in read.text and one.command in read.text for one in reports)
     # Headings go down by one step at a time.
@@ -53,15 +53,32 @@ def test_addresses_of_different_rows_differ():
 
 def test_details_say_what_the_seeds_share_once_and_what_differs_by_seed():
     trials = [trial('a', 0, machine='cpu', minutes=3), trial('a', 1, f'failed: {EVIL}', machine='cpu'), trial('b', 0, machine='gpu')]
-    read = Reader(trials_html('depth', trials))
-    assert read.tags.count('details') == 2 and 'script' not in read.tags
+    text = trials_html('depth', trials)
+    folds, pages = Reader(text[: text.index('<section')]), text[text.index('<section') :].split('<section')[1:]
+    assert folds.tags.count('details') == 2 and 'script' not in folds.tags
     # Of a: heads and two seeds; of b: all its facts are shared.
-    assert read.cells == ['Seed', 'Key', 'State', 'minutes', '0', 'key0', 'finished', '3', '1', 'key1', f'failed: {EVIL}', '–'] + [
+    assert folds.cells == ['Seed', 'Key', 'State', 'minutes', '0', 'key0', 'finished', '3', '1', 'key1', f'failed: {EVIL}', '–'] + [
         'Seed', 'Key', 'State', '0', 'key0', 'finished',
     ]  # fmt: skip
-    assert read.text.count('cpu') == 1 and read.text.count('config a') == 1
-    assert all(f'train {one.label} {one.seed}' in read.text for one in trials)
-    assert '1 finished, 1 failed' in read.text
+    assert folds.text.count('cpu') == 1 and '1 finished, 1 failed' in folds.text
+    for one, page_ in zip(trials, pages, strict=True):
+        said = Reader(f'<section{page_}').text
+        facts = [f'config {one.label}', f'train {one.label} {one.seed}', one.state, one.key, *map(str, one.facts.values())]
+        assert all(text in said for text in facts)
+
+
+def test_a_trial_is_a_page_of_its_own_with_what_its_config_has_unlike_the_base():
+    base, other = (
+        trial('a', 0),
+        trial('b', 0)._replace(base='a, seed 0', differences=[('data.batch_size', EVIL, '32')], curves='<svg></svg>'),
+    )
+    same = trial('c', 0)._replace(base='a, seed 0', differences=[])
+    text = trials_html('depth', [base, other, same])
+    first, second, third = (Reader(f'<section{part}') for part in text.split('<section')[1:])
+    assert 'Config beside' not in first.text and 'It has the same.' in third.text and 'svg' in second.tags and 'svg' not in first.tags
+    assert second.cells == ['field', 'this one', 'a, seed 0', 'data.batch_size', EVIL, '32']
+    assert re.search(r'<section class="trial" id="(depth-b!0-key0)">', text)[1] in text.partition('<section')[0]  # linked from its row
+    assert second.addresses[0] == place('depth', 'b')
 
 
 def test_places_that_are_not_there_or_twice_there_are_mistakes():

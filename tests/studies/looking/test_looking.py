@@ -53,7 +53,7 @@ def looked_into(module, network, folder, *more):
     name, arguments = module.__name__.split('.')[1], [f'--config.network={network}', f'--workdir={folder}', *more]
     given = command.parse(name, 'configs/looking.py:smoke', arguments, module.FIELDS)
     module.main(given)
-    assert (folder / 'report.html').is_file()
+    assert pages.report([folder]) == (folder / 'report.html').read_text()  # rendered again without the network
     return dict(np.load(folder / 'arrays.npz'))
 
 
