@@ -35,10 +35,12 @@ def plate(images: np.ndarray, names: Sequence[str], maps: Mapping[str, np.ndarra
             if column == 0:
                 axes.imshow(shown[..., 0] if shown.shape[-1] == 1 else shown, cmap='gray', vmin=0, vmax=255, interpolation='none')
             else:
-                coarse = method in _OVER
+                coarse, alpha = method in _OVER, None
+                most = white(shown, coarse)
                 if coarse:
                     axes.imshow(image.mean(-1), cmap='gray', vmin=0, vmax=255, interpolation='none')
-                axes.imshow(shown, cmap='inferno', vmin=0, vmax=white(shown, coarse), alpha=0.6 if coarse else None, interpolation='none')
+                    alpha = 0.85 * np.sqrt(np.clip(shown / most, 0, 1))  # where there is nothing, the image alone
+                axes.imshow(shown, cmap='inferno', vmin=0, vmax=most, alpha=alpha, interpolation='none')
             if boxes is not None:
                 down, across, high, wide = boxes[row]
                 # Dark on light: visible on any image.
