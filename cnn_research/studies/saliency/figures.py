@@ -47,7 +47,7 @@ def plate(images: np.ndarray, names: Sequence[str], maps: Mapping[str, np.ndarra
                 for width, colour in ((1.6, 'black'), (0.8, 'white')):
                     rectangle = Rectangle((across - 0.5, down - 0.5), wide, high, fill=False, linewidth=width, edgecolor=colour)
                     axes.add_patch(rectangle)
-    words = 'each map from 0 (black): fine ones to what 99 % of their pixels are below, coarse ones, over the image, to their largest'
+    words = 'fine maps: black is 0, white what 99 % of their pixels are below; coarse ones lie over the image and end at their largest'
     words += '; outlined: the box of the digit' if boxes is not None else ''
     figure.text(0.5, 0.06 / height, words, ha='center', va='bottom', fontsize=7, color=QUIET)
     return figure
