@@ -103,14 +103,13 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
         projected, _, inside = (np.concatenate(each, axis=1) for each in zip(*drawn, strict=True))
         changed = np.concatenate([np.zeros((len(examples), 1), bool), examples[:, 1:] != examples[:, :-1]], axis=1)
         figure = drawing.evolution_figure(chosen.units, epochs.round(1), projected, inside, changed)
-        caption = f'{tap}: {len(chosen.numbers)} of {len(firsts[0].values)} units, {chosen.rule}, at the last checkpoint.'
-        sections.append((tap, shelf.figure(tap.replace('.', '_'), figure, caption)))
+        sections.append((tap, shelf.figure(tap.replace('.', '_'), figure, f'{chosen.words} at the last checkpoint.')))
         arrays |= {f'{tap} units': chosen.numbers, f'{tap} examples': examples}
         arrays |= {f'{tap} projections': projected, f'{tap} inside': inside}
     arrays |= {f'{tap} drift': np.stack([drift[tap] for drift in drifts]) for tap in taps}
     told = (
         f'{net.name.split()[0]} on {count:,} images of {looked.images}: of each unit the strongest activation at each checkpoint, beside '
-        f'its name the classes of its nine strongest images at the last. {units.METHOD} {drawing.CROPPED}'
+        f'its name the classes of its nine strongest images at the last. {units.method(given)} {drawing.CROPPED}'
     )
     sections.append(('How to read the plates', shelf.text(told)))
     lead = f'{len(steps)} checkpoints of {net.name.split()[0]} on {looked.source.name}.'

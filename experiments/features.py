@@ -73,19 +73,19 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
     for tap, top in found.items():
         chosen = units.chosen(given, looked, tap, named[tap], top, options.units)
         projected, patch, inside = gallery.winners(looked, tap, chosen.numbers, top)
-        caption = f'{tap}: {len(chosen.numbers)} of {len(top.values)} units, {chosen.rule}.'
         figure = drawing.layer_figure(chosen.units, projected, patch, inside)
-        sections.append((tap, shelf.figure(tap.replace('.', '_'), figure, caption)))
+        sections.append((tap, shelf.figure(tap.replace('.', '_'), figure, f'{chosen.words}.')))
         arrays |= {f'{tap} {name}': array for name, array in top._asdict().items()} | {f'{tap} drawn': chosen.numbers}
         arrays |= {f'{tap} projections': projected, f'{tap} patches': patch, f'{tap} inside': inside}
     told = (
         f'{looked.name} on {looked.images}: for each unit the {options.images} of {source.num_examples:,} images that excite it most, the '
-        f'strongest first, with their classes above. {units.METHOD} {drawing.CROPPED}'
+        f'strongest first, with their classes above. {units.method(given)} {drawing.CROPPED}'
     )
     sections.append(('How to read the plates', shelf.text(told)))
-    sections.append(('All units', shelf.table('units', units.selectivity(looked, found))))
+    shared, words = units.selectivity(looked, found)
+    sections.append(('All units', shelf.table('units', shared)))
     count = sum(len(top.values) for top in found.values())
-    lead = f'The strongest images of {count:,} units of {looked.name} among {source.num_examples:,}, found in one pass.'
+    lead = f'The strongest images of {count:,} units of {looked.name} among {source.num_examples:,}, found in one pass. {words}'
     return outcome.Page('What units see', lead, sections, arrays)
 
 

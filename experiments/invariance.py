@@ -47,6 +47,10 @@ def _shown(looked: looking.Looked, raw: np.ndarray, kind: str, values: np.ndarra
     return np.stack([np.clip(np.round(part), 0, 255).astype(np.uint8) for part in parts], axis=1)
 
 
+def _each(line: dict, taps: list[str]) -> str:
+    return ', '.join(f'{line[tap]:.2f} at {tap}' for tap in taps)
+
+
 def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcome.Page:
     options = given.options.invariance
     taps = looking.taps(looked.trained.architecture, options.taps, 'invariance.taps')
@@ -77,7 +81,8 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
         '(the paper does not say how its distances are scaled); all panels of distances have one scale. Left: the images, as the network '
         f'sees them, at the values below; what the image does not reach is grey {options.colour:g}.'
     )
-    lead = f'{len(pictures.names)} images of {looked.source.name}, moved, scaled and turned.'
+    moved = [f'{line["kind"].partition(",")[0]} by {line["value"]:.3g}: {_each(line, taps)}' for line in table]
+    lead = f'Features of {len(pictures.names)} images of {looked.source.name} move, in shares of their length: {"; ".join(moved)}.'
     return outcome.Page('Invariance', lead, [('Curves', drawn), ('How to read the curves', shelf.text(told))], arrays)
 
 

@@ -94,7 +94,11 @@ def draw(given: command.Command, looked: looking.Looked, shelf: Shelf) -> outcom
         'each panel, whose ends stand below it: equal colours of two panels are not equal values.'
     )
     sections = [('Panels', drawn), ('How to read the panels', shelf.text(told))]
-    lead = f'A square of {square.size} px slid over {len(rows)} images of {looked.source.name}.'
+    clean, lowest = (np.mean([row[key] for row in rows]) for key in ('clean', 'lowest'))
+    lead = (
+        f'A square of {square.size} px slid over {len(rows)} images of {looked.source.name}: where p({looked.truth}) is lowest, it falls '
+    )
+    lead += f'from {clean:.0f} to {lowest:.0f} % in the mean.'
     arrays = {'images': chosen, 'seen': pictures.seen, 'rows': found.rows, 'columns': found.columns, 'map': found.number}
     arrays |= {**found.under._asdict(), 'projections': projections}
     arrays |= {f'clean {name}': array for name, array in found.clean._asdict().items()}

@@ -26,8 +26,8 @@ FIELD = Field(
     "which units are drawn: a rule, 'selective' (of every class in turn the one whose strongest images are most often of it), 'strongest' "
     "(the largest means of their strongest activations) or 'spread' (evenly spaced by number), or a list: 'layer3: 4,17; layer5: 0'",
 )
-# What a page says once of all its plates.
-METHOD = (
+_NAMED = 'as named', 'those that look.units names'
+_METHOD = (
     'Every image counts once for each unit, where its map is strongest. Projections are by deconvnet (Zeiler & Fergus 2013, section 2.1): '
     'the activation alone comes down, max pooling by its switches (of equal values the first; overlapping signals are added), signals '
     'rectified, kernels transposed, response normalization passed through.'
@@ -35,11 +35,11 @@ METHOD = (
 
 
 class Chosen(NamedTuple):
-    """numbers (n,) of the units that are drawn; rule: how they were chosen, in words; units: what stands above their pictures."""
+    """numbers (n,) of the units that are drawn; units: what stands above their pictures; words: what a caption says of them."""
 
     numbers: np.ndarray
-    rule: str
     units: list[Unit]
+    words: str
 
 
 def wanted(given: command.Command, architecture: Architecture, taps: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -82,7 +82,14 @@ def chosen(given: command.Command, looked, tap: str, named: Sequence[int], top: 
     rule, classes = given.options.look.units, labels(looked, top)
     numbers = np.array(named) if named else choosing.units(rule, count, top.values, classes)
     shown = [Unit(f'unit {unit}', said(looked.source.class_names, top.values, classes, unit)) for unit in numbers]
-    return Chosen(numbers, 'those that look.units names' if named else choosing.RULES[rule], shown)
+    short, _ = _NAMED if named else choosing.RULES[rule]
+    return Chosen(numbers, shown, f'{tap}: {len(numbers)} of {len(classes)} units, {short}')
+
+
+def method(given: command.Command) -> str:
+    """What a page says once of all its plates."""
+    _, rule = choosing.RULES.get(given.options.look.units, _NAMED)
+    return f'Units: {rule}. {_METHOD}'
 
 
 def said(names: Sequence[str], values: np.ndarray, labels: np.ndarray, unit: int) -> str:
@@ -95,8 +102,8 @@ def said(names: Sequence[str], values: np.ndarray, labels: np.ndarray, unit: int
     return f'{most} of {len(classes)}: {meaning(names[first])}' + (f'; {others}' if others else '')
 
 
-def selectivity(looked, found: Mapping[str, activations.Top]) -> Table:
-    """Of all units of each tap: how many are silent, and how many of their strongest images are of one class."""
+def selectivity(looked, found: Mapping[str, activations.Top]) -> tuple[Table, str]:
+    """(table, in words): of all units of each tap how many are silent, and how many of their strongest images are of one class."""
     own, rows = looked.source.labels(), []
     for tap, top in found.items():
         most = choosing.commonest(top.values, labels(looked, top))[1]
@@ -108,4 +115,6 @@ def selectivity(looked, found: Mapping[str, activations.Top]) -> Table:
     columns = [Column('tap'), Column('units', format='d'), Column('silent', 'that nothing excites', 'd')]
     columns += [Column('same', f'of their {count} images, of the commonest class', '.1f')]
     columns += [Column('chance', f'of {count} images at random', '.1f')]
-    return Table(columns, rows, 'Means over all units that anything excites, drawn or not.')
+    told = ', '.join(f'{row["same"]:.1f} at {row["tap"]}' for row in rows if row['same'] is not None)
+    words = f'Of the {count} images that excite a unit most so many are of one class: {told or "none"} (at random {rows[0]["chance"]:.1f}).'
+    return Table(columns, rows, 'Means over all units that anything excites, drawn or not.'), words

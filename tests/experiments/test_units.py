@@ -76,6 +76,7 @@ def test_the_classes_beside_a_unit_are_those_of_its_images():
     assert classes[3].tolist() == [7, 7, -1, -1, -1] and classes[2].tolist() == own[:5].tolist()
     said = [units.said(source.class_names, found.values, classes, unit) for unit in range(4)]
     assert said == ['3 of 5: 7; 1 2', '1 of 2: 4; 7', 'nothing excites it', '2 of 2: 7']
-    table = units.selectivity(looked, {'layer1.relu': found})
+    table, words = units.selectivity(looked, {'layer1.relu': found})
     (row,) = table.rows
+    assert words.startswith('Of the 5 images that excite a unit most so many are of one class: 2.0 at layer1.relu (at random ')
     assert (row['units'], row['silent'], row['same']) == (4, 1, pytest.approx((3 + 1 + 2) / 3)) and 1 < row['chance'] < 3

@@ -7,11 +7,14 @@ import numpy as np
 
 from cnn_research.studies.looking import explorer
 
-# What a caption says of each.
+# What a caption says of each, and a page once.
 RULES = {
-    'selective': 'of every class in turn the one whose strongest images are most often of it (of equals the larger mean activation)',
-    'strongest': 'those with the largest means of their strongest activations',
-    'spread': 'evenly spaced by number',
+    'selective': (
+        'the most selective',
+        'of every class in turn the unit whose strongest images are most often of it, of equals the one with the larger mean activation',
+    ),
+    'strongest': ('the strongest', 'those whose strongest images excite them the most in the mean'),
+    'spread': ('evenly spaced', 'evenly spaced by number, whatever excites them'),
 }
 
 

@@ -35,17 +35,19 @@ def plate(images: np.ndarray, names: Sequence[str], maps: Mapping[str, np.ndarra
             if column == 0:
                 axes.imshow(shown[..., 0] if shown.shape[-1] == 1 else shown, cmap='gray', vmin=0, vmax=255, interpolation='none')
             else:
-                coarse = method in _OVER
+                coarse, alpha = method in _OVER, None
+                most = white(shown, coarse)
                 if coarse:
                     axes.imshow(image.mean(-1), cmap='gray', vmin=0, vmax=255, interpolation='none')
-                axes.imshow(shown, cmap='inferno', vmin=0, vmax=white(shown, coarse), alpha=0.6 if coarse else None, interpolation='none')
+                    alpha = 0.85 * np.sqrt(np.clip(shown / most, 0, 1))  # where there is nothing, the image alone
+                axes.imshow(shown, cmap='inferno', vmin=0, vmax=most, alpha=alpha, interpolation='none')
             if boxes is not None:
                 down, across, high, wide = boxes[row]
                 # Dark on light: visible on any image.
                 for width, colour in ((1.6, 'black'), (0.8, 'white')):
                     rectangle = Rectangle((across - 0.5, down - 0.5), wide, high, fill=False, linewidth=width, edgecolor=colour)
                     axes.add_patch(rectangle)
-    words = 'each map from 0 (black): fine ones to what 99 % of their pixels are below, coarse ones, over the image, to their largest'
+    words = 'fine maps: black is 0, white what 99 % of their pixels are below; coarse ones lie over the image and end at their largest'
     words += '; outlined: the box of the digit' if boxes is not None else ''
     figure.text(0.5, 0.06 / height, words, ha='center', va='bottom', fontsize=7, color=QUIET)
     return figure

@@ -73,7 +73,7 @@ def layer_figure(units: Sequence[Unit], projections: np.ndarray, patches: np.nda
             for number, (picture, seen) in enumerate(zip(pictures, within, strict=True)):
                 column, row = number % across, number // across
                 cell = half * (wide + _MIDDLE) / 2 + column * (side + _THIN), row * (high + _THIN), side, high
-                _draw(axes, cropped(picture, seen), cell)
+                _draw(axes, picture, seen, cell)
     _foot(figure, f'left: projections, {SCALING}; right: what the unit sees of the image')
     return figure
 
@@ -100,7 +100,7 @@ def evolution_figure(
         axes = _area(figure, names, top, WIDTH - names, tall)
         for column, (picture, seen) in enumerate(zip(grey_centred(projections[row]), inside[row], strict=True)):
             left = column * (wide + gap)
-            _draw(axes, cropped(picture, seen), (left, 0, wide, tall))
+            _draw(axes, picture, seen, (left, 0, wide, tall))
             if changed[row, column]:
                 at = (names + left + wide / 2) / WIDTH, (top + 0.005) / whole
                 figure.text(*at, '▾', ha='center', va='bottom', fontsize=6)
@@ -121,11 +121,12 @@ def _area(figure: Figure, left: float, top: float, wide: float, tall: float) -> 
     return axes
 
 
-def _draw(axes: Axes, picture: np.ndarray, cell: tuple[float, float, float, float]) -> None:
+def _draw(axes: Axes, picture: np.ndarray, inside: np.ndarray, cell: tuple[float, float, float, float]) -> None:
+    """What is inside of a picture, in its cell. Pixels of small windows have hard edges; large ones may have to be made smaller."""
+    smooth, picture = 'hanning' if max(inside.shape) > _LARGE else 'none', cropped(picture, inside)
     if picture.size:
         shown = picture if picture.shape[-1] == 3 else picture[..., 0]
-        # 'auto' keeps enlarged pixels hard-edged and makes larger windows smaller without leaving pixels out.
-        axes.imshow(shown, cmap='gray', vmin=0, vmax=255, extent=placed(picture.shape[:2], cell), interpolation='auto', aspect='auto')
+        axes.imshow(shown, cmap='gray', vmin=0, vmax=255, extent=placed(picture.shape[:2], cell), interpolation=smooth, aspect='auto')
 
 
 def _foot(figure: Figure, words: str) -> None:
