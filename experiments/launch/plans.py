@@ -120,32 +120,36 @@ def check(given: command.Command, planned: Sequence[trials.Trial]) -> None:
         lengths.seconds(options.budget)
         if not given.config.schedule.epochs:
             raise ConfigError('trials.budget needs a schedule in epochs; set schedule.epochs.')
-    if options.select and not options.grid:
-        raise ConfigError(f'trials.select={options.select!r} chooses among the points of trials.grid, and there is none.')
-    if options.select:
-        _check_choice(planned)
+    if options.select and not trials.crossed(options):
+        raise ConfigError(f'trials.select={options.select!r} chooses among the points of trials.grid or trials.search, and there is none.')
+    if options.select or options.search:
+        _check_choice(planned, "trials.select='holdout'" if options.select else 'trials.search', trials.crossed(options))
 
 
-def _check_choice(planned: Sequence[trials.Trial]) -> None:
-    """ConfigError unless the points of each row learn from the same images, are measured on one holdout, and are each a training."""
+_OR_SELECT = ', or leave trials.select out.'
+
+
+def _check_choice(planned: Sequence[trials.Trial], who: str, crossed: str) -> None:
+    """ConfigError unless the points of each row learn from the same images, are measured on one holdout, and are each a training; who: the
+    field that compares them; crossed: that which says them."""
     learned: dict[tuple, tuple[trials.Trial, dict[str, str]]] = {}
     for trial in (trial for trial in planned if trial.point):
         # The same images under another preprocessing are the same images.
         found, share = tasks.sources(configs.update(trial.config, {'data.preprocessing': 'none'})), trial.config.data.holdout
         if not share or 'holdout' not in found:
-            raise ConfigError(f"trials.select='holdout' finds no example there: data.holdout={share}; give it a share such as 0.1.")
+            raise ConfigError(f'{who} looks at the holdout and finds no example there: data.holdout={share}; give it a share such as 0.1.')
         images = {role: fingerprint for role, fingerprint in tasks.fingerprints(found).items() if role != 'test'}
         first, its = learned.setdefault((trial.part, trial.row, trial.config.seed), (trial, images))
         if its != images:
             raise ConfigError(
-                f"trials.select='holdout' compares points that learn from the same images and hold out the same, but those of "
-                f'{first.point!r} and {trial.point!r} are different images; leave the field that changes the data out of trials.grid, or '
-                'trials.select.'
+                f'{who} compares points that learn from the same images and hold out the same, but those of '
+                f'{first.point!r} and {trial.point!r} are different images; leave the field that changes the data out of {crossed}'
+                f'{_OR_SELECT if who != crossed else "."}'
             )
         if first is not trial and first.key == trial.key:
             raise ConfigError(
-                f"trials.select='holdout' has nothing to choose between {first.point!r} and {trial.point!r}, which are one training; leave "
-                'the field that changes only how it is tested out of trials.grid, or trials.select.'
+                f'{who} has nothing to choose between {first.point!r} and {trial.point!r}, which are one training; leave the field that '
+                f'changes only how it is tested out of {crossed}{_OR_SELECT if who != crossed else "."}'
             )
 
 
