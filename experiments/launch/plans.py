@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from cnn_research import classes, lengths, memory, optimizers, parallel, rehearsal, tasks, trials
 from cnn_research import config as configs
@@ -34,6 +34,7 @@ def training(config, assume: bool = False) -> str:
     step, devices, shape = rehearsal.rehearsed(config, found), parallel.local_devices(), found['train'].image_shape
     each = f'each of {len(devices)} devices ({devices[0].device_kind})' if len(devices) > 1 else f'the device ({devices[0].device_kind})'
     size, count = memory.saved(config, net)
+    images = evaluated(config, _counts(found), steps)
     lines = [
         f'architecture  {net.name}: {net.parameters:,} parameters, {net.multiply_adds:,} multiply-adds an image',
         *(f'{role:12}  {s.num_examples:,} examples of {s.name} ({s.split}), {s.num_classes} classes' for role, s in found.items()),
@@ -45,10 +46,33 @@ def training(config, assume: bool = False) -> str:
         f'disk          up to {memory.gigabytes(size * count)} for {count} checkpoints of {memory.gigabytes(size)}'
         + _stored(config, found),
         f'time          about {progress.duration(steps * step.seconds)} in steps, by a few measured ones of {1e3 * step.seconds:.0f} ms '
-        'each, if data come as fast',
+        f'each, if data come as fast; beside them {_beside(images, step.seconds / batch, step.compiling)}',
     ]
     notes = dict.fromkeys(line for source in found.values() for line in source.notes)
     return '\n'.join([*lines, *(f'{"note":12}  {line}' for line in notes)])
+
+
+FORWARD = 1 / 3  # of an image's time in a training step: what evaluating it is taken to need
+
+
+def _counts(found: Mapping[str, Source]) -> dict[str, int]:
+    return {role: source.num_examples for role, source in found.items()}
+
+
+def evaluated(config, counts: Mapping[str, int], steps: int) -> int:
+    """How many images are evaluated in a training of so many steps: the holdout at every look, and at the end holdout and test, the latter
+    in each of its views. counts: {role: examples}."""
+    looks = math.ceil(steps / configs.steps(config.evaluate.every, config.data.batch_size, counts['train']))
+    views = 10 if config.evaluate.views == 'ten' else 1
+    return (looks + 1) * counts.get('holdout', 0) + views * counts.get('test', 0)
+
+
+def _beside(images: int, seconds: float, compiling: float) -> str:
+    """What there is to do beside the steps; seconds: of an image in a step."""
+    return (
+        f'about {progress.duration(images * FORWARD * seconds)} of evaluation ({images:,} images, taken to need a third of their time in a '
+        f'step) and {progress.duration(compiling)} to compile the steps'
+    )
 
 
 def show(config) -> None:
@@ -166,8 +190,9 @@ def reduced(given: command.Command, trial: trials.Trial) -> bool:
 def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
     """What a run would do: each trial with its state, parameters, steps, hours and GB, from a few measured steps of each network."""
     check(given, planned)
-    lines, measured, counted, notes = [], {}, {}, {}
+    lines, measured, counted, notes, compiled = [], {}, {}, {}, set()
     disk = 0.0
+    looked, looking, compiling = 0, 0.0, 0.0  # images, seconds of them, and seconds of each network's first step
     left, refits, per_epoch = 0.0, 0.0, 0.0  # seconds: of all, of those whose length no schedule.epochs changes, of an epoch of the others
     wide = max(len(f'{t.part} {t.row} {t.point}') for t in planned)
     for trial in planned:
@@ -175,31 +200,41 @@ def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
         data = config.data.to_json()
         if data not in counted:
             found = tasks.sources(config)
-            counted[data] = found['train'].num_examples
+            counted[data] = _counts(found)
             notes |= dict.fromkeys(line for source in found.values() for line in source.notes)
         # How many examples of a class there are changes no step.
-        shape = (net, configs.update(config, {'data.per_class': 0}).data.to_json(), config.dtype, config.optimizer.trainable)
+        whole, own = (
+            (net, configs.update(config, {'data.per_class': 0}).data.to_json(), config.dtype, learns)
+            for learns in ('', config.optimizer.trainable)
+        )
+        shape = whole if whole in measured else own  # where only some layers learn, a step of the whole network is at least as long
         if shape not in measured:
-            measured[shape] = rehearsal.seconds_per_step(config, tasks.sources(config))
-        step, examples = measured[shape], counted[data]
+            measured[shape] = rehearsal.rehearsed(config, tasks.sources(config))
+        step, examples = measured[shape].seconds, counted[data]['train']
         steps = configs.steps(config.schedule, config.data.batch_size, examples)
         time, gigabytes = steps * step, memory.training(config, net) / 1e9
         state = trials.state(trial.workdir, trial.key)
         disk += math.prod(memory.saved(config, net))
         if state != 'finished':
             left += time
+            images = evaluated(config, counted[data], steps)
+            looked, looking = looked + images, looking + images * step / config.data.batch_size
+            compiling += 0.0 if own in compiled else measured[shape].compiling  # once, for others find it compiled
+            compiled.add(own)
             refits += time if trial.part else 0.0
             per_epoch += 0.0 if trial.part else step * examples / config.data.batch_size
         named = f'{trial.part} {trial.row} {trial.point}'.strip()
         lines.append(
             f'{named:{wide}}  seed {config.seed}  {state:8}  {net.parameters:12,} parameters'
-            + f'  {steps:9,} steps  {progress.duration(time):>13}'
+            + f'  {steps:9,} steps  {"at most " * (shape != own) + progress.duration(time):>13}'
             + f'  {gigabytes:5.2f} GB'
             + ('  reduced' if reduced(given, trial) else '')
         )
     devices = len(parallel.local_devices())
     lines.append(f'{len(planned)} trials, {progress.duration(left / devices)} in steps to go on {devices} device{"s" * (devices > 1)}')
     lines[-1] += f'; up to {memory.gigabytes(disk)} of checkpoints'
+    if left:
+        lines.append(f'beside the steps {_beside(looked, looking / max(looked, 1) / devices, compiling / devices)}')
     if given.options.trials.launch:
         lines.append(cluster.intended(given, sum(trials.state(one.workdir, one.key) != 'finished' for one in planned)))
     if given.options.trials.budget:

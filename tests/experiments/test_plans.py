@@ -8,7 +8,7 @@ from cnn_research import config as configs
 from cnn_research import memory, rehearsal
 from cnn_research.errors import ConfigError, SourceError
 from configs import alexnet
-from experiments.launch import plans
+from experiments.launch import plans, progress
 
 
 def imagenet(tmp_path, **changes):
@@ -72,3 +72,28 @@ def test_a_batch_that_no_device_holds_is_refused_with_one_that_it_does(monkeypat
     assert 1000 < fits < 3000 and rehearsed(int(0.95 * fits)).memory <= 0.6 * needed
     with pytest.raises(ConfigError):
         rehearsed(int(1.1 * fits))
+
+
+@pytest.mark.parametrize(
+    ('changes', 'images'),
+    [
+        ({}, 3 * 10 + 10 + 20),  # passes of ten steps, the last of which is looked at where it ends
+        ({'evaluate.views': 'ten'}, 3 * 10 + 10 + 10 * 20),
+        ({'evaluate.every.steps': 5}, 5 * 10 + 10 + 20),
+        ({'data.holdout': 0.0}, 20),
+    ],
+)
+def test_what_is_evaluated_is_counted(changes, images):
+    config = configs.update(configs.default(), {'data.batch_size': 10, **changes})
+    counts = {'train': 95, 'test': 20} | ({'holdout': 10} if config.data.holdout else {})
+    assert plans.evaluated(config, counts, 25) == images
+
+
+def test_a_plan_says_what_evaluation_and_compilation_take(monkeypatch):
+    import small_runs
+
+    monkeypatch.setattr(rehearsal, 'rehearsed', lambda config, found: rehearsal.Rehearsal(6.0, 4e9, 80e9, 90.0))
+    config = configs.check(small_runs.config())
+    found = re.search(r'them about ([^(]+) of evaluation \(([\d,]+) images, .*\) and (.+) to compile', plans.training(config))
+    images = int(found[2].replace(',', ''))  # a step of 20 of them takes six seconds, so that a third of one takes a tenth
+    assert images >= 100 and found[1] == progress.duration(images / 10) and found[3] == progress.duration(90)
