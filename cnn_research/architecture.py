@@ -311,10 +311,10 @@ def _stage_named(word: str, old: Stage) -> Stage | None:
 def replaced(net: Architecture, number: int, **changes) -> Architecture:
     """The network with one layer changed. Each change is one of
 
-    FIELD=value            a field of the learned map: kernel, stride, padding, groups, ...
-    ROLE=stage             other stages in that role: nonlinearity='tanh', normalization='none' (a name, None, or a Stage)
-    ROLE_FIELD=value       a field of the stages in that role: pooling_kernel=2, dropout_rate=0.3
-    stages=(...)           all stages of the layer
+    - `FIELD=value`: a field of the learned map: kernel, stride, padding, groups, ...
+    - `ROLE=stage`: other stages in that role: nonlinearity='tanh', normalization='none' (a name, None, or a Stage)
+    - `ROLE_FIELD=value`: a field of the stages in that role: pooling_kernel=2, dropout_rate=0.3
+    - `stages=(...)`: all stages of the layer
     """
     layer = net.layer(number)
     text = ','.join(

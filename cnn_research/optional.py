@@ -6,8 +6,8 @@ from types import ModuleType
 from cnn_research.errors import ConfigError
 
 _PACKAGES = {'sklearn': 'scikit-learn', 'skimage': 'scikit-image', 'cv2': 'opencv-contrib-python-headless', 'threadpoolctl': 'scikit-learn'}
-_PACKAGES |= {'submitit': 'submitit'}
-_EXTRAS = {'submitit': 'cluster'}  # the others are of 'traditional'
+_PACKAGES |= {'submitit': 'submitit', 'optuna': 'optuna'}
+_EXTRAS = {'submitit': 'cluster', 'optuna': 'search'}  # the others are of 'traditional'
 
 
 def needed(module: str, what: str) -> ModuleType:

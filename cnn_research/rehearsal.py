@@ -14,11 +14,13 @@ from cnn_research.errors import ConfigError
 
 
 class Rehearsal(NamedTuple):
-    """Of a training step: its seconds, the median of a few, and the bytes that each device holds in it, of the `has` that it has."""
+    """Of a training step: its seconds, the median of a few, the bytes that each device holds in it, of the `has` that it has, and the
+    seconds that compiling it took."""
 
     seconds: float
     memory: float
     has: float
+    compiling: float = 0.0
 
 
 def seconds_per_step(config, found, devices: Sequence[jax.Device] | None = None) -> float:
@@ -34,7 +36,9 @@ def rehearsed(config, found, devices: Sequence[jax.Device] | None = None) -> Reh
     devices = devices or parallel.local_devices()
     run, task, state, placed = stage(config, found, devices)
     has, kept = memory.machine() / len(devices), memory.resident(config, {'train': found['train']})
+    begun = time.perf_counter()
     needed = memory_of(run.lowered(state, placed, task.feed.batch(0)).compile()) + kept
+    compiling = time.perf_counter() - begun
     if needed > has:
         task.feed.close()
         raise ConfigError(_too_large(config, found, devices, needed, has, kept))
@@ -45,7 +49,7 @@ def rehearsed(config, found, devices: Sequence[jax.Device] | None = None) -> Reh
         jax.block_until_ready(metrics)
         times.append(time.perf_counter() - start)
     task.feed.close()
-    return Rehearsal(float(np.median(times[1:])), needed, has)
+    return Rehearsal(float(np.median(times[1:])), needed, has, compiling)
 
 
 def memory_of(compiled) -> int:
@@ -67,7 +71,9 @@ def stage(config, found, devices):
         source, num_examples=count, fingerprint=f'random {images.shape}', read=lambda index: (list(images[index]), labels[index])
     )
     task = tasks.classification(config, {'train': source}, devices)
-    state = parallel.replicated(train.initial(config, task, optimizers.plateau(config)), devices)
+    # A step takes as long from zeros, and drawing what a training begins with takes longer to compile than the step itself.
+    begun = jax.eval_shape(lambda: train.initial(config, task, optimizers.plateau(config)))
+    state = parallel.replicated(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), begun), devices)
     placed = parallel.replicated({'store': task.feed.store, 'constants': task.constants}, devices)
     rule, learns = optimizers.optimizer(config, state.params), optimizers.trainable(config, state.params)
     run = parallel.spread_step(train.train_step(task, rule, lambda step: config.optimizer.learning_rate, trainable=learns), devices)

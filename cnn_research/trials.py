@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import ml_collections
 
-from cnn_research import checkpoints, files, journal, lengths, memory, parallel, records, runs, tasks, train
+from cnn_research import checkpoints, files, journal, lengths, memory, parallel, records, runs, search, tasks, train
 from cnn_research import config as configs
 from cnn_research.errors import FULL, Busy, CheckpointError, ConfigError, ResearchError, WriteError
 from cnn_research.fields import Field
@@ -29,7 +29,8 @@ from cnn_research.fields import Field
 FIELDS = (
     Field('trials.seeds', 1, 'networks of each row; their seeds count up from the field seed', low=1, high=1000),
     Field('trials.grid', '', "values to cross with every row: 'optimizer.learning_rate=0.01,0.03; data.batch_size=32,128'"),
-    Field('trials.select', '', "'holdout' shows of a row's grid only the point with the lowest mean holdout error", ('', 'holdout')),
+    *search.FIELDS,
+    Field('trials.select', '', "'holdout' shows of a row's points only the one with the lowest mean holdout error", ('', 'holdout')),
     Field('trials.shard', '', "the share of the trials that this process takes: '2/8' is the second of eight"),
     Field(
         'trials.launch',
@@ -47,6 +48,7 @@ FIELDS = (
     ),
     Field('trials.budget', '', "for --dry_run, the time there is: '2h' or '90min'; the plan then says the schedule.epochs that fit"),
 )
+ROWS_ALONE = {'trials.grid': '', **{field.name: field.default for field in search.FIELDS}}  # the options of a table without points
 POLL = 5.0  # seconds between looks at a trial that another process trains
 
 
@@ -93,6 +95,11 @@ class Record(NamedTuple):
     seconds: float
 
 
+def crossed(options) -> str:
+    """The field that crosses the rows with points, 'trials.grid' or 'trials.search', or ''; options: those of the section trials."""
+    return next((f'trials.{name}' for name in ('grid', 'search') if options[name]), '')
+
+
 def share(trials: Sequence[Trial], text: str) -> list[Trial]:
     """Every n-th trial from the k-th on, of 'k/n'; all for ''. ConfigError where it cannot be read."""
     found = re.fullmatch(r'(\d+)/(\d+)', text)
@@ -110,14 +117,14 @@ def plan(
     starts: Callable[[str, int], tasks.Start] | None = None,
     opens: Callable[[ml_collections.ConfigDict], dict] | None = None,
 ) -> list[Trial]:
-    """The trials of a table: every row {field: value} over the config, times the grid, times the seeds.
+    """The trials of a table: every row {field: value} over the config, times the points of its grid or search, times the seeds.
 
     folder: the table's workdir; starts(row, seed) says where a trial begins; opens(config) gives its sources, by default those that are
     there. Raises ResearchError for whatever cannot be trained, before anything is.
     """
-    made, opened = [], {}
+    made, opened, points = [], {}, search.points(options.trials, config.seed)
     for row, changes in rows.items():
-        for point in configs.grid(options.trials.grid):
+        for point in points:
             overrides = lengths.in_proportion(config, {**changes, **point})
             for seed in range(config.seed, config.seed + options.trials.seeds):
                 checked = configs.check(configs.update(config, {**overrides, 'seed': seed}))

@@ -37,8 +37,8 @@ def _planned(given: command.Command) -> list[trials.Trial]:
         raise ConfigError(
             f'data.preprocessing={given.config.data.preprocessing!r} does not go with committee, whose rows say it; leave it out.'
         )
-    if given.options.trials.grid:
-        raise ConfigError('trials.grid does not go with committee, whose rows are columns of one recipe; choose by experiments.train.')
+    if crossed := trials.crossed(given.options.trials):
+        raise ConfigError(f'{crossed} does not go with committee, whose rows are columns of one recipe; choose by experiments.train.')
     for row, fields in rows.items():
         if fields.get('data.preprocessing', 'none') != row:
             raise ConfigError(

@@ -6,7 +6,7 @@
 
 Every row is trained from scratch with each seed. Beside it stands the lesion: the same surgery on the trained base of that seed, once as it
 is (bypassed) where shapes allow, and once with only the layers whose input changed and the classifier learned anew, the others frozen
-(refit); with trials.grid there are no lesions. Leaves report.html, tables as csv, md and tex, and figures in the workdir; the same
+(refit); with points of a grid or search there are no lesions. Leaves report.html, tables as csv, md and tex, and figures; the same
 command again goes on where it was stopped.
 """
 
@@ -138,7 +138,7 @@ def main(given: command.Command) -> None:
     rows = plans.rows(given, FIELDS, lambda row: reads(row) and depth.base_of(row) in given.recipe.rows)
     rows = {row: how for row, how in rows.items() if given.options.depth.rows == 'all' or row in depth.DECK}
     grown = plans.made(given, rows)
-    lesioned = any(given.options.lesion.values()) and not given.options.trials.grid
+    lesioned = any(given.options.lesion.values()) and not trials.crossed(given.options.trials)
     refits = _refits(given, rows, grown) if lesioned else []
     if given.dry_run:
         print(plans.table(given, grown + refits))

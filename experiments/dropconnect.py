@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cnn_research import checkpoints, lengths, runs, tasks, trials
+from cnn_research import checkpoints, lengths, runs, search, tasks, trials
 from cnn_research import config as configs
 from cnn_research.data.sources import subset
 from cnn_research.errors import ConfigError
@@ -48,8 +48,8 @@ def _planned(given: command.Command) -> list[trials.Trial]:
     shared = plans.rows(given, FIELDS, reads).get(report.EVERY, {})
     if given.config.architecture != configs.default().architecture:
         raise ConfigError(f'architecture={given.config.architecture!r} does not go with dropconnect; name it in dropconnect.network.')
-    for name in (name for name in configs.grid(given.options.trials.grid)[0] if name in _OURS):
-        raise ConfigError(f'trials.grid names {name}, which the rows of dropconnect say; leave it out.')
+    for name in (name for name in search.names(given.options.trials) if name in _OURS):
+        raise ConfigError(f'{trials.crossed(given.options.trials)} names {name}, which the rows of dropconnect say; leave it out.')
     learning.check(given, (), 'rows')
     _samples(configs.flat(given.options))
     rates = configs.numbers(given.options.dropconnect.rates, 'dropconnect.rates', float, low=0)
@@ -93,8 +93,7 @@ def _measure(given: command.Command, trial: trials.Trial, chosen: Callable[[], s
 
 def _rows(book: pages.Book) -> list[report.Row]:
     fitted, averages = _protocols(book.options)
-    points = [point.get('optimizer.learning_rate') for point in configs.grid(book.options['trials.grid'])]
-    tried, rows = [float(rate) for rate in points if rate], []
+    tried, rows = book.tried('optimizer.learning_rate'), []
     for label, records in book.of().items():
         done = [record for record in records if record.result]
         rate = done[0].config['optimizer.learning_rate'] if done else None

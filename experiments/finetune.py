@@ -48,7 +48,7 @@ def _origins(given: command.Command, rows: dict[str, dict]) -> tuple[list[trials
     """(the trainings that rows begin with, the network of each seed); ResearchError for networks that there cannot be."""
     named, seeds = looking.listed(given.options.network, 'network'), given.options.trials.seeds
     if not named:
-        plain = configs.update(given.options, {'trials.grid': ''}, FIELDS)
+        plain = configs.update(given.options, trials.ROWS_ALONE, FIELDS)
         made = plans.made(given, rows, 'pretrained', options=plain)
         return made, [ways.of_planned(trial, functools.cache(functools.partial(sweep.begun_with, given, trial, made))) for trial in made]
     if len(named) not in (1, seeds):

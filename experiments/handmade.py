@@ -12,7 +12,7 @@ layer's filters before and after too; the same command again goes on where it wa
 
 import numpy as np
 
-from cnn_research import checkpoints, trials
+from cnn_research import checkpoints, search, trials
 from cnn_research import config as configs
 from cnn_research.data.sources import open_source
 from cnn_research.errors import ConfigError
@@ -40,8 +40,9 @@ def _check(given: command.Command) -> None:
     learning.check(given, _OURS, 'rows')
     if given.config.architecture != configs.default().architecture:
         raise ConfigError(f'architecture={given.config.architecture!r} does not go with handmade; name it in handmade.networks.')
-    for name in (name for name in configs.grid(given.options.trials.grid)[0] if name in _SHARED):
-        raise ConfigError(f'trials.grid names {name}, and hand-made weights belong to the images of a row; leave it out.')
+    asked = given.options.trials
+    for name in (name for name in search.names(asked) if name in _SHARED):
+        raise ConfigError(f'{trials.crossed(asked)} names {name}, and hand-made weights belong to the images of a row; leave it out.')
     if given.config.data.normalization not in ways.WHITE:
         offer = f'hand-made weights are for {" or ".join(ways.WHITE)}'
         raise ConfigError(f'data.normalization={given.config.data.normalization!r} does not go with handmade: {offer}.')

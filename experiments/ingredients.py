@@ -26,7 +26,9 @@ FIELDS = (
     *trials.FIELDS,
     Field('ingredients.rows', '', "rows that are trained beside 'every choice', separated by commas; '' = all"),
     Field(
-        'ingredients.tuned', '', "rows that trials.grid is crossed with, separated by commas; '' = all. The others keep the recipe's point"
+        'ingredients.tuned',
+        '',
+        "rows that get the points of trials.grid or trials.search, separated by commas; '' = all. The others keep the recipe's point",
     ),
 )
 reads = report.LABELS.__contains__  # whether a row is the base or lacks one of its choices
@@ -50,16 +52,16 @@ def _planned(given: command.Command) -> list[trials.Trial]:
         raise ConfigError(f'{given.recipe.label} has no row {report.BASE!r}, with which the others are compared.')
     chosen = [report.BASE, *(row for row in _named(given, 'rows', rows) if row != report.BASE)]
     tuned = [row for row in _named(given, 'tuned', rows) if row in chosen]
-    grid = given.options.trials.grid
-    if grid and not given.options.trials.select:
-        raise ConfigError("trials.grid without trials.select='holdout' does not go with ingredients, where every row is one network.")
+    points = trials.crossed(given.options.trials)
+    if points and not given.options.trials.select:
+        raise ConfigError(f"{points} without trials.select='holdout' does not go with ingredients, where every row is one network.")
     if given.config.evaluate.views != 'ten' and 'evaluate.views' in configs.flat(given.recipe.config):
         raise ConfigError(
             "evaluate.views='centre' takes one choice from every row; 'one view at test' is in the table anyway, leave it out."
         )
 
     def options(crossed: bool) -> ml_collections.ConfigDict:
-        return configs.update(given.options, {} if crossed else {'trials.grid': ''}, FIELDS)
+        return configs.update(given.options, {} if crossed else trials.ROWS_ALONE, FIELDS)
 
     made = [
         trial
@@ -105,8 +107,7 @@ def _row(label: str, records: list[trials.Record], tests: dict[int, dict], tried
 
 def render(book: pages.Book) -> pages.Rendered:
     """The report's sections, and the tables and figures beside it, from the records alone."""
-    points = [point.get('optimizer.learning_rate') for point in configs.grid(book.options['trials.grid'])]
-    tried, rows = [float(rate) for rate in points if rate], []
+    tried, rows = book.tried('optimizer.learning_rate'), []
     for label, records in book.of().items():
         tests = {record.seed: record.result['test'] for record in records if record.result}
         rows.append(_row(label, records, tests, tried if records[0].point else [], pages.problem(records)))

@@ -132,8 +132,8 @@ def render(book: pages.Book) -> pages.Rendered:
 
 def main(given: command.Command) -> None:
     options = configs.flat(given.options)
-    if options['trials.grid']:
-        raise ConfigError('trials.grid does not go with layer_probing, whose table has one network; give each its own workdir.')
+    if crossed := trials.crossed(given.options.trials):
+        raise ConfigError(f'{crossed} does not go with layer_probing, whose table has one network; give each its own workdir.')
     named = [name.strip() for name in options['network'].split(',') if name.strip()]
     networks = trials.adopted(named) or plans.made(given, plans.rows(given, FIELDS, reads))
     for trial in networks:

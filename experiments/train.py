@@ -7,12 +7,12 @@
 
 --config=FILE:SCALE picks a recipe, --config.FIELD=VALUE overrides any field, --workdir=DIR says where the run is kept (default
 runs/train/FILE-SCALE), --dry_run prints the plan and does nothing. The same command again goes on from the newest checkpoint. With several
-seeds or a grid, the report is a table of all of them.
+seeds or points (trials.grid, trials.search), the report is a table.
 """
 
 import numpy as np
 
-from cnn_research import checkpoints, evaluate, files, parallel, tasks, train, trials
+from cnn_research import checkpoints, evaluate, files, parallel, search, tasks, train, trials
 from cnn_research.data import stream
 from cnn_research.data.sources import subset
 from cnn_research.reporting import figures, page, tables
@@ -75,9 +75,7 @@ def render(book: pages.Book) -> pages.Rendered:
     ]
     columns += [tables.Column('minutes', 'minutes in steps, a run', '.1f'), tables.Column('note')]
     data, chosen = pages.data_name(book), book.options['trials.select'] == 'holdout'
-    table = tables.Table(
-        columns, lines, 'Mean ± standard deviation; ' + ('the best point of the grid on holdout.' if chosen else 'every point.')
-    )
+    table = tables.Table(columns, lines, 'Mean ± standard deviation; ' + ('the best point on the holdout.' if chosen else 'every point.'))
     done = sum(record.result is not None for record in book.records)
     lead = f'{done} of {len(book.records)} trials are finished.'
     return pages.Rendered(f'{book.label} on {data}', lead, [('Table', book.shelf.table('trials', table))])
@@ -85,7 +83,8 @@ def render(book: pages.Book) -> pages.Rendered:
 
 def main(given: command.Command) -> None:
     asked = given.options.trials
-    if asked.seeds > 1 or any(asked[name] for name in ('grid', 'select', 'shard', 'budget', 'launch', 'slurm')):
+    crossed = search.points(asked, given.config.seed) != [{}]
+    if asked.seeds > 1 or crossed or any(asked[name] for name in ('select', 'shard', 'budget', 'launch', 'slurm')):
         planned = plans.made(given, {given.recipe.label: {}})
         sweep.carry_out(given, planned) if not given.dry_run else print(plans.table(given, planned))
         return

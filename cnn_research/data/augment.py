@@ -24,14 +24,14 @@ AS_IT_IS = {'mean': np.zeros(1, np.float32), 'scale': np.ones(1, np.float32)}
 class Augmentation:
     """What is random in training; all off by default.
 
-    crop       a random window of the network's input size, else the centre
-    flip       left-right mirror with probability 1/2
-    colour     standard deviation of Krizhevsky's a_i (2012, section 4.1: 0.1)
-    shift      largest displacement, as a fraction of the side, along each axis
-    scale      largest relative change of size, of each axis by itself
-    rotation   largest angle, degrees
-    shear      largest horizontal shear, pixels per pixel of height
-    elastic    factor on the smoothed displacement field, pixels (Simard 2003); elastic_sigma is the Gaussian's standard deviation, pixels
+    - crop: a random window of the network's input size, else the centre
+    - flip: left-right mirror with probability 1/2
+    - colour: standard deviation of Krizhevsky's a_i (2012, section 4.1: 0.1)
+    - shift: largest displacement, as a fraction of the side, along each axis
+    - scale: largest relative change of size, of each axis by itself
+    - rotation: largest angle, degrees
+    - shear: largest horizontal shear, pixels per pixel of height
+    - elastic: factor on the smoothed displacement field, pixels (Simard 2003); elastic_sigma is the Gaussian's standard deviation, pixels
     """
 
     crop: bool = False

@@ -54,17 +54,26 @@ def _shown(values: list[float]) -> str:
 
 def _numbers(path: pathlib.Path, row: Mapping[str, str], column: str) -> list[float]:
     """Of one row, one a seed; [] where the file has no such row."""
-    try:
-        rows = list(csv.DictReader(io.StringIO(path.read_bytes().decode())))
-    except (OSError, ValueError, csv.Error) as error:
-        raise CheckpointError(f'{path} cannot be read as csv ({error}).') from None
-    fitting = [one for one in rows if all(one.get(name) == value for name, value in row.items())]
+    fitting = [one for one in rows(path) if all(one.get(name) == value for name, value in row.items())]
     named = ', '.join(f'{name} {value}' for name, value in row.items()) or 'anything'
     if not fitting:
         return []
     if len(fitting) > 1:
         raise CheckpointError(f'{path} is damaged: it has {len(fitting)} rows of {named} instead of one.')
-    cell = fitting[0].get(column) or ''
+    return numbers(path, fitting[0], column, named)
+
+
+def rows(path: pathlib.Path) -> list[dict[str, str]]:
+    """The rows of a csv file; CheckpointError where it cannot be read as one."""
+    try:
+        return list(csv.DictReader(io.StringIO(path.read_bytes().decode())))
+    except (OSError, ValueError, csv.Error) as error:
+        raise CheckpointError(f'{path} cannot be read as csv ({error}).') from None
+
+
+def numbers(path: pathlib.Path, row: Mapping[str, str], column: str, named: str) -> list[float]:
+    """The numbers of a cell, one a seed; CheckpointError where there is none, or something else. named: the row, for the message."""
+    cell = row.get(column) or ''
     try:
         found = [float(word) for word in cell.split()]
     except ValueError:

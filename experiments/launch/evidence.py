@@ -8,9 +8,10 @@ import contextlib
 import pathlib
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cnn_research import config as configs
 from cnn_research import files
 from cnn_research.errors import CheckpointError, ConfigError, ResearchError, nearest
 from cnn_research.reporting import catalogue, claims_file, ledger, measured
@@ -34,7 +35,7 @@ def gather(results: pathlib.Path | None, workdirs: Sequence[pathlib.Path]) -> le
     homes, without = _homes(results, workdirs)
     if not homes:
         raise ConfigError(f'there is no {claims_file.NAME} in {", ".join(map(str, [*([results] if results else []), *workdirs]))}.')
-    tables = [(_place(home), claims_file.read(home / claims_file.NAME)) for home in homes]
+    tables = [(place(home), claims_file.read(home / claims_file.NAME)) for home in homes]
     numbers = []
     for entry in catalogue.entries().values() if results else ():
         for one in entry.measured:
@@ -63,7 +64,8 @@ def _add(folder: pathlib.Path, found: dict) -> bool:
     return there
 
 
-def _place(home: pathlib.Path) -> Place:
+def place(home: pathlib.Path) -> Place:
+    """What a folder of results, or a workdir, says of where its tables come from."""
     name = home.name or str(home.resolve())
     if (home / 'plan.json').is_file():
         told = files.read_json(home / 'plan.json', {'line': str, 'options': dict})
@@ -111,17 +113,23 @@ def _named(networks: Any) -> list[str]:
 
 def _measured_place(path: pathlib.Path, results: pathlib.Path, row) -> Place:
     """Of a csv in a folder as of that folder; of one that lies in `results` itself, as the .md beside it says."""
-    if path.parent != results:
-        return _place(path.parent)
-    beside = path.with_suffix('.md')
-    lines = _readme(beside)[1] if beside.is_file() else []
-    line = next((text for label, text in lines if label in row.values() or label == 'command'), '')
-    return Place(path.stem, beside if beside.is_file() else path, line, _scale(line, [], ''))
+    return beside(path, [row])[0] if path.parent == results else place(path.parent)
 
 
-def settings(line: str, alone: bool = False) -> dict[str, Any]:
+def beside(path: pathlib.Path, rows: Sequence[Mapping[str, str]]) -> list[Place]:
+    """Where each row of a csv comes from that lies in `results` itself: as the .md beside it says, line by line or by the row's cells."""
+    page = path.with_suffix('.md')
+    told = [(label, text) for label, text in (_readme(page)[1] if page.is_file() else []) if text.startswith('python -m ')]
+    lines = [text for _, text in told]
+    if len(told) != len(rows):
+        lines = [next((text for label, text in told if label in (*row.values(), 'command')), '') for row in rows]
+    return [Place(path.stem, page if page.is_file() else path, line, _scale(line, [], '')) for line in lines]
+
+
+def settings(line: str, alone: bool = False, row: str = '') -> dict[str, Any]:
     """{dotted name: value} of a command line and of the shipped recipe that it names, as the recipe is today; {} where it names none.
-    alone: where it names none, those of the command's default recipe."""
+    alone: where it names none, those of the command's default recipe. row: of its table; where the recipe has others, which network it is
+    is not told."""
     try:
         words = shlex.split(line)
     except ValueError:
@@ -129,11 +137,16 @@ def settings(line: str, alone: bool = False) -> dict[str, Any]:
     given = dict(word.removeprefix('--').partition('=')[::2] for word in words if word.startswith('--config'))
     recipe = given.pop('config', '') or (_default(words) if alone else '')
     told: dict[str, Any] = {}
+    rows: dict[str, dict] = {}
     if recipe.partition(':')[0] in recipes.shipped():
         with contextlib.suppress(ResearchError):  # a scale that is no more
             loaded = recipes.load(recipe)
             told = {**loaded.config, **loaded.options}
-    return told | {name.removeprefix('config.'): value for name, value in given.items()}
+            rows = loaded.rows
+    told |= {name.removeprefix('config.'): value for name, value in given.items()}
+    if row and rows and row not in rows:
+        told.pop('architecture', None)
+    return told | (rows.get(row, {}) if row else {})
 
 
 def _default(words: Sequence[str]) -> str:
@@ -151,26 +164,28 @@ def _scale(line: str, networks: Sequence[str], data: str) -> Scale:
     data = data or next((one['data.name'] for one in trained if 'data.name' in one), '') or str(own.get('data.name', ''))
     told = [_network(one, text) for one, text in zip(trained, networks, strict=True)] or [str(own.get('architecture', ''))]
     per_class = next((str(value) for name, value in own.items() if name.endswith(('.per_class', '.sizes')) and value), '')
-    examples = f'{per_class.replace(",", ", ")} of each class' if per_class else '' if trained else _examples(own)
-    lengths = list(dict.fromkeys(map(_length, trained or [own])))
-    length = lengths[0] if len(lengths) == 1 else 'each network its own'
+    images = f'{per_class.replace(",", ", ")} of each class' if per_class else '' if trained else examples(own)
+    lengths = list(dict.fromkeys(map(length, trained or [own])))
+    long = lengths[0] if len(lengths) == 1 else 'each network its own'
     if trained:
-        length = '; '.join(filter(None, (own.get('schedule.steps') and _length(own), length and f'of its networks: {length}')))
-    return Scale(data, tuple(dict.fromkeys(filter(None, told))), examples, length)
+        long = '; '.join(filter(None, (own.get('schedule.steps') and length(own), long and f'of its networks: {long}')))
+    return Scale(data, tuple(dict.fromkeys(filter(None, told))), images, long)
 
 
 def _network(told: dict[str, Any], text: str) -> str:
     return f'{told.get("architecture")} of {told.get("data.name")}' if told else text if text.endswith('.npz') else ''
 
 
-def _examples(told: dict[str, Any]) -> str:
+def examples(told: Mapping[str, Any]) -> str:
+    """What a network with these settings learns from, in words; '' for none."""
     if not told:
         return ''
     if str(told.get('data.examples', '0')) != '0':
         return f'{told["data.examples"]}'
-    held = str(told.get('data.holdout', '0'))
+    held = str(told.get('data.holdout', configs.BY_NAME['data.holdout'].default))
     return 'all training images' + (f' but a holdout of {100 * float(held):g} %' if re.fullmatch(r'0\.\d+', held) else '')
 
 
-def _length(told: dict[str, Any]) -> str:
+def length(told: Mapping[str, Any]) -> str:
+    """How long it learns, in words; '' where they do not say."""
     return next((f'{float(told[name]):g} {unit}' for name, unit in _LENGTHS.items() if told.get(name)), '')

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from cnn_research import config as configs
+from cnn_research import trials
 from cnn_research.errors import ConfigError
 from cnn_research.reporting import claims, per_class
 from experiments.launch import command, pages
@@ -13,16 +14,16 @@ def check(given: command.Command, ours: Sequence[str], who: str) -> None:
     fields = configs.flat(given.config)
     for name in (name for name in ours if fields[name] != configs.BY_NAME[name].default):
         raise ConfigError(f'{name}={fields[name]!r} does not go with {given.name}, whose {who} say it; leave it out.')
-    if given.options.trials.grid and not given.options.trials.select:
+    crossed = trials.crossed(given.options.trials)
+    if crossed and not given.options.trials.select:
         raise ConfigError(
-            f"trials.grid without trials.select='holdout' does not go with {given.name}, where every row has its own best point."
+            f"{crossed} without trials.select='holdout' does not go with {given.name}, where every row has its own best point."
         )
 
 
 def rows(book: pages.Book) -> list[per_class.Row]:
     """What the records of the main table say of each row, in percent."""
-    points = [point.get('optimizer.learning_rate') for point in configs.grid(book.options['trials.grid'])]
-    tried, planned, found = [float(rate) for rate in points if rate], {}, []
+    tried, planned, found = book.tried('optimizer.learning_rate'), {}, []
     for record in (record for record in book.records if not record.part):
         planned.setdefault(record.row, []).append(record)
     for row, records in planned.items():

@@ -62,6 +62,11 @@ class Book(NamedTuple):
                 rows.setdefault(self.row_of(record), []).append(record)
         return rows
 
+    def tried(self, field: str) -> list[float]:
+        """What the points of the table, those that were not chosen too, have of a field that they differ in, rising."""
+        words = {word for record in (*self.records, *self.losers) for word in record.point.split(', ')}
+        return sorted({float(word.partition('=')[2]) for word in words if word.startswith(f'{field}=')})
+
     def row_of(self, record: trials.Record) -> str:
         """The row that a trial stands in: with a grid one for each point, unless one point was selected."""
         return f'{record.row} ({record.point})' if record.point and not self.options['trials.select'] else record.row
@@ -160,7 +165,7 @@ def _selection(book: Book) -> tuple[str, tuple[str, str]]:
         )
     columns = [tables.Column('of', 'row'), tables.Column('point'), tables.Column('holdout', 'holdout error, % (seeds)', '.2f')]
     columns += [tables.Column('chosen'), *([tables.Column('note')] if any(line['note'] for line in lines) else [])]
-    caption = 'Every point of the grid: of each row the one with the lowest mean error on the holdout, among those with most seeds '
+    caption = 'Every point that was tried: of each row the one with the lowest mean error on the holdout, among those with most seeds '
     caption += 'finished, stands in the tables above.'
     same = len(set(best.values())) == 1 and len(best) == len({line['of'] for line in lines})
     words = f'{next(iter(best.values()))} for every row' if same else '; '.join(f'{row}: {point}' for row, point in best.items())

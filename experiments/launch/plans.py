@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import ml_collections
 
@@ -36,6 +36,7 @@ def training(config, assume: bool = False) -> str:
     step, devices, shape = rehearsal.rehearsed(config, found), parallel.local_devices(), found['train'].image_shape
     each = f'each of {len(devices)} devices ({devices[0].device_kind})' if len(devices) > 1 else f'the device ({devices[0].device_kind})'
     size, count = memory.saved(config, net)
+    images = evaluated(config, _counts(found), steps)
     lines = [
         f'architecture  {net.name}: {net.parameters:,} parameters, {net.multiply_adds:,} multiply-adds an image',
         *(f'{role:12}  {s.num_examples:,} examples of {s.name} ({s.split}), {s.num_classes} classes' for role, s in found.items()),
@@ -47,10 +48,33 @@ def training(config, assume: bool = False) -> str:
         f'disk          up to {memory.gigabytes(size * count)} for {count} checkpoints of {memory.gigabytes(size)}'
         + _stored(config, found),
         f'time          about {progress.duration(steps * step.seconds)} in steps, by a few measured ones of {1e3 * step.seconds:.0f} ms '
-        'each, if data come as fast',
+        f'each, if data come as fast; beside them {_beside(images, step.seconds / batch, step.compiling)}',
     ]
     notes = dict.fromkeys(line for source in found.values() for line in source.notes)
     return '\n'.join([*lines, *(f'{"note":12}  {line}' for line in notes)])
+
+
+FORWARD = 1 / 3  # of an image's time in a training step: what evaluating it is taken to need
+
+
+def _counts(found: Mapping[str, Source]) -> dict[str, int]:
+    return {role: source.num_examples for role, source in found.items()}
+
+
+def evaluated(config, counts: Mapping[str, int], steps: int) -> int:
+    """How many images are evaluated in a training of so many steps: the holdout at every look, and at the end holdout and test, the latter
+    in each of its views. counts: {role: examples}."""
+    looks = math.ceil(steps / configs.steps(config.evaluate.every, config.data.batch_size, counts['train']))
+    views = 10 if config.evaluate.views == 'ten' else 1
+    return (looks + 1) * counts.get('holdout', 0) + views * counts.get('test', 0)
+
+
+def _beside(images: int, seconds: float, compiling: float) -> str:
+    """What there is to do beside the steps; seconds: of an image in a step."""
+    return (
+        f'about {progress.duration(images * FORWARD * seconds)} of evaluation ({images:,} images, taken to need a third of their time in a '
+        f'step) and {progress.duration(compiling)} to compile the steps'
+    )
 
 
 def show(config) -> None:
@@ -132,32 +156,36 @@ def check(given: command.Command, planned: Sequence[trials.Trial]) -> None:
         lengths.seconds(options.budget)
         if not given.config.schedule.epochs:
             raise ConfigError('trials.budget needs a schedule in epochs; set schedule.epochs.')
-    if options.select and not options.grid:
-        raise ConfigError(f'trials.select={options.select!r} chooses among the points of trials.grid, and there is none.')
-    if options.select:
-        _check_choice(planned)
+    if options.select and not trials.crossed(options):
+        raise ConfigError(f'trials.select={options.select!r} chooses among the points of trials.grid or trials.search, and there is none.')
+    if options.select or options.search:
+        _check_choice(planned, "trials.select='holdout'" if options.select else 'trials.search', trials.crossed(options))
 
 
-def _check_choice(planned: Sequence[trials.Trial]) -> None:
-    """ConfigError unless the points of each row learn from the same images, are measured on one holdout, and are each a training."""
+_OR_SELECT = ', or leave trials.select out.'
+
+
+def _check_choice(planned: Sequence[trials.Trial], who: str, crossed: str) -> None:
+    """ConfigError unless the points of each row learn from the same images, are measured on one holdout, and are each a training; who: the
+    field that compares them; crossed: that which says them."""
     learned: dict[tuple, tuple[trials.Trial, dict[str, str]]] = {}
     for trial in (trial for trial in planned if trial.point):
         # The same images under another preprocessing are the same images.
         found, share = tasks.sources(configs.update(trial.config, {'data.preprocessing': 'none'})), trial.config.data.holdout
         if not share or 'holdout' not in found:
-            raise ConfigError(f"trials.select='holdout' finds no example there: data.holdout={share}; give it a share such as 0.1.")
+            raise ConfigError(f'{who} looks at the holdout and finds no example there: data.holdout={share}; give it a share such as 0.1.')
         images = {role: fingerprint for role, fingerprint in tasks.fingerprints(found).items() if role != 'test'}
         first, its = learned.setdefault((trial.part, trial.row, trial.config.seed), (trial, images))
         if its != images:
             raise ConfigError(
-                f"trials.select='holdout' compares points that learn from the same images and hold out the same, but those of "
-                f'{first.point!r} and {trial.point!r} are different images; leave the field that changes the data out of trials.grid, or '
-                'trials.select.'
+                f'{who} compares points that learn from the same images and hold out the same, but those of '
+                f'{first.point!r} and {trial.point!r} are different images; leave the field that changes the data out of {crossed}'
+                f'{_OR_SELECT if who != crossed else "."}'
             )
         if first is not trial and first.key == trial.key:
             raise ConfigError(
-                f"trials.select='holdout' has nothing to choose between {first.point!r} and {trial.point!r}, which are one training; leave "
-                'the field that changes only how it is tested out of trials.grid, or trials.select.'
+                f'{who} has nothing to choose between {first.point!r} and {trial.point!r}, which are one training; leave the field that '
+                f'changes only how it is tested out of {crossed}{_OR_SELECT if who != crossed else "."}'
             )
 
 
@@ -174,8 +202,9 @@ def reduced(given: command.Command, trial: trials.Trial) -> bool:
 def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
     """What a run would do: each trial with its state, parameters, steps, hours and GB, from a few measured steps of each network."""
     check(given, planned)
-    lines, measured, counted, notes = [], {}, {}, {}
+    lines, measured, counted, notes, compiled = [], {}, {}, {}, set()
     disk = 0.0
+    looked, looking, compiling = 0, 0.0, 0.0  # images, seconds of them, and seconds of each network's first step
     left, refits, per_epoch = 0.0, 0.0, 0.0  # seconds: of all, of those whose length no schedule.epochs changes, of an epoch of the others
     wide = max(len(f'{t.part} {t.row} {t.point}') for t in planned)
     for trial in planned:
@@ -183,31 +212,41 @@ def table(given: command.Command, planned: Sequence[trials.Trial]) -> str:
         data = config.data.to_json()
         if data not in counted:
             found = opened(given)(config)
-            counted[data] = found['train'].num_examples
+            counted[data] = _counts(found)
             notes |= dict.fromkeys(line for source in found.values() for line in source.notes)
         # How many examples of a class there are changes no step.
-        shape = (net, configs.update(config, {'data.per_class': 0}).data.to_json(), config.dtype, config.optimizer.trainable)
+        whole, own = (
+            (net, configs.update(config, {'data.per_class': 0}).data.to_json(), config.dtype, learns)
+            for learns in ('', config.optimizer.trainable)
+        )
+        shape = whole if whole in measured else own  # where only some layers learn, a step of the whole network is at least as long
         if shape not in measured:
-            measured[shape] = rehearsal.seconds_per_step(config, opened(given)(config))
-        step, examples = measured[shape], counted[data]
+            measured[shape] = rehearsal.rehearsed(config, opened(given)(config))
+        step, examples = measured[shape].seconds, counted[data]['train']
         steps = configs.steps(config.schedule, config.data.batch_size, examples)
         time, gigabytes = steps * step, memory.training(config, net) / 1e9
         state = trials.state(trial.workdir, trial.key)
         disk += math.prod(memory.saved(config, net))
         if state != 'finished':
             left += time
+            images = evaluated(config, counted[data], steps)
+            looked, looking = looked + images, looking + images * step / config.data.batch_size
+            compiling += 0.0 if own in compiled else measured[shape].compiling  # once, for others find it compiled
+            compiled.add(own)
             refits += time if trial.part else 0.0
             per_epoch += 0.0 if trial.part else step * examples / config.data.batch_size
         named = f'{trial.part} {trial.row} {trial.point}'.strip()
         lines.append(
             f'{named:{wide}}  seed {config.seed}  {state:8}  {net.parameters:12,} parameters'
-            + f'  {steps:9,} steps  {progress.duration(time):>13}'
+            + f'  {steps:9,} steps  {"at most " * (shape != own) + progress.duration(time):>13}'
             + f'  {gigabytes:5.2f} GB'
             + ('  reduced' if reduced(given, trial) else '')
         )
     devices = len(parallel.local_devices())
     lines.append(f'{len(planned)} trials, {progress.duration(left / devices)} in steps to go on {devices} device{"s" * (devices > 1)}')
     lines[-1] += f'; up to {memory.gigabytes(disk)} of checkpoints'
+    if left:
+        lines.append(f'beside the steps {_beside(looked, looking / max(looked, 1) / devices, compiling / devices)}')
     if given.options.trials.launch:
         lines.append(cluster.intended(given, sum(trials.state(one.workdir, one.key) != 'finished' for one in planned)))
     if given.options.trials.budget:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from cnn_research import checkpoints, files, parallel, train, trials
+from cnn_research import checkpoints, files, parallel, search, train, trials
 from cnn_research import config as configs
 from cnn_research.errors import FULL, Busy, ResearchError, TrialError, WriteError
 from experiments.launch import cluster, command, outcome, pages, plans, progress
@@ -110,6 +110,9 @@ def _measured(given, mine, measure, stop) -> None:
             name = f'{trial.part} {trial.row} {trial.point}'.strip() + f', seed {trial.config.seed}'
             wrong[name] = problem
             print(f'[{name}] {problem}', file=sys.stderr)
+    if text := given.options.trials.search:
+        stored = search.told(given.workdir, text, trials.records_of(given.workdir)[1])
+        print(f'what came of the points: {stored} (optuna-dashboard sqlite:///{stored})')
     files.write(given.workdir / 'report.html', pages.report([given.workdir]))
     print(f'report: {given.workdir / "report.html"}', file=sys.stdout)
     if wrong:

@@ -105,7 +105,8 @@ def test_the_command_says_the_counts_and_names_what_it_left_out(results, tmp_pat
     assert (code, complained) == (0, '')
     assert '1 reproduced wherever decided' in said and f'report: {out / "report.html"}' in said
     assert 'not in the catalogue: Removing the dense layers' in said and 'pictures' in said
-    assert {path.name for path in out.iterdir()} == {'report.html', 'ledger.md', 'ledger.csv', 'catalogue.csv'}
+    names = {'report.html', 'ledger.md', 'ledger.csv', 'catalogue.csv', 'accuracies.md', 'accuracies.csv'}
+    assert {path.name for path in out.iterdir()} == names
     # The ledger's own folder, within the results, is no result.
     shutil.copytree(out, results / 'ledger')
     assert 'ledger' not in {pathlib.Path(one).name for one in evidence.gather(results, []).without}

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tomllib
@@ -26,6 +27,14 @@ def test_the_requirements_files_say_what_the_package_says():
     assert required('benchmarks/requirements.txt') == set(extras['bench'])
     (jax,) = [line for line in PROJECT['project']['dependencies'] if line.startswith('jax>')]
     assert extras['cuda'] == [jax.replace('jax', 'jax[cuda13]', 1)]
+
+
+def test_the_demo_installs_quietly_and_ends_by_saying_what_to_open():
+    lines = (ROOT / 'Makefile').read_text().split('\ndemo: ')[1].split('\n\n')[0].splitlines()
+    workdir = re.search(r'--workdir=(\S+)', lines[-2])[1]
+    assert lines[-1] == f'\t@echo "Now open $(CURDIR)/{workdir}/report.html in a browser."'
+    (install,) = re.findall(r'^INSTALL := (.*)$', (ROOT / 'Makefile').read_text(), re.M)
+    assert install.count('--quiet') == 2 and '--disable-pip-version-check' in install  # warnings are said at one --quiet
 
 
 def test_every_room_is_packed():

@@ -10,7 +10,7 @@ from cnn_research import memory, rehearsal
 from cnn_research.errors import ConfigError, SourceError
 from configs import alexnet
 from experiments import depth_ablation, stride_diagnosis
-from experiments.launch import command, plans
+from experiments.launch import command, plans, progress
 
 
 def imagenet(tmp_path, **changes):
@@ -38,7 +38,7 @@ def test_of_imagenet_the_plan_is_said_and_then_it_is_refused(tmp_path, capsys, m
     [(stride_diagnosis, 8, 0), (depth_ablation, 12, 6), (depth_ablation, 5, 5)],
 )
 def test_so_are_the_tables_and_nothing_of_them_begins(tmp_path, capsys, monkeypatch, experiment, trained, more):
-    monkeypatch.setattr(rehearsal, 'seconds_per_step', lambda config, found: 0.25)
+    monkeypatch.setattr(rehearsal, 'rehearsed', lambda config, found: rehearsal.Rehearsal(0.25, 1e9, 80e9))
     monkeypatch.setattr(memory, 'machine', lambda: 80e9)
     name = experiment.__name__.rpartition('.')[2]
     words = [f'--config.data.dir={tmp_path}', f'--workdir={tmp_path / "runs"}', *['--config.depth.rows=deck'] * (trained == 5)]
@@ -106,3 +106,28 @@ def test_a_rehearsal_compiles_its_step_once(caplog):
         rehearsal.rehearsed(config, tasks.sources(config), small_runs.ONE)
     steps = [record.getMessage() for record in caplog.records if 'Finished XLA compilation of jit(step)' in record.getMessage()]
     assert len(steps) == 1
+
+
+@pytest.mark.parametrize(
+    ('changes', 'images'),
+    [
+        ({}, 3 * 10 + 10 + 20),  # passes of ten steps, the last of which is looked at where it ends
+        ({'evaluate.views': 'ten'}, 3 * 10 + 10 + 10 * 20),
+        ({'evaluate.every.steps': 5}, 5 * 10 + 10 + 20),
+        ({'data.holdout': 0.0}, 20),
+    ],
+)
+def test_what_is_evaluated_is_counted(changes, images):
+    config = configs.update(configs.default(), {'data.batch_size': 10, **changes})
+    counts = {'train': 95, 'test': 20} | ({'holdout': 10} if config.data.holdout else {})
+    assert plans.evaluated(config, counts, 25) == images
+
+
+def test_a_plan_says_what_evaluation_and_compilation_take(monkeypatch):
+    import small_runs
+
+    monkeypatch.setattr(rehearsal, 'rehearsed', lambda config, found: rehearsal.Rehearsal(6.0, 4e9, 80e9, 90.0))
+    config = configs.check(small_runs.config())
+    found = re.search(r'them about ([^(]+) of evaluation \(([\d,]+) images, .*\) and (.+) to compile', plans.training(config))
+    images = int(found[2].replace(',', ''))  # a step of 20 of them takes six seconds, so that a third of one takes a tenth
+    assert images >= 100 and found[1] == progress.duration(images / 10) and found[3] == progress.duration(90)

@@ -155,7 +155,7 @@ REFUSED = {
 @pytest.mark.parametrize('dry', [(), ('--dry_run',)])
 @pytest.mark.parametrize('arguments', REFUSED)
 def test_a_table_that_means_nothing_is_refused_before_any_work(arguments, dry, tmp_path, monkeypatch):
-    monkeypatch.setattr(rehearsal, 'seconds_per_step', lambda *_: pytest.fail('a step was measured'))
+    monkeypatch.setattr(rehearsal, 'rehearsed', lambda *_: pytest.fail('a step was measured'))
     monkeypatch.setattr(trials, 'carry_out', lambda *_: pytest.fail('a trial was begun'))
     monkeypatch.setattr(command, 'stopper', lambda: lambda: False)
     assert REFUSED[arguments] in refused(training, 'train', tmp_path, '--config=configs/alexnet.py:smoke', *DIGITS, *arguments, *dry)

@@ -2,9 +2,9 @@
 
 `projecting(architecture, rule)` is the same network, with the same taps and parameters, whose vector-Jacobian product follows the rule:
 
-deconvnet   Zeiler and Fergus 2013, 2.1: unpool by the switches of the way up, rectify the signal itself, filter with kernels transposed.
-gradient    Simonyan et al. 2013: the stages' own gradients.
-guided      Springenberg et al. 2014, 3.4: rectify the signal, and stop it where the way up was rectified.
+- deconvnet: Zeiler and Fergus 2013, 2.1: unpool by the switches of the way up, rectify the signal itself, filter with kernels transposed.
+- gradient: Simonyan et al. 2013: the stages' own gradients.
+- guided: Springenberg et al. 2014, 3.4: rectify the signal, and stop it where the way up was rectified.
 
 What the papers leave open, and how it is here: of equal values under a pooling window the first in row order is the switch. Where windows
 overlap and chose the same place, their signals are added. Response and contrast normalization pass the deconvnet's signal unchanged, for

@@ -1,9 +1,9 @@
 """Saliency of one class: which pixels its score rests on, by the gradients of a network.
 
-gradient             Simonyan et al. 2014, section 3: the gradient of the class's score; of a pixel the largest of its channels.
-gradient x input     Shrikumar et al. 2016: its product with the image.
-integrated gradients Sundararajan et al. 2017, equation 1: the gradient averaged from a baseline to the image, times their difference.
-Grad-CAM             Selvaraju et al. 2017, equations 1 and 2: maps weighted by the mean gradient of the score, summed and rectified.
+- gradient: Simonyan et al. 2014, section 3: the gradient of the class's score; of a pixel the largest of its channels.
+- gradient x input: Shrikumar et al. 2016: its product with the image.
+- integrated gradients: Sundararajan et al. 2017, equation 1: the gradient averaged from a baseline to the image, times their difference.
+- Grad-CAM: Selvaraju et al. 2017, equations 1 and 2: maps weighted by the mean gradient of the score, summed and rectified.
 
 Deconvnet and guided backpropagation are `gradient` of a network whose signals come down by another rule. The score is the network's output
 for the class, before any softmax. Images are prepared, so that the baseline, 0, is the mean image.

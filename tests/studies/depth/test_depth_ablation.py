@@ -202,26 +202,27 @@ def test_a_grid_has_a_row_for_each_point_or_the_chosen_one(workdir, tmp_path, se
 
 
 def test_with_a_grid_there_are_no_lesions(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(rehearsal, 'seconds_per_step', lambda config, found: 1.0)
+    monkeypatch.setattr(rehearsal, 'rehearsed', lambda config, found: rehearsal.Rehearsal(1.0, 0, 1))
     depth_ablation.main(small(tmp_path / 'x', '--dry_run', '--config.trials.grid=data.batch_size=16,32'))
     assert not any(line.startswith('refit') for line in capsys.readouterr().out.splitlines())
 
 
 def test_the_plan_lists_every_trial_and_does_nothing(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(rehearsal, 'seconds_per_step', lambda config, found: 3600.0)
+    monkeypatch.setattr(rehearsal, 'rehearsed', lambda config, found: rehearsal.Rehearsal(3600.0, 0, 1, 60.0))
     depth_ablation.main(small(tmp_path / 'x', '--dry_run', '--config.trials.seeds=2'))
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 13 and all('missing' in line and 'GB' in line for line in lines[:-1])
+    assert len(lines) == 14 and all('missing' in line and 'GB' in line for line in lines[:-2])
     assert lines[0].count('6 steps') == 1 and '6 h 00 min' in lines[0] and 'reduced' in lines[0]
     devices = len(jax.local_devices())
-    time, disk = lines[-1].split('; ')
+    time, disk = lines[-2].split('; ')
+    assert lines[-1].startswith('beside the steps about ') and lines[-1].endswith(' to compile the steps')
     assert time == f'12 trials, {54 // devices} h {54 * 60 // devices % 60:02d} min in steps to go on {devices} devices'
     assert disk.startswith('up to ') and disk.endswith(' GB of checkpoints')
     assert not (tmp_path / 'x').exists()
 
 
 def test_the_plan_says_the_epochs_that_fit_a_budget(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(rehearsal, 'seconds_per_step', lambda config, found: 1.0)
+    monkeypatch.setattr(rehearsal, 'rehearsed', lambda config, found: rehearsal.Rehearsal(1.0, 0, 1))
     monkeypatch.setattr(parallel, 'local_devices', lambda count=None: jax.local_devices()[:1])
     arguments = [f'--config={CONFIG}:smoke', '--config.data.examples=320', '--config.trials.budget=1h', '--dry_run']
     given = command.parse('depth_ablation', '', [*arguments, f'--workdir={tmp_path}/x'], depth_ablation.FIELDS)
