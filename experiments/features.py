@@ -1,7 +1,7 @@
 """What units see (Zeiler & Fergus 2013, Fig. 2): for every unit the images of a split that excite it most, and what in them does.
 
     python -m experiments.features
-    python -m experiments.features --config.network=WORKDIR --config.look.split=test --config.features.units=32
+    python -m experiments.features --config.network=WORKDIR --config.look.split=test --config.look.units='layer3: 4,17; layer5: 0'
     python -m experiments.features --config.network=alexnet.pth --config.look.data=folder:DIR --config.features.taps=layer5.relu
 
 One pass over the split finds the strongest images of every unit of all chosen layers, an image counting once for each unit. Only the

@@ -86,8 +86,8 @@ def evolution_figure(
     inside (units, epochs, h, w) as in `layer_figure`; changed (units, epochs) is True where the strongest image is another than one
     column before: a mark stands above it.
     """
-    names, head, gap = 0.95, 0.22, 0.04
-    wide = (WIDTH - names) / len(epochs) - gap
+    names, head, gap = 1.25, 0.22, 0.04
+    wide = min((WIDTH - names) / len(epochs) - gap, 1.2)
     tall = wide * projections.shape[2] / projections.shape[3]
     figure, whole = _figure(head + len(units) * (tall + 0.1) + _FOOT)
     for column, epoch in enumerate(epochs):
