@@ -67,7 +67,7 @@ def source(config) -> Source:
 def sides(name: str, batch_size: int, seeds: int) -> Sides:
     """Both ways for one network, from the same weights; nothing is run yet but what makes them."""
     devices, every = parallel.local_devices(1), [settings(name, batch_size, seed=seed) for seed in range(seeds)]
-    staged = [rehearsal.stage(config, {'train': source(config)}, devices) for config in every]
+    staged = [rehearsal.stage(config, {'train': source(config)}, devices, zeros=False) for config in every]
     run, task, first, placed = staged[0]
     feeds, lone = [task.feed for _, task, _, _ in staged], [state for _, _, state, _ in staged]
     joined = jax.tree.map(lambda *leaves: jnp.stack(leaves), *lone)

@@ -1,6 +1,7 @@
 """What a step of a training costs, in time and in memory, before the training: a few are run on random images."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -58,8 +59,11 @@ def memory_of(compiled) -> int:
     return told.argument_size_in_bytes + told.output_size_in_bytes + told.temp_size_in_bytes - told.alias_size_in_bytes
 
 
-def stage(config, found, devices):
-    """(step over the devices, task, state, placed) on two batches of random images; found: its train source says how large they are."""
+def stage(config, found, devices, zeros: bool = True):
+    """(step over the devices, task, state, placed) on two batches of random images; found: its train source says how large they are.
+
+    zeros: all of the state is 0, and not what a training begins with: a step takes as long, and drawing takes longer to compile than it.
+    """
     config = configs.update(config, {'data.statistics_examples': 1})
     # Of single examples some more, so that most steps begin no pass.
     source, count, side = found['train'], max(2 * config.data.batch_size, 100), config.data.resize
@@ -71,9 +75,9 @@ def stage(config, found, devices):
         source, num_examples=count, fingerprint=f'random {images.shape}', read=lambda index: (list(images[index]), labels[index])
     )
     task = tasks.classification(config, {'train': source}, devices)
-    # A step takes as long from zeros, and drawing what a training begins with takes longer to compile than the step itself.
-    begun = jax.eval_shape(lambda: train.initial(config, task, optimizers.plateau(config)))
-    state = parallel.replicated(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), begun), devices)
+    begin = functools.partial(train.initial, config, task, optimizers.plateau(config))
+    begun = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(begin)) if zeros else begin()
+    state = parallel.replicated(begun, devices)
     placed = parallel.replicated({'store': task.feed.store, 'constants': task.constants}, devices)
     rule, learns = optimizers.optimizer(config, state.params), optimizers.trainable(config, state.params)
     run = parallel.spread_step(train.train_step(task, rule, lambda step: config.optimizer.learning_rate, trainable=learns), devices)
