@@ -199,6 +199,7 @@ def test_new_estimates_begin_a_pass_alone():
     task.feed.close()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_to_the_bit(tmp_path):
     """Stopped within the second pass, whose estimates were made in the first half of the run."""
     config = small_runs.config(**SDLM, schedule__steps=14)

@@ -23,6 +23,7 @@ from experiments.launch import command
 LONG = {**SETTINGS, 'data.batch_size': 16, 'schedule.steps': 50, 'evaluate.batch_size': 41}
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_bits_of_one_with_two_devices(tmp_path):
     together = several.ended(several.fitting(SETTINGS, [tmp_path / 'two'] * 2))
     assert [(code, err) for code, _, err in together] == [(0, [])] * 2

@@ -1,6 +1,7 @@
 """The house: which room may import which, and habits that keep it small."""
 
 import ast
+import functools
 import pathlib
 import subprocess
 import sys
@@ -47,10 +48,16 @@ BELOW = {
 }
 
 
+@functools.cache
+def tree_of(name):
+    return ast.parse(FILES[name].read_text())
+
+
+@functools.cache
 def imported(name):
     """Dotted modules that a file imports, `from package import module` as package.module too; imports inside functions count."""
     found = set()
-    for node in ast.walk(ast.parse(FILES[name].read_text())):
+    for node in ast.walk(tree_of(name)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -128,7 +135,7 @@ def test_the_commands_stand_alone_and_share_what_is_in_launch():
 
 @pytest.mark.parametrize('name', LIBRARY)
 def test_the_library_has_no_flags_and_never_prints(name):
-    tree = ast.parse(FILES[name].read_text())
+    tree = tree_of(name)
     calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     assert not calls & {'print', 'input', 'eval', 'exec', 'breakpoint', '__import__'}
     used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
@@ -149,7 +156,7 @@ WRITERS = ('cnn_research/files.py', 'cnn_research/checkpoints.py', 'cnn_research
     'name', [name for name in FILES if name.startswith(('cnn_research/', 'experiments/')) and not name.startswith(WRITERS)]
 )
 def test_what_is_kept_is_written_in_one_way(name):
-    calls = [node for node in ast.walk(ast.parse(FILES[name].read_text())) if isinstance(node, ast.Call)]
+    calls = [node for node in ast.walk(tree_of(name)) if isinstance(node, ast.Call)]
     called = [ast.unparse(node.func) for node in calls]
     assert not [text for text in called if text.endswith(('.write_text', '.write_bytes'))]
     first = [ast.unparse(node.args[0]) for node in calls if ast.unparse(node.func) in ('np.save', 'np.savez', 'np.savez_compressed')]
@@ -180,7 +187,7 @@ def test_only_one_file_knows_of_several_devices(name):
         'local_devices',
     }
     # The functions of parallel.py may be called; JAX's own may not.
-    tree = ast.parse(FILES[name].read_text())
+    tree = tree_of(name)
     from_jax = {
         node.attr
         for node in ast.walk(tree)
@@ -190,7 +197,7 @@ def test_only_one_file_knows_of_several_devices(name):
 
 
 def test_that_file_exists_and_uses_them():
-    assert {'shard_map', 'psum'} <= names(ast.parse(FILES['cnn_research/parallel.py'].read_text()))
+    assert {'shard_map', 'psum'} <= names(tree_of('cnn_research/parallel.py'))
 
 
 @pytest.mark.parametrize('name', FILES)
@@ -202,7 +209,7 @@ def test_files_stay_short_and_are_not_drawers(name):
 
 @pytest.mark.parametrize('name', COMMANDS)
 def test_commands_and_configs_open_with_how_to_run_them(name):
-    doc = ast.get_docstring(ast.parse(FILES[name].read_text()))
+    doc = ast.get_docstring(tree_of(name))
     assert doc and 'python -m experiments.' in doc
 
 

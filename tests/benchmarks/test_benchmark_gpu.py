@@ -31,6 +31,7 @@ def part(tmp_path, monkeypatch):
     return made
 
 
+@pytest.mark.slow
 def test_a_part_that_takes_too_long_is_cut_and_its_table_stays(part, tmp_path):
     begun = time.monotonic()
     long = part(60)
