@@ -11,10 +11,8 @@ from cnn_research.reporting import tables
 from configs import depth_ablation, layer_probing, stride_diagnosis
 from experiments.launch import plans
 
-FORWARD, TRAINING = (
-    2,
-    6,
-)  # operations for each multiply-add of a forward pass, and of that with the backward pass, which takes twice as much
+# Operations for each multiply-add of a forward pass, and of that with the backward pass, which takes twice as much.
+FORWARD, TRAINING = 2, 6
 NEAR = 8  # GPUs that share the fast links
 TOO_MUCH = 0.2  # share of a step
 GPUS = (1, 8, 64)
