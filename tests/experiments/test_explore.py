@@ -242,8 +242,8 @@ def test_a_browser_shows_it_from_the_folder_alone(folder, tmp_path):
         page.click("nav a[href='#layer5']")
         page.wait(f'document.querySelector(\'.grid a[data-unit="{second["number"]}"]\')')
         page.click(f'.grid a[data-unit="{second["number"]}"]')
-        page.wait(f"location.hash === '#layer5/unit{second['number']}' && {shown}")
-        assert page.ask("document.querySelector('.unit h2').textContent") == f'Layer 5, unit {second["number"]}'
+        title = f"document.querySelector('.unit h2').textContent === 'Layer 5, unit {second['number']}'"
+        page.wait(f"location.hash === '#layer5/unit{second['number']}' && {title} && {shown}")  # the address is there before the page
         names = "[...document.querySelectorAll('.pair b')].map((one) => one.textContent)"
         assert page.ask(names) == [told['classes'][one['class']] for one in second['winners'][2]]
         assert page.ask("document.querySelectorAll('.pair canvas').length") == 18
