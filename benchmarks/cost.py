@@ -59,7 +59,7 @@ class Point:
     def __init__(self, net: Architecture, batch_size: int):
         config = together.settings(net.name, batch_size, architecture_json=net.to_json())
         self._step, self._task, self._state, self._placed = rehearsal.stage(
-            config, {'train': together.source(config)}, parallel.local_devices(1)
+            config, {'train': together.source(config)}, parallel.local_devices(1), zeros=False
         )
         self.memory = rehearsal.memory_of(self._step.lowered(self._state, self._placed, self._task.feed.batch(0)).compile())
         self.done = 0

@@ -120,7 +120,7 @@ def hours_table(works: Sequence[Work], here: float, assumed: Machine, where: str
         rows.append(row)
     columns = [
         tables.Column('work', 'table'),
-        tables.Column('total', 'EFLOP', ',.0f'),
+        tables.Column('total', 'EFLOP', ',.2f'),
         tables.Column('here', f'{where} (measured), h', ',.0f'),
         tables.Column(f'each {GPUS[0]}', '1 GPU (assumed), h', ',.1f'),
     ]

@@ -2,7 +2,7 @@
 
   python -m benchmarks.gpu --data=DIR
   python -m benchmarks.gpu --parts=train_step,together --seconds=300 --out=results/gpu
-  python -m benchmarks.gpu --device=cpu --seconds=120 --out=/tmp/rehearsed
+  python -m benchmarks.gpu --device=cpu --seconds=120 --out=rehearsed
 
 The parts are a training step beside PyTorch's (train_step), the depth table at AlexNet's own width on cifar10, with as many seeds as
 there is time for (depth), occlusion and the strongest images beside Captum (looking), and seeds under vmap (together). OUT/README.md joins

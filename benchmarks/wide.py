@@ -8,6 +8,7 @@ The siblings' recipe as in configs/depth_ablation.py, for 8 epochs. It has never
 import ml_collections
 
 from configs import _family as family
+from configs import depth_ablation
 
 SCALES = ('cifar10',)
 
@@ -15,10 +16,9 @@ _WIDE = 'alexnet_32 resized(1=96,2=256,3=384,4=384,5=256,6=1024,7=1024) replaced
 
 
 def get_rows(scale: str) -> dict[str, dict]:
-    removed = {'layers 3,4': '3,4', 'layer 7': '7', 'layers 6,7': '6,7', 'layers 3,4,6,7': '3,4,6,7'}
-    rows = {'replication of krizhevsky, 1 convnet': _WIDE}
-    rows |= {f'removed {words}': f'{_WIDE} without({numbers})' for words, numbers in removed.items()}
-    return {label: {'architecture': text} for label, text in rows.items()}
+    deck = depth_ablation.get_rows('smoke')
+    narrow = next(iter(deck.values()))['architecture']
+    return {label: {'architecture': row['architecture'].replace(narrow, _WIDE)} for label, row in deck.items()}
 
 
 def get_config(scale: str) -> ml_collections.ConfigDict:

@@ -148,11 +148,17 @@ def extract(
     stop: Callable[[], bool] = lambda: False,
     said: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """FOLDER with all shards; the record. Stopped between two shards, once `stop` says so: the same call goes on from there.
+    """FOLDER with all shards; the record. Stopped between two shards, once `stop` says so: the same call goes on from there. Busy where
+    another process extracts into it.
 
     Shards hold the features (n, ...) float32 of each tap, `index` int64 in the split, `label` int32 as the source counts its classes and,
     where examples have names of files, `file_name`.
     """
+    with files.claimed(folder):
+        return _extracted(given, folder, stop, said)
+
+
+def _extracted(given, folder, stop, said) -> dict[str, Any]:
     notes = list(dict.fromkeys((*given.trained.notes, *given.source.notes)))
     whole = {**described(given), 'notes': notes, 'shards': begun(given, folder).get('shards', [])}
     there = {shard['file']: shard for shard in whole['shards'] if _sound(folder, shard)}

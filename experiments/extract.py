@@ -67,8 +67,7 @@ def main() -> None:
     taps = ', '.join(f'{tap} {"x".join(map(str, shape))}' for tap, shape in plan.taps.items())
     print(f'[extract] {source.num_examples:,} examples of {source.name} ({source.split}): {taps}; {plan.bytes / 1e6:,.1f} MB', flush=True)
     command.keep_compiled()
-    with files.claimed(folder):
-        extraction.extract(plan, folder, command.stopper(), lambda line: print(f'[extract] {line}', flush=True))
+    extraction.extract(plan, folder, command.stopper(), lambda line: print(f'[extract] {line}', flush=True))
     command.interruptible()
     print(f'features: {folder / extraction.RECORD}')
 

@@ -18,7 +18,6 @@ import time
 
 from absl import flags
 
-from cnn_research import files
 from cnn_research.data import images, prepare, prepare_shard
 from cnn_research.errors import ConfigError
 from experiments.launch import command
@@ -48,9 +47,7 @@ def main() -> None:
     if images.fast() is None:
         _say("note: JPEGs are decoded by Pillow; simplejpeg gives the same pixels in half the time: pip install 'cnn-research[fast]'")
     begun = time.monotonic()
-    prepare.claim(given)
-    with files.claimed(given.directory):
-        done = prepare.carry_out(given, _WORKERS.value, _say)
+    done = prepare.carry_out(given, _WORKERS.value, _say)
     for line in done.said:
         print(line)
     place = shlex.quote(str(given.directory.parents[1]))

@@ -30,7 +30,7 @@ BELOW = {
     'stages': _GROUND,
     'architecture': {'stages'} | _GROUND,
     'models': _DATA,
-    'data': {'optional'} | _GROUND,
+    'data': {'optional', 'files'} | _GROUND,
     'losses': set(),
     'parallel': {'relay', 'malloc'} | _GROUND,
     'malloc': set(),

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import features as pillow_features
 
+from cnn_research import files
 from cnn_research.data import cache, folders, prepare_shard, prepared
 from cnn_research.data.images import plain
 from cnn_research.data.prepare_shard import Files, Job, Numbered, Settings
@@ -158,12 +159,17 @@ def _of_set(source, splits, place):
 def carry_out(given: Plan, workers: int, log: Callable[[str], None] = lambda line: None) -> Done:
     """Writes what is missing of a plan with so many processes (0: in this one), checks all of it, and makes it a set that can be opened.
 
-    Called again, after whatever stopped it, it goes on. log: is given a line for each shard. Raises ConfigError where another preparation
-    is in that place, WriteError where there is no room, SourceError where the check finds a shard that is not what was written, which the
-    next call writes again.
+    Called again, after whatever stopped it, it goes on. log: is given a line for each shard. Raises ConfigError where another
+    preparation is in that place, Busy where another process works on it, WriteError where there is no room, SourceError where the check
+    finds a shard that is not what was written, which the next call writes again.
     """
+    _claim(given)
+    with files.claimed(given.directory):
+        return _carried_out(given, workers, log)
+
+
+def _carried_out(given: Plan, workers: int, log: Callable[[str], None]) -> Done:
     jobs, place = given.jobs(), given.directory
-    claim(given)
     missing = [job for every in jobs.values() for job in every if prepare_shard.recalled(job) is None]
     total, begun = sum(map(len, jobs.values())), time.monotonic()
     images_done = 0
@@ -187,8 +193,7 @@ def carry_out(given: Plan, workers: int, log: Callable[[str], None] = lambda lin
     return _finished(given, told)
 
 
-def claim(given: Plan) -> None:
-    """Begins a preparation, or finds its own; ConfigError where another one, or anything else, is in that place."""
+def _claim(given: Plan) -> None:
     path, own = given.directory / prepared.PLAN, given.identity()
     there = cache.recall(path).get('plan')
     if there is None and given.directory.is_dir() and any(given.directory.iterdir()):

@@ -118,7 +118,7 @@ def dots(
             axes.hlines(height, least, most, color=COLOURS[0], linewidth=2.2, zorder=3)
         if math.isfinite(mean):
             axes.plot(mean, height, 'o', color=COLOURS[0], markersize=6.5, zorder=4)
-            axes.text(1.09, height, _signed(mean, 2), transform=axes.get_yaxis_transform(), ha='right', va='center_baseline', fontsize=8)
+            axes.text(1.09, height, signed(mean, 2), transform=axes.get_yaxis_transform(), ha='right', va='center_baseline', fontsize=8)
     handles = axes.plot([], [], 'o-', color=COLOURS[0], markersize=6.5, linewidth=2.2)
     style = {'markersize': 5.5, 'markerfacecolor': 'white', 'markeredgecolor': _INK, 'markeredgewidth': 1.2, 'zorder': 5, 'clip_on': False}
     for marker, values in zip(itertools.cycle(_REFERENCES), references.values(), strict=False):
@@ -129,7 +129,7 @@ def dots(
             if x != value:
                 beside, side = (-6, 'right') if value > high else (6, 'left')
                 at = {'textcoords': 'offset points', 'ha': side, 'va': 'center', 'fontsize': 7.5, 'color': _INK}
-                axes.annotate(_signed(value, 1), (x, y), (beside, 0), **at)
+                axes.annotate(signed(value, 1), (x, y), (beside, 0), **at)
     axes.axvline(0, color=QUIET, linewidth=1)
     axes.set_xlim(low, high)
     short = ['\n'.join(textwrap.wrap(label, _LONGEST, max_lines=2, placeholder='…')) for label in labels]
@@ -154,7 +154,8 @@ def _reach(ends: Sequence[float], published: Sequence[float | None]) -> tuple[fl
     return low - air, high + air
 
 
-def _signed(value: float, digits: int) -> str:
+def signed(value: float, digits: int) -> str:
+    """With its sign, and a proper minus; what rounds to 0 is +0."""
     return f'{value:+z.{digits}f}'.replace('-', '−')
 
 

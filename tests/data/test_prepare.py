@@ -246,7 +246,7 @@ def test_one_command_at_a_time_prepares_in_a_folder(folder, monkeypatch, capsys)
     out = folder.parent / 'out'
     given = prepare.plan(f'folder:{folder}', out, RAW)
     line = (f'--source=folder:{folder}', f'--out={out}', '--side=16', '--form=raw', '--workers=1')
-    prepare.claim(given)
+    prepare._claim(given)
     with files.claimed(given.directory):
         code, _, error = called(prepare_command, monkeypatch, capsys, *line)
         assert code == 2 and f'another process works in {given.directory}' in error

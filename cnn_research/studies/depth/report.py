@@ -271,7 +271,7 @@ def _lead(rows: Sequence[Row], data: str, judgements: Sequence[claims.Judged]) -
     said = []
     for name, row in zip(_names(rows), rows, strict=True):
         if DECK.get(row.label) and (base := _base(row, rows)) and (values := _paired(row, base)):
-            said.append(f'{name} {sum(values) / len(values):+.1f}')
+            said.append(f'{name} {comparisons.signed(sum(values) / len(values), 1)}')
     effects = f'Test error (top-1) against the whole net, in points: {"; ".join(said)}.' if said else 'No row is finished yet.'
     return effects + claims.count(judgements)
 
