@@ -62,7 +62,8 @@ def memory_of(compiled) -> int:
 def stage(config, found, devices, zeros: bool = True):
     """(step over the devices, task, state, placed) on two batches of random images; found: its train source says how large they are.
 
-    zeros: all of the state is 0, and not what a training begins with: a step takes as long, and drawing takes longer to compile than it.
+    zeros: all of the state is 0, and not what a training begins with, which takes longer to draw than a step to compile. A step then takes
+    as long, or less: of drawn weights 0.99 times as long in alexnet_32, 1.01 in lenet5_modern, 1.08 in zfnet (two cores, turn by turn).
     """
     config = configs.update(config, {'data.statistics_examples': 1})
     # Of single examples some more, so that most steps begin no pass.
